@@ -1,0 +1,149 @@
+//! The providers, as rows of data.
+//!
+//! A provider is a wire, an address, where its key comes from, and its quirks. Adding one is adding a row to
+//! [`PROVIDERS`]; nothing else in the code knows a provider by name. Addresses and variable names are those of the
+//! providers' own SDKs and documentation (November 2026).
+
+use crate::call::wire::WireId;
+
+/// One provider.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Provider {
+    /// The name in front of the slash in `provider/model`.
+    pub name: &'static str,
+    /// The format it speaks.
+    pub wire: WireId,
+    /// The base URL, as the provider's own SDK means it.
+    pub base_url: &'static str,
+    /// The variable that its SDK reads another base URL from.
+    pub base_url_variable: Option<&'static str>,
+    /// Where the key comes from.
+    pub key: KeyRule,
+    /// How its dialect differs from the wire's plain form.
+    pub quirks: Quirks,
+    /// How it is reached.
+    pub reach: Reach,
+}
+
+/// Where a provider's key comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyRule {
+    /// This environment variable must hold it.
+    Required(&'static str),
+    /// This environment variable may hold one.
+    Optional(&'static str),
+}
+
+impl KeyRule {
+    /// Returns the variable's name.
+    #[must_use]
+    pub const fn variable(self) -> &'static str {
+        match self {
+            KeyRule::Required(name) | KeyRule::Optional(name) => name,
+        }
+    }
+}
+
+/// How a provider is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Over the network.
+    Network,
+    /// In this process: the simulated provider.
+    Simulated,
+}
+
+/// How a dialect differs from its wire's plain form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quirks {
+    /// The field that bounds the output.
+    pub max_tokens: &'static str,
+    /// The field that makes sampling repeatable.
+    pub seed: &'static str,
+}
+
+impl Quirks {
+    /// The dialect that most servers of OpenAI's wire speak.
+    pub const COMMON: Quirks = Quirks { max_tokens: "max_tokens", seed: "seed" };
+}
+
+const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -> Provider {
+    Provider {
+        name,
+        wire: WireId::Openai,
+        base_url,
+        base_url_variable: None,
+        key: KeyRule::Required(key),
+        quirks: Quirks::COMMON,
+        reach: Reach::Network,
+    }
+}
+
+const fn local(name: &'static str, base_url: &'static str, key: &'static str) -> Provider {
+    Provider { key: KeyRule::Optional(key), ..hosted(name, base_url, key) }
+}
+
+/// Every provider that has a name.
+pub const PROVIDERS: &[Provider] = &[
+    Provider {
+        base_url_variable: Some("OPENAI_BASE_URL"),
+        quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
+        ..hosted("openai", "https://api.openai.com/v1", "OPENAI_API_KEY")
+    },
+    hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    Provider {
+        quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
+        ..hosted("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY")
+    },
+    hosted("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    hosted("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+    Provider {
+        quirks: Quirks { seed: "random_seed", ..Quirks::COMMON },
+        ..hosted("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY")
+    },
+    hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+    hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
+    hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    Provider {
+        base_url_variable: Some("OLLAMA_HOST"),
+        ..local("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY")
+    },
+    local("vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY"),
+    local("llama.cpp", "http://127.0.0.1:8080/v1", "LLAMA_API_KEY"),
+    local("lm-studio", "http://127.0.0.1:1234/v1", "LM_API_KEY"),
+    local("sglang", "http://127.0.0.1:30000/v1", "SGLANG_API_KEY"),
+    Provider { reach: Reach::Simulated, ..local("sim", "http://sim.invalid/v1", "SIM_API_KEY") },
+];
+
+/// What a server without a name of its own is: any OpenAI-compatible one, by its base URL.
+pub const COMPATIBLE: Provider = local("compatible", "", "TIDEGATE_API_KEY");
+
+/// Returns the provider of that name.
+#[must_use]
+pub fn provider(name: &str) -> Option<&'static Provider> {
+    PROVIDERS.iter().find(|provider| provider.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_addresses_whole() {
+        let mut names: Vec<_> = PROVIDERS.iter().map(|provider| provider.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), PROVIDERS.len());
+        for provider in PROVIDERS {
+            let address: http::Uri = provider.base_url.parse().unwrap();
+            assert!(address.host().is_some() && !provider.base_url.ends_with('/'), "{}", provider.name);
+        }
+    }
+
+    #[test]
+    fn only_hosted_providers_need_a_key() {
+        let free: Vec<_> = PROVIDERS.iter().filter(|p| matches!(p.key, KeyRule::Optional(_))).map(|p| p.name).collect();
+        assert_eq!(free, ["ollama", "vllm", "llama.cpp", "lm-studio", "sglang", "sim"]);
+    }
+}

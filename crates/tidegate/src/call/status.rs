@@ -1,0 +1,136 @@
+//! From a failed reply to its cause: the status, then the text.
+//!
+//! A wire looks first, because structured codes tell more than statuses (a 429 may be an empty account, a 400 a bad key).
+//! What it leaves open is decided here for all wires alike. Text comes last and is matched by whole phrases only, because
+//! providers echo prompts in their messages and a prompt may contain any word.
+
+use std::time::{Duration, SystemTime};
+
+use http::response::Parts;
+use http::{HeaderMap, StatusCode};
+
+use crate::failure::{Failure, Kind};
+
+/// The longest wait that a provider's hint may ask for.
+pub const LONGEST_HINT: Duration = Duration::from_secs(600);
+
+/// Makes a failure of that kind with what the reply's head tells: status, hint and request id.
+pub(crate) fn failure(head: &Parts, kind: Kind, message: String) -> Failure {
+    Failure::new(kind, message)
+        .with_status(head.status.as_u16())
+        .with_retry_after(retry_after(&head.headers))
+        .with_request_id(request_id(head))
+}
+
+/// Returns the provider's id of the request.
+pub(crate) fn request_id(head: &Parts) -> Option<String> {
+    ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid"]
+        .iter()
+        .find_map(|name| head.headers.get(*name))
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
+}
+
+/// Names the cause by status and, where one status has several causes, by phrases of the message.
+#[must_use]
+pub fn kind(status: StatusCode, message: &str) -> Kind {
+    let message = message.to_ascii_lowercase();
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
+    match status.as_u16() {
+        401 => Kind::Auth,
+        402 => Kind::OutOfCredit,
+        403 => Kind::Permission,
+        404 => Kind::NotFound,
+        408 | 504 | 524 => Kind::Timeout,
+        413 => Kind::TooLong,
+        429 if says(TOO_LARGE_FOR_LIMIT) => Kind::TooLong,
+        429 if says(PER_DAY) => Kind::DayQuota,
+        429 => Kind::RateLimited,
+        400 | 422 | 500 if says(CONTEXT_LENGTH) => Kind::TooLong,
+        409 | 424 | 425 => Kind::ServerError,
+        498 | 529 => Kind::Overloaded,
+        503 if says(OVERLOADED) => Kind::Overloaded,
+        500.. => Kind::ServerError,
+        _ => Kind::BadRequest,
+    }
+}
+
+const TOO_LARGE_FOR_LIMIT: &[&str] = &["request too large for"];
+const PER_DAY: &[&str] = &["per day", "tokens per month", "daily limit", "daily quota"];
+const OVERLOADED: &[&str] =
+    &["overloaded", "over capacity", "at capacity", "server busy", "loading model", "high demand"];
+const CONTEXT_LENGTH: &[&str] = &[
+    "maximum context length is",
+    "model's maximum context limit",
+    "is longer than the model's context length",
+    "model's context length is only",
+    "input tokens exceed the configured limit",
+    "exceed context limit",
+    "prompt is too long",
+    "input is too long",
+    "too many input tokens",
+    "exceeds the available context size",
+    "exceeds the maximum number of tokens allowed",
+    "context size has been exceeded",
+    "greater than the context length",
+];
+
+/// Reads how long to wait: `retry-after-ms`, then `retry-after` in seconds or as a date, which is read against the
+/// reply's own `Date` so that a wrong clock here does not matter. Nothing for absurd or past hints; at most
+/// [`LONGEST_HINT`].
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let seconds = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()).map(|ms| ms / 1e3).or_else(|| {
+        let hint = text("retry-after")?;
+        hint.parse::<f64>().ok().or_else(|| {
+            let now = text("date")
+                .and_then(http_date)
+                .unwrap_or_else(|| jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default());
+            Some(http_date(hint)?.duration_since(now).as_secs_f64())
+        })
+    })?;
+    let sane = seconds.is_finite() && seconds > 0.0;
+    sane.then(|| Duration::from_secs_f64(seconds.min(LONGEST_HINT.as_secs_f64())))
+}
+
+fn http_date(text: &str) -> Option<jiff::Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(headers: &[(&'static str, &str)]) -> Option<Duration> {
+        let map =
+            headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
+        retry_after(&map)
+    }
+
+    #[test]
+    fn hints_are_read_in_every_form_and_absurd_ones_ignored() {
+        let ms = Duration::from_millis;
+        assert_eq!(hint(&[("retry-after", "3"), ("retry-after-ms", "250.5")]), Some(Duration::from_micros(250_500)));
+        assert_eq!(hint(&[("retry-after", "1.5")]), Some(ms(1500)));
+        let date = [("date", "Mon, 23 Nov 2026 10:00:00 GMT"), ("retry-after", "Mon, 23 Nov 2026 10:00:07 GMT")];
+        assert_eq!(hint(&date), Some(ms(7000)));
+        assert_eq!(hint(&[("retry-after", "86400")]), Some(LONGEST_HINT));
+        for absurd in ["-1", "0", "NaN", "inf", "soon", ""] {
+            assert_eq!(hint(&[("retry-after", absurd)]), None, "{absurd}");
+        }
+    }
+
+    #[test]
+    fn one_status_may_have_several_causes() {
+        let of = |status, message| kind(StatusCode::from_u16(status).unwrap(), message);
+        assert_eq!(of(429, "Rate limit reached on requests per min"), Kind::RateLimited);
+        assert_eq!(of(429, "Rate limit reached on requests per day (RPD)"), Kind::DayQuota);
+        assert_eq!(of(429, "Request too large for gpt-x on tokens per min"), Kind::TooLong);
+        assert_eq!(of(400, "This model's maximum context length is 8192 tokens"), Kind::TooLong);
+        assert_eq!(of(400, "what is 429? overloaded"), Kind::BadRequest);
+        assert_eq!(of(503, "The engine is currently overloaded"), Kind::Overloaded);
+        assert_eq!(of(503, "upstream"), Kind::ServerError);
+        assert_eq!(of(302, ""), Kind::BadRequest);
+    }
+}

@@ -1,0 +1,68 @@
+//! Wires: the formats that providers speak, as pure codecs.
+//!
+//! A wire has no clock, no client and no state. Its serde types serve both directions, so that the client, the simulated
+//! provider and a gateway share one reading of a format. Authorisation is applied after encoding. Adding a format is
+//! adding one file here and one arm in [`WireId::wire`]; adding a *provider* of a known format is a row in
+//! [`provider`](crate::call::provider).
+
+pub mod openai;
+
+use bytes::Bytes;
+use http::response::Parts;
+use serde::{Deserialize, Serialize};
+
+use crate::call::provider::Quirks;
+use crate::failure::{Failure, Kind};
+use crate::request::{Request, TaskKind};
+use crate::response::Response;
+
+/// The name of a wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WireId {
+    /// OpenAI Chat Completions and Embeddings, spoken by most servers.
+    Openai,
+}
+
+impl WireId {
+    /// Returns the codec of that name.
+    #[must_use]
+    pub fn wire(self) -> &'static dyn Wire {
+        match self {
+            WireId::Openai => &openai::OpenAi,
+        }
+    }
+}
+
+/// A request as this wire writes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    /// The path behind the provider's base URL, such as `/chat/completions`.
+    pub path: &'static str,
+    /// The JSON body.
+    pub body: Bytes,
+}
+
+/// One format, both ways; pure.
+pub trait Wire: Send + Sync {
+    /// Writes a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unsupported`] names what this wire cannot carry; [`Kind::BadRequest`] what is wrong with an original body.
+    fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Encoded, Failure>;
+
+    /// Reads a reply whose status says success.
+    ///
+    /// # Errors
+    ///
+    /// A failure reported inside a success is classified like any other; [`Kind::Malformed`] is a reply that cannot be read.
+    fn decode(&self, kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure>;
+
+    /// Names the cause of a reply whose status says failure, where this wire's own codes tell more than the status.
+    fn kind(&self, head: &Parts, body: &[u8]) -> Option<Kind>;
+
+    /// Returns the provider's message in the body of a failed reply.
+    fn message(&self, body: &[u8]) -> Option<String>;
+}

@@ -1,0 +1,474 @@
+//! OpenAI Chat Completions and Embeddings, the format that most servers speak.
+//!
+//! Compatible servers leave things out (`usage`, `id`), add their own, write `error.code` as a number or `error` as plain
+//! text, and some report a failure inside a 200. Everything here therefore reads leniently and writes strictly.
+
+pub mod types;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::response::Parts;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value, json};
+
+use self::types::{ChatReply, Choice, EmbeddingReply, ErrorBody, UsageReply};
+use crate::call::provider::Quirks;
+use crate::call::status;
+use crate::call::wire::{Encoded, Wire, WireId};
+use crate::failure::{Failure, Kind};
+use crate::request::{Message, Original, Params, Part, Request, Task, TaskKind};
+use crate::response::{Finish, Output, Response, Usage};
+
+/// The codec.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenAi;
+
+impl Wire for OpenAi {
+    fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Encoded, Failure> {
+        let body = match &request.original {
+            Some(original) if request.params.is_empty() => patch_model(original, model)?,
+            Some(original) => merge(original, model, &request.params, quirks)?,
+            None => to_bytes(&Body { request, model, quirks })?,
+        };
+        Ok(Encoded { path: path(request.kind()), body })
+    }
+
+    fn decode(&self, kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
+        match kind {
+            TaskKind::Chat => decode_chat(head, body),
+            TaskKind::Embed => decode_embedding(head, body),
+        }
+    }
+
+    fn kind(&self, head: &Parts, body: &[u8]) -> Option<Kind> {
+        let error = ErrorBody::read(body)?;
+        kind_of(head.status, &error)
+    }
+
+    fn message(&self, body: &[u8]) -> Option<String> {
+        ErrorBody::read(body).map(|error| error.message)
+    }
+}
+
+/// Returns the path behind the base URL for each kind of task.
+fn path(kind: TaskKind) -> &'static str {
+    match kind {
+        TaskKind::Chat => "/chat/completions",
+        TaskKind::Embed => "/embeddings",
+    }
+}
+
+/// Returns what the `url` of a batch file's line asks for, if this wire has it.
+#[must_use]
+pub fn batch_url(url: &str) -> Option<TaskKind> {
+    match url {
+        "/v1/chat/completions" | "/chat/completions" => Some(TaskKind::Chat),
+        "/v1/embeddings" | "/embeddings" => Some(TaskKind::Embed),
+        _ => None,
+    }
+}
+
+fn to_bytes(body: &impl Serialize) -> Result<Bytes, Failure> {
+    let bytes = serde_json::to_vec(body).map_err(|e| Failure::new(Kind::Unsupported, e.to_string()))?;
+    Ok(Bytes::from(bytes))
+}
+
+/// Replaces only the value of `model` in a body that was written by somebody else.
+fn patch_model(original: &Original, model: &str) -> Result<Bytes, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow)]
+        model: Option<&'a serde_json::value::RawValue>,
+    }
+    let text = std::str::from_utf8(&original.bytes).map_err(bad_body)?;
+    let head: Head<'_> = serde_json::from_str(text).map_err(bad_body)?;
+    let name = Value::from(model).to_string();
+    let (before, after) = match head.model {
+        Some(old) => {
+            let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
+            (&text[..start], &text[start + old.get().len()..])
+        }
+        None => {
+            let open = text.find('{').ok_or_else(|| bad_body("not a JSON object"))? + 1;
+            let comma = if text[open..].trim_start().starts_with('}') { "" } else { "," };
+            return Ok(Bytes::from([&text[..open], "\"model\":", &name, comma, &text[open..]].concat()));
+        }
+    };
+    Ok(Bytes::from([before, &name, after].concat()))
+}
+
+/// Sets parameters in a body that was written by somebody else: an edit, so it goes through the typed form.
+fn merge(original: &Original, model: &str, params: &Params, quirks: &Quirks) -> Result<Bytes, Failure> {
+    let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
+    body.insert("model".to_owned(), model.into());
+    if let Some(value) = params.temperature {
+        body.insert("temperature".to_owned(), json!(value));
+    }
+    if let Some(value) = params.max_tokens {
+        body.remove("max_tokens");
+        body.insert(quirks.max_tokens.to_owned(), json!(value));
+    }
+    if !params.stop.is_empty() {
+        body.insert("stop".to_owned(), json!(params.stop));
+    }
+    if let Some(value) = params.seed {
+        body.insert(quirks.seed.to_owned(), json!(value));
+    }
+    body.extend(params.extra.clone());
+    to_bytes(&body)
+}
+
+fn bad_body(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Kind::BadRequest, format!("the request body is not a JSON object: {error}"))
+}
+
+/// A typed request, serialised without building a tree first.
+struct Body<'a> {
+    request: &'a Request,
+    model: &'a str,
+    quirks: &'a Quirks,
+}
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let params = &self.request.params;
+        let mut fields = Fields { map: serializer.serialize_map(None)?, given: &params.extra };
+        fields.add("model", Some(self.model))?;
+        match &self.request.task {
+            Task::Chat(messages) => fields.add("messages", Some(&Messages(messages)))?,
+            Task::Embed(text) => fields.add("input", Some(text))?,
+        }
+        fields.add("temperature", params.temperature.as_ref())?;
+        fields.add(self.quirks.max_tokens, params.max_tokens.as_ref())?;
+        fields.add("stop", Some(&params.stop).filter(|stop| !stop.is_empty()))?;
+        fields.add(self.quirks.seed, params.seed.as_ref())?;
+        for (name, value) in &params.extra {
+            fields.map.serialize_entry(name, value)?;
+        }
+        fields.map.end()
+    }
+}
+
+/// Writes the fields that are set, except those that the user gives by the provider's own name.
+struct Fields<'a, M> {
+    map: M,
+    given: &'a Map<String, Value>,
+}
+
+impl<M: SerializeMap> Fields<'_, M> {
+    fn add<V: Serialize + ?Sized>(&mut self, name: &str, value: Option<&V>) -> Result<(), M::Error> {
+        match value {
+            Some(value) if !self.given.contains_key(name) => self.map.serialize_entry(name, value),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Messages<'a>(&'a [Message]);
+
+impl Serialize for Messages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Turn))
+    }
+}
+
+struct Turn<'a>(&'a Message);
+
+impl Serialize for Turn<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("role", self.0.role.name())?;
+        match &self.0.parts[..] {
+            [] => map.serialize_entry("content", &Value::Null)?,
+            [Part::Text(text)] => map.serialize_entry("content", text)?,
+            parts => map.serialize_entry("content", &ContentParts(parts))?,
+        }
+        for (name, value) in &self.0.extra {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+struct ContentParts<'a>(&'a [Part]);
+
+impl Serialize for ContentParts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|part| match part {
+            Part::Text(text) => json!({"type": "text", "text": text}),
+            Part::Raw { wire: WireId::Openai, value } => value.clone(),
+        }))
+    }
+}
+
+/// Reads the messages of a row or body in this wire's form.
+///
+/// # Errors
+///
+/// Says which message is not one.
+pub fn read_messages(value: Value) -> Result<Vec<Message>, String> {
+    let Value::Array(items) = value else { return Err("`messages` is not a list".to_owned()) };
+    if items.is_empty() {
+        return Err("`messages` is empty".to_owned());
+    }
+    items
+        .into_iter()
+        .enumerate()
+        .map(|(i, item)| read_message(item).map_err(|e| format!("messages[{i}]: {e}")))
+        .collect()
+}
+
+fn read_message(value: Value) -> Result<Message, String> {
+    let Value::Object(mut extra) = value else { return Err("not an object".to_owned()) };
+    let role = match extra.shift_remove("role") {
+        Some(Value::String(role)) => crate::request::Role::from_name(&role),
+        _ => return Err("no `role`".to_owned()),
+    };
+    let parts = match extra.shift_remove("content") {
+        Some(Value::String(text)) => vec![Part::Text(text)],
+        Some(Value::Array(parts)) => parts.into_iter().map(read_part).collect(),
+        Some(Value::Null) | None => Vec::new(),
+        Some(_) => return Err("`content` is neither text nor a list".to_owned()),
+    };
+    Ok(Message { role, parts, extra })
+}
+
+fn read_part(value: Value) -> Part {
+    match (value.get("type"), value.get("text")) {
+        (Some(Value::String(kind)), Some(Value::String(text)))
+            if kind == "text" && value.as_object().is_some_and(|o| o.len() == 2) =>
+        {
+            Part::Text(text.clone())
+        }
+        _ => Part::Raw { wire: WireId::Openai, value },
+    }
+}
+
+fn decode_chat(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
+    let reply: ChatReply<'_> = read(head, body)?;
+    if let Some(error) = reply.error.and_then(ErrorBody::from_value) {
+        return Err(failed_inside(head, &error));
+    }
+    let Some(first) = reply.choices.first() else {
+        return Err(status::failure(head, Kind::Malformed, "the reply has no choices".to_owned()));
+    };
+    let finish = finish(first.finish_reason.as_deref());
+    let usage = reply.usage.map(usage);
+    let request_id = status::request_id(head);
+    if finish == Finish::ContentFilter {
+        return Err(status::failure(
+            head,
+            Kind::ContentFilter,
+            "the provider's content filter stopped the reply".to_owned(),
+        ));
+    }
+    if let Some(refusal) = &first.message.refusal {
+        return Err(status::failure(head, Kind::ContentFilter, format!("the model refused: {refusal}")));
+    }
+    let output = match &reply.choices[..] {
+        [only] => output(only),
+        many => Some(Output::Json(
+            many.iter().map(|choice| output(choice).map_or(Value::Null, Output::into_value)).collect(),
+        )),
+    };
+    let Some(output) = output else {
+        return Err(status::failure(
+            head,
+            Kind::Empty,
+            format!("the reply is empty (finish reason {})", finish.name().unwrap_or("none")),
+        ));
+    };
+    let model = reply.model.unwrap_or_default().into_owned();
+    Ok(Response { output, finish, usage, model, request_id, raw: body.clone() })
+}
+
+fn output(choice: &Choice<'_>) -> Option<Output> {
+    let message = &choice.message;
+    if !message.tool_calls.is_empty() {
+        let text = message.content.as_ref().map(|text| json!(text)).unwrap_or_default();
+        return Some(Output::Json(json!({"content": text, "tool_calls": message.tool_calls})));
+    }
+    match &message.content {
+        Some(text) if !text.is_empty() => Some(Output::Text(text.to_string())),
+        _ => None,
+    }
+}
+
+fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
+    let reply: EmbeddingReply<'_> = read(head, body)?;
+    if let Some(error) = reply.error.and_then(ErrorBody::from_value) {
+        return Err(failed_inside(head, &error));
+    }
+    let mut data = reply.data;
+    data.sort_by_key(|entry| entry.index);
+    let output = match data.len() {
+        0 => return Err(status::failure(head, Kind::Empty, "the reply has no embedding".to_owned())),
+        1 => Output::Embedding(data.swap_remove(0).embedding),
+        _ => Output::Json(data.into_iter().map(|entry| json!(entry.embedding)).collect()),
+    };
+    Ok(Response {
+        output,
+        finish: Finish::None,
+        usage: reply.usage.map(usage),
+        model: reply.model.unwrap_or_default().into_owned(),
+        request_id: status::request_id(head),
+        raw: body.clone(),
+    })
+}
+
+fn read<'a, T: serde::Deserialize<'a>>(head: &Parts, body: &'a Bytes) -> Result<T, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|error| status::failure(head, Kind::Malformed, format!("the reply is not a completion: {error}")))
+}
+
+/// A failure reported inside a success, as OpenRouter and old llama.cpp servers do.
+fn failed_inside(head: &Parts, error: &ErrorBody) -> Failure {
+    let inner = error.code_number().and_then(|code| StatusCode::from_u16(code).ok());
+    let status = inner.filter(|status| status.as_u16() >= 400).unwrap_or(StatusCode::BAD_GATEWAY);
+    let kind = kind_of(status, error).unwrap_or_else(|| status::kind(status, &error.message));
+    status::failure(head, kind, error.message.clone())
+}
+
+/// Names the cause by this wire's structured codes; text is the business of [`status::kind`].
+fn kind_of(status: StatusCode, error: &ErrorBody) -> Option<Kind> {
+    for name in [error.code.as_deref(), error.kind.as_deref()].into_iter().flatten() {
+        let kind = match name {
+            "insufficient_quota" | "credit_balance_exhausted" | "billing_hard_limit_reached" | "billing_not_active" => {
+                Kind::OutOfCredit
+            }
+            "invalid_api_key" => Kind::Auth,
+            "model_not_found" | "DeploymentNotFound" => Kind::NotFound,
+            "context_length_exceeded" | "exceed_context_size_error" => Kind::TooLong,
+            "content_policy_violation" | "content_filter" | "invalid_prompt" => Kind::ContentFilter,
+            "server_is_overloaded" | "slow_down" | "overloaded_error" | "unavailable_error" | "capacity_exceeded" => {
+                Kind::Overloaded
+            }
+            "server_error" if status.is_server_error() => Kind::ServerError,
+            "unsupported_country_region_territory" => Kind::Permission,
+            _ => continue,
+        };
+        return Some(kind);
+    }
+    None
+}
+
+fn finish(reason: Option<&str>) -> Finish {
+    match reason {
+        Some("stop" | "eos") => Finish::Stop,
+        Some("length" | "model_length") => Finish::Length,
+        Some("tool_calls" | "function_call") => Finish::ToolCalls,
+        Some("content_filter") => Finish::ContentFilter,
+        Some(other) => Finish::Other(other.to_owned()),
+        None => Finish::None,
+    }
+}
+
+fn usage(reply: UsageReply) -> Usage {
+    let (input, output) =
+        (reply.prompt_tokens_details.unwrap_or_default(), reply.completion_tokens_details.unwrap_or_default());
+    Usage {
+        input_tokens: reply.prompt_tokens,
+        output_tokens: reply.completion_tokens,
+        cached_tokens: input.cached_tokens.or(reply.prompt_cache_hit_tokens).unwrap_or(0),
+        reasoning_tokens: output.reasoning_tokens.unwrap_or(0),
+        cache_write_tokens: input.cache_write_tokens.unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Kind;
+
+    fn head(status: u16) -> Parts {
+        http::Response::builder().status(status).header("x-request-id", "req_1").body(()).unwrap().into_parts().0
+    }
+
+    fn encode(request: &Request, quirks: &Quirks) -> Value {
+        let encoded = OpenAi.encode(request, "m-1", quirks).unwrap();
+        serde_json::from_slice(&encoded.body).unwrap()
+    }
+
+    fn decode(body: &str) -> Result<Response, Failure> {
+        OpenAi.decode(TaskKind::Chat, &head(200), &Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    #[test]
+    fn a_typed_request_has_the_documented_fields() {
+        let request = Request::prompt("hi").system("be brief").temperature(0.5).max_tokens(9).param("top_p", 0.9);
+        let quirks = Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON };
+        let expected = json!({"model": "m-1",
+            "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}],
+            "temperature": 0.5, "max_completion_tokens": 9, "top_p": 0.9});
+        assert_eq!(encode(&request, &quirks), expected);
+    }
+
+    #[test]
+    fn a_field_given_by_its_own_name_wins_and_stands_once() {
+        let request = Request::prompt("hi").temperature(0.5).param("temperature", 1);
+        let body = OpenAi.encode(&request, "m", &Quirks::COMMON).unwrap().body;
+        let text = std::str::from_utf8(&body).unwrap();
+        assert_eq!(text.matches("temperature").count(), 1);
+        assert!(text.contains("\"temperature\":1"));
+    }
+
+    #[test]
+    fn an_original_body_goes_out_untouched_but_for_its_model() {
+        let cases = [
+            (r#"{ "model" : "old", "x":[1, 2.50] }"#, r#"{ "model" : "m-1", "x":[1, 2.50] }"#),
+            (r#"{"x":"\"model\":1"}"#, r#"{"model":"m-1","x":"\"model\":1"}"#),
+            ("{ }", r#"{"model":"m-1" }"#),
+        ];
+        for (given, sent) in cases {
+            let request = Request::original(WireId::Openai, TaskKind::Chat, given.to_owned());
+            let encoded = OpenAi.encode(&request, "m-1", &Quirks::COMMON).unwrap();
+            assert_eq!(std::str::from_utf8(&encoded.body).unwrap(), sent);
+        }
+    }
+
+    #[test]
+    fn parameters_are_merged_into_an_original_body() {
+        let request =
+            Request::original(WireId::Openai, TaskKind::Chat, r#"{"model":"old","max_tokens":5}"#).max_tokens(7);
+        assert_eq!(encode(&request, &Quirks::COMMON), json!({"model": "m-1", "max_tokens": 7}));
+    }
+
+    #[test]
+    fn messages_survive_a_round_trip() {
+        let messages = json!([
+            {"role": "developer", "content": "x"},
+            {"role": "user", "content": [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "https://a/b.png"}}]},
+            {"role": "assistant", "content": null, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "content": "42", "tool_call_id": "1"},
+        ]);
+        let request = Request::chat(read_messages(messages.clone()).unwrap());
+        assert_eq!(encode(&request, &Quirks::COMMON)["messages"], messages);
+    }
+
+    #[test]
+    fn a_reply_is_read_leniently() {
+        let response = decode(r#"{"choices":[{"message":{"content":"hé"}}]}"#).unwrap();
+        assert_eq!((response.output, response.finish, response.usage), (Output::Text("hé".into()), Finish::None, None));
+        let full = r#"{"id":"c1","model":"m","choices":[{"index":0,"finish_reason":"length","message":{"role":"assistant","content":"a","refusal":null}}],
+            "usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13,"prompt_tokens_details":{"cached_tokens":5},"completion_tokens_details":{"reasoning_tokens":3}}}"#;
+        let response = decode(full).unwrap();
+        let usage =
+            Usage { input_tokens: 9, output_tokens: 4, cached_tokens: 5, reasoning_tokens: 3, cache_write_tokens: 0 };
+        assert_eq!(
+            (response.finish, response.usage, response.request_id.as_deref()),
+            (Finish::Length, Some(usage), Some("req_1"))
+        );
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_a_failure() {
+        let kind = |body| decode(body).unwrap_err().kind;
+        assert_eq!(kind("<html>"), Kind::Malformed);
+        assert_eq!(kind(r#"{"choices":[]}"#), Kind::Malformed);
+        assert_eq!(kind(r#"{"choices":[{"message":{"content":""}}]}"#), Kind::Empty);
+        assert_eq!(kind(r#"{"choices":[{"message":{"content":null,"refusal":"no"}}]}"#), Kind::ContentFilter);
+        assert_eq!(kind(r#"{"error":{"code":429,"message":"slow"}}"#), Kind::RateLimited);
+        assert_eq!(kind(r#"{"error":{"code":402,"message":"credits"}}"#), Kind::OutOfCredit);
+        assert_eq!(kind(r#"{"error":{"code":502,"message":"provider failed"}}"#), Kind::ServerError);
+    }
+}

@@ -1,0 +1,200 @@
+//! The JSON of OpenAI's wire, for both directions: what a client reads is what a server writes.
+//!
+//! Only what some code looks at has a field. Strings are borrowed from the body where they need no unescaping.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+/// The reply of Chat Completions.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ChatReply<'a> {
+    /// The reply's id.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Cow<'a, str>>,
+    /// Always `chat.completion`.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<Cow<'a, str>>,
+    /// When it was made, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<u64>,
+    /// The model that answered.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Cow<'a, str>>,
+    /// The answers, one unless `n` asked for more.
+    #[serde(borrow, default)]
+    pub choices: Vec<Choice<'a>>,
+    /// What was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageReply>,
+    /// A failure inside a success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Value>,
+}
+
+/// One answer.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Choice<'a> {
+    /// Its place among the answers.
+    #[serde(default)]
+    pub index: u32,
+    /// What the model said.
+    #[serde(borrow)]
+    pub message: MessageReply<'a>,
+    /// Why it stopped.
+    #[serde(borrow, default)]
+    pub finish_reason: Option<Cow<'a, str>>,
+}
+
+/// What the model said.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct MessageReply<'a> {
+    /// Always `assistant`.
+    #[serde(borrow, default = "assistant")]
+    pub role: Cow<'a, str>,
+    /// The text.
+    #[serde(borrow, default)]
+    pub content: Option<Cow<'a, str>>,
+    /// The model's refusal, instead of a text.
+    #[serde(borrow, default)]
+    pub refusal: Option<Cow<'a, str>>,
+    /// The tools it wants called, kept as they came.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
+    pub tool_calls: Vec<&'a RawValue>,
+}
+
+fn assistant() -> Cow<'static, str> {
+    Cow::Borrowed("assistant")
+}
+
+/// Servers write an absent list as null as often as they leave it out.
+fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Tokens used, in this wire's own convention.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct UsageReply {
+    /// All input tokens, cached ones included.
+    pub prompt_tokens: u64,
+    /// All output tokens, reasoning included; none for embeddings.
+    #[serde(deserialize_with = "nullable")]
+    pub completion_tokens: u64,
+    /// Both together.
+    #[serde(deserialize_with = "nullable")]
+    pub total_tokens: u64,
+    /// Parts of the input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens_details: Option<InputDetails>,
+    /// Parts of the output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_tokens_details: Option<OutputDetails>,
+    /// DeepSeek's name for cached input tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_cache_hit_tokens: Option<u64>,
+}
+
+/// Parts of the input.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct InputDetails {
+    /// Read from the provider's cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
+    /// Written to the provider's cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_write_tokens: Option<u64>,
+}
+
+/// Parts of the output.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct OutputDetails {
+    /// Spent on reasoning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u64>,
+}
+
+/// The reply of Embeddings.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct EmbeddingReply<'a> {
+    /// Always `list`.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<Cow<'a, str>>,
+    /// The vectors.
+    #[serde(default)]
+    pub data: Vec<EmbeddingEntry>,
+    /// The model that answered.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Cow<'a, str>>,
+    /// What was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageReply>,
+    /// A failure inside a success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Value>,
+}
+
+/// One vector.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct EmbeddingEntry {
+    /// The place of its text in the request.
+    #[serde(default)]
+    pub index: u32,
+    /// The vector.
+    pub embedding: Vec<f32>,
+}
+
+/// An error, in whichever of the shapes that servers of this wire use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorBody {
+    /// What the provider said.
+    pub message: String,
+    /// `error.type`.
+    pub kind: Option<String>,
+    /// `error.code`, a number as its digits.
+    pub code: Option<String>,
+}
+
+impl ErrorBody {
+    /// Reads a failed reply's body; nothing if it is not JSON or holds no error.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Option<ErrorBody> {
+        let Ok(Value::Object(mut whole)) = serde_json::from_slice(body) else { return None };
+        match whole.remove("error") {
+            Some(error) => ErrorBody::from_value(error),
+            None => ErrorBody::from_value(Value::Object(whole)),
+        }
+    }
+
+    /// Reads the value of `error`: an object, or plain text.
+    #[must_use]
+    pub fn from_value(value: Value) -> Option<ErrorBody> {
+        match value {
+            Value::String(message) => Some(ErrorBody { message, kind: None, code: None }),
+            Value::Object(fields) => {
+                let text = |name: &str| match fields.get(name) {
+                    Some(Value::String(text)) => Some(text.clone()),
+                    Some(Value::Number(number)) => Some(number.to_string()),
+                    _ => None,
+                };
+                let detail = || fields.get("detail").or(fields.get("message")).map(Value::to_string);
+                let message = text("message").or_else(|| text("detail")).or_else(detail)?;
+                Some(ErrorBody { message, kind: text("type"), code: text("code") })
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns `error.code` where it is a number, as OpenRouter and vLLM write it.
+    #[must_use]
+    pub fn code_number(&self) -> Option<u16> {
+        self.code.as_deref()?.parse().ok()
+    }
+}

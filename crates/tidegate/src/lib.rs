@@ -1,0 +1,21 @@
+//! Tidegate sends very many LLM requests as fast as the providers' limits allow, and loses none.
+
+mod ask;
+pub mod call;
+pub mod catalog;
+mod client;
+mod dispatch;
+mod error;
+mod event;
+mod failure;
+mod money;
+pub mod request;
+pub mod response;
+pub mod run;
+pub mod sim;
+
+pub use error::{Error, ErrorKind, Result};
+pub use failure::{Advice, Aside, Failure, Kind, Retry};
+pub use money::{LongPrice, Money, Price};
+pub use request::{Message, Params, Part, Request, Role, Task, TaskKind};
+pub use response::{Finish, Output, Response, Usage};

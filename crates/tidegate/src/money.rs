@@ -1,0 +1,177 @@
+//! Money as a whole number, so that sums over millions of rows are exact.
+//!
+//! Prices are quoted in US dollars per million tokens with up to six decimals; one token at the smallest such step
+//! costs one picodollar (1e-12 USD), so every product of tokens and price is a whole number of picodollars.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Sub};
+
+use serde::{Deserialize, Serialize};
+
+use crate::response::Usage;
+
+/// An amount in US dollars, exact to a picodollar; at most 18 million dollars.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Money(u64);
+
+impl Money {
+    /// Nothing.
+    pub const ZERO: Money = Money(0);
+
+    /// Makes an amount from dollars; negative and absurd values become the nearest possible one.
+    #[must_use]
+    pub fn from_usd(usd: f64) -> Money {
+        // A float-to-integer cast saturates, and maps NaN to zero.
+        Money((usd * 1e12).round() as u64)
+    }
+
+    /// Returns the amount in dollars.
+    #[must_use]
+    pub fn usd(self) -> f64 {
+        self.0 as f64 / 1e12
+    }
+}
+
+impl Add for Money {
+    type Output = Money;
+    fn add(self, other: Money) -> Money {
+        Money(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for Money {
+    fn add_assign(&mut self, other: Money) {
+        *self = *self + other;
+    }
+}
+
+impl Sub for Money {
+    type Output = Money;
+    fn sub(self, other: Money) -> Money {
+        Money(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Sum for Money {
+    fn sum<I: Iterator<Item = Money>>(amounts: I) -> Money {
+        amounts.fold(Money::ZERO, Add::add)
+    }
+}
+
+impl fmt::Display for Money {
+    /// Writes dollars with as many decimals as a small amount needs: `$12.34`, `$0.0420`, `$0.000031`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usd = self.usd();
+        let decimals = match usd {
+            usd if usd == 0.0 || usd >= 1.0 => 2,
+            usd if usd >= 0.01 => 4,
+            _ => 6,
+        };
+        write!(f, "${usd:.decimals$}")
+    }
+}
+
+/// What a model's tokens cost, in US dollars per million.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Input tokens that were not cached.
+    pub input: f64,
+    /// Output tokens, reasoning included.
+    pub output: f64,
+    /// Input tokens read from the provider's cache; the input price where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input: Option<f64>,
+    /// Input tokens written to the provider's cache; the input price where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<f64>,
+    /// The prices that apply to the whole request once its input passes a threshold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long: Option<LongPrice>,
+}
+
+/// Dearer prices for requests with a long input.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongPrice {
+    /// The number of input tokens above which these prices apply.
+    pub above: u64,
+    /// Input tokens, in US dollars per million.
+    pub input: f64,
+    /// Output tokens, in US dollars per million.
+    pub output: f64,
+}
+
+impl Price {
+    /// Makes a price of input and output tokens only.
+    #[must_use]
+    pub const fn new(input: f64, output: f64) -> Price {
+        Price { input, output, cached_input: None, cache_write: None, long: None }
+    }
+
+    /// Returns what that usage costs.
+    ///
+    /// ```
+    /// use tidegate::{Price, Usage};
+    /// let usage = Usage { input_tokens: 1_000_000, output_tokens: 500_000, ..Usage::default() };
+    /// assert_eq!(Price::new(0.25, 2.0).cost(&usage).usd(), 1.25);
+    /// ```
+    #[must_use]
+    pub fn cost(&self, usage: &Usage) -> Money {
+        let long = self.long.filter(|long| usage.input_tokens > long.above);
+        let (input, output) = long.map_or((self.input, self.output), |long| (long.input, long.output));
+        // A cached token keeps its share of the input price when the long price applies.
+        let scale = if self.input > 0.0 { input / self.input } else { 1.0 };
+        let cached = self.cached_input.map_or(input, |price| price * scale);
+        let written = self.cache_write.map_or(input, |price| price * scale);
+        let plain = usage.input_tokens.saturating_sub(usage.cached_tokens + usage.cache_write_tokens);
+        tokens(plain, input)
+            + tokens(usage.cached_tokens, cached)
+            + tokens(usage.cache_write_tokens, written)
+            + tokens(usage.output_tokens, output)
+    }
+}
+
+fn tokens(count: u64, usd_per_million: f64) -> Money {
+    let picodollars_each = (usd_per_million * 1e6).round() as u64;
+    Money(count.saturating_mul(picodollars_each))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_tokens_are_part_of_the_input_and_cheaper() {
+        let price = Price { cached_input: Some(0.1), ..Price::new(1.0, 2.0) };
+        let usage = Usage { input_tokens: 1000, cached_tokens: 400, output_tokens: 10, ..Usage::default() };
+        assert_eq!(price.cost(&usage), Money::from_usd(0.000_600 + 0.000_040 + 0.000_020));
+    }
+
+    #[test]
+    fn the_long_price_applies_to_the_whole_request() {
+        let long = LongPrice { above: 272_000, input: 4.0, output: 15.0 };
+        let price = Price { cached_input: Some(0.2), long: Some(long), ..Price::new(2.0, 10.0) };
+        let at = |input_tokens| price.cost(&Usage { input_tokens, output_tokens: 100, ..Usage::default() });
+        assert_eq!(at(272_000), Money::from_usd(0.544 + 0.001));
+        assert_eq!(at(272_001), Money::from_usd(1.088_004 + 0.0015));
+    }
+
+    #[test]
+    fn sums_of_millions_of_rows_are_exact() {
+        let each = Price::new(0.05, 0.4).cost(&Usage { input_tokens: 7, output_tokens: 3, ..Usage::default() });
+        let sum: Money = std::iter::repeat_n(each, 1_000_000).sum();
+        assert_eq!(sum.usd(), 1.55);
+    }
+
+    #[test]
+    fn amounts_are_shown_with_the_decimals_they_need() {
+        let shown = |usd| Money::from_usd(usd).to_string();
+        assert_eq!(
+            [shown(0.0), shown(12.345), shown(0.042), shown(0.000_031)],
+            ["$0.00", "$12.35", "$0.0420", "$0.000031"]
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! What came back: the output, why it ended, what it used, and the provider's own bytes.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One successful reply.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Response {
+    /// The answer.
+    pub output: Output,
+    /// Why the model stopped.
+    pub finish: Finish,
+    /// What was used, where the provider says so.
+    pub usage: Option<Usage>,
+    /// The model as the provider names it.
+    pub model: String,
+    /// The provider's id of the request, to quote in a support case.
+    pub request_id: Option<String>,
+    /// The provider's body, byte for byte.
+    pub raw: Bytes,
+}
+
+/// The answer itself.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Output {
+    /// Text.
+    Text(String),
+    /// A vector.
+    Embedding(Vec<f32>),
+    /// Anything else, such as tool calls or several choices, as JSON.
+    Json(Value),
+}
+
+/// Why the model stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Finish {
+    /// It was done.
+    Stop,
+    /// It reached the output limit.
+    Length,
+    /// It wants tools to be called.
+    ToolCalls,
+    /// A content filter stopped it.
+    ContentFilter,
+    /// A reason that only this provider knows, as it came.
+    Other(String),
+    /// None was given, as with embeddings.
+    None,
+}
+
+/// Tokens used by one call. Cached and cache-write tokens are part of the input, reasoning tokens part of the output,
+/// whatever the provider's own convention.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// All input tokens.
+    pub input_tokens: u64,
+    /// All output tokens.
+    pub output_tokens: u64,
+    /// Input tokens that the provider read from its cache.
+    pub cached_tokens: u64,
+    /// Output tokens spent on reasoning.
+    pub reasoning_tokens: u64,
+    /// Input tokens that the provider wrote to its cache.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Usage {
+    /// Returns input and output tokens together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.input_tokens + self.output_tokens
+    }
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Usage) {
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.reasoning_tokens += other.reasoning_tokens;
+        self.cache_write_tokens += other.cache_write_tokens;
+    }
+}
+
+impl Finish {
+    /// Returns the reason's name in records, or nothing where none was given.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Finish::Stop => Some("stop"),
+            Finish::Length => Some("length"),
+            Finish::ToolCalls => Some("tool_calls"),
+            Finish::ContentFilter => Some("content_filter"),
+            Finish::Other(name) => Some(name),
+            Finish::None => None,
+        }
+    }
+}
+
+impl Response {
+    /// Makes a plain text response, as a user's own [`Caller`](crate::Caller) returns it.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Response {
+        Response {
+            output: Output::Text(text.into()),
+            finish: Finish::Stop,
+            usage: None,
+            model: String::new(),
+            request_id: None,
+            raw: Bytes::new(),
+        }
+    }
+
+    /// Sets what was used.
+    #[must_use]
+    pub fn with_usage(mut self, usage: Usage) -> Response {
+        self.usage = Some(usage);
+        self
+    }
+}
+
+impl Output {
+    /// Returns the answer as JSON, as a record shows it.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        match self {
+            Output::Text(text) => Value::String(text),
+            Output::Embedding(vector) => vector.into(),
+            Output::Json(value) => value,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! LOOP 1: over items.
+
+pub mod input;
+pub mod journal;
+pub mod output;
+pub mod prompt;
+pub mod record;
