@@ -13,6 +13,7 @@ pub mod request;
 pub mod response;
 pub mod run;
 pub mod sim;
+pub mod suggest;
 
 pub use error::{Error, ErrorKind, Result};
 pub use failure::{Advice, Aside, Failure, Kind, Retry};
