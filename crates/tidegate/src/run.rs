@@ -8,8 +8,10 @@ pub mod input;
 pub mod journal;
 pub mod key;
 pub mod output;
+pub mod progress;
 pub mod prompt;
 pub mod record;
+pub mod summary;
 
 use std::pin::Pin;
 use std::sync::Arc;
