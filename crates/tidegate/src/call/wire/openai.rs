@@ -3,6 +3,7 @@
 //! Compatible servers leave things out (`usage`, `id`), add their own, write `error.code` as a number or `error` as plain
 //! text, and some report a failure inside a 200. Everything here therefore reads leniently and writes strictly.
 
+pub(crate) mod server;
 pub mod types;
 
 use bytes::Bytes;
