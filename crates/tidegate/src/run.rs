@@ -2,6 +2,7 @@
 
 pub mod input;
 pub mod journal;
+pub mod key;
 pub mod output;
 pub mod prompt;
 pub mod record;
