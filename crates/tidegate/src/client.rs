@@ -26,7 +26,7 @@ use crate::money::Price;
 use crate::outcome::Outcome;
 use crate::request::Request;
 use crate::run::{Item, Run};
-use crate::sim::{Scenario, SimTransport, Simulator};
+use crate::sim::{Scenario, SimTransport};
 
 /// A model to send to: where it is, with which keys, within which limits, at what price.
 #[derive(Clone)]
@@ -55,17 +55,16 @@ impl Target {
     ///
     /// An unknown provider or name, with the nearest known one.
     pub fn new(name: &str) -> Result<Target> {
-        let found = catalog::resolve(name, None, &[])?;
-        Ok(Target::of(&found.provider, &found.name))
+        Ok(Target::of(&catalog::resolve(name, None, &[])?))
     }
 
-    /// Makes a target of one provider's model.
+    /// Makes a target of a model that the catalog found.
     #[must_use]
-    pub fn of(provider: &Provider, model: &str) -> Target {
-        let price = catalog::find(provider.name, model).and_then(|model| model.price);
-        let place =
-            Place::Provider { provider: *provider, model: model.to_owned(), base_url: provider.base_url.to_owned() };
-        Target { price, ..Target::at(&format!("{}/{model}", provider.name), place) }
+    pub fn of(model: &ModelRef) -> Target {
+        let price = model.facts().and_then(|facts| facts.price);
+        let base_url = model.provider.base_url.to_owned();
+        let place = Place::Provider { provider: *model.provider, model: model.name.clone(), base_url };
+        Target { price, ..Target::at(&model.to_string(), place) }
     }
 
     /// Makes a target of a caller of the user's own.
@@ -293,7 +292,7 @@ impl Transports {
         }
         Transports {
             network: Arc::new(Pool::new(builder.pool.clone())),
-            simulated: Arc::new(SimTransport::new(Simulator::new(builder.scenario.clone()))),
+            simulated: Arc::new(SimTransport::new(builder.scenario.clone())),
         }
     }
 
