@@ -11,6 +11,7 @@ pub mod wire;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Uri};
@@ -36,6 +37,12 @@ pub trait Caller: Send + Sync {
     /// Reads the credentials again after they were refused; returns whether they are different now.
     fn renew(&self) -> BoxFuture<'_, bool> {
         Box::pin(std::future::ready(false))
+    }
+
+    /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
+    fn preview(&self, request: &Request) -> Option<Bytes> {
+        let _ = request;
+        None
     }
 }
 
@@ -195,6 +202,10 @@ impl HttpCaller {
 impl Caller for HttpCaller {
     fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
         Box::pin(self.exchange(request))
+    }
+
+    fn preview(&self, request: &Request) -> Option<Bytes> {
+        self.wire.wire().encode(request, &self.model, &self.quirks).ok()
     }
 
     fn renew(&self) -> BoxFuture<'_, bool> {

@@ -1,7 +1,6 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream;
@@ -393,10 +392,10 @@ impl Client {
         self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)?.price
     }
 
-    /// Returns the time that one attempt may take.
-    #[must_use]
-    pub fn attempt_timeout(&self) -> Duration {
-        self.dispatcher.retry.timeout
+    /// Returns the body that a model would be sent, where it is JSON.
+    pub(crate) fn preview(&self, model: &str, request: &Request) -> Option<serde_json::Value> {
+        let endpoint = self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)?;
+        serde_json::from_slice(&endpoint.caller.preview(request)?).ok()
     }
 
     pub(crate) fn route(&self, model: Option<&str>) -> RouteId {
