@@ -1,3 +1,20 @@
 //! The `tidegate` command.
 
-fn main() {}
+mod args;
+mod duration;
+mod keys;
+mod models;
+mod settings;
+
+use std::io::Write;
+
+use args::Command;
+
+fn main() -> anyhow::Result<()> {
+    let text = match args::parse().command {
+        Command::Run(args) => settings::load(&args)?.masked_toml()?,
+        Command::Models(args) => models::listing(&args)?,
+        Command::Report(args) => anyhow::bail!("{} has no summary", args.out.display()),
+    };
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
