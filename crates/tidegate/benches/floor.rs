@@ -9,7 +9,7 @@
 //! It prints one line of JSON: requests, wall and CPU seconds, and peak memory in kB.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -21,7 +21,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -34,10 +34,11 @@ struct Row<'a> {
     prompt: Cow<'a, str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Message<'a> {
-    role: &'a str,
-    content: &'a str,
+    role: Cow<'a, str>,
+    #[serde(borrow)]
+    content: Cow<'a, str>,
 }
 
 #[derive(Serialize)]
@@ -56,13 +57,7 @@ struct Reply<'a> {
 #[derive(Deserialize)]
 struct Choice<'a> {
     #[serde(borrow)]
-    message: Content<'a>,
-}
-
-#[derive(Deserialize)]
-struct Content<'a> {
-    #[serde(borrow)]
-    content: Cow<'a, str>,
+    message: Message<'a>,
 }
 
 #[derive(Deserialize)]
@@ -81,8 +76,8 @@ struct Record<'a> {
 struct Job {
     rows: RefCell<BufReader<File>>,
     out: RefCell<BufWriter<File>>,
-    requests: RefCell<u64>,
-    tokens: RefCell<u64>,
+    requests: Cell<u64>,
+    tokens: Cell<u64>,
 }
 
 /// Sends row after row over one connection.
@@ -92,7 +87,7 @@ async fn slot(job: Rc<Job>, uri: http::Uri) -> Result<()> {
     let stream = TcpStream::connect(&host).await?;
     stream.set_nodelay(true)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::task::spawn_local(connection);
+    spawn_local(connection);
     let mut line = String::new();
     loop {
         line.clear();
@@ -100,7 +95,7 @@ async fn slot(job: Rc<Job>, uri: http::Uri) -> Result<()> {
             return Ok(());
         }
         let row: Row<'_> = serde_json::from_str(&line)?;
-        let messages = [Message { role: "user", content: &row.prompt }];
+        let messages = [Message { role: "user".into(), content: row.prompt }];
         let body = serde_json::to_vec(&Body { model: "sim", messages })?;
         let request = http::Request::post(&path).header("host", &host).header("content-type", "application/json");
         let reply = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
@@ -113,8 +108,8 @@ async fn slot(job: Rc<Job>, uri: http::Uri) -> Result<()> {
         let mut out = job.out.borrow_mut();
         serde_json::to_writer(&mut *out, &Record { id: &row.id, output })?;
         out.write_all(b"\n")?;
-        *job.requests.borrow_mut() += 1;
-        *job.tokens.borrow_mut() += reply.usage.prompt_tokens + reply.usage.completion_tokens;
+        job.requests.update(|count| count + 1);
+        job.tokens.update(|count| count + reply.usage.prompt_tokens + reply.usage.completion_tokens);
     }
 }
 
@@ -139,16 +134,19 @@ fn main() -> Result<()> {
     let (uri, concurrency): (http::Uri, usize) = (option("--url")?.parse()?, option("--concurrency")?.parse()?);
     let rows = RefCell::new(BufReader::with_capacity(1 << 16, File::open(option("--rows")?)?));
     let out = RefCell::new(BufWriter::with_capacity(1 << 16, File::create(option("--out")?)?));
-    let job = Rc::new(Job { rows, out, requests: RefCell::new(0), tokens: RefCell::new(0) });
-    let start = Instant::now();
-    let slots = LocalSet::new();
-    let work: Vec<_> = (0..concurrency).map(|_| slots.spawn_local(slot(job.clone(), uri.clone()))).collect();
+    let job = Rc::new(Job { rows, out, requests: Cell::new(0), tokens: Cell::new(0) });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime
-        .block_on(slots.run_until(async { futures_util::future::try_join_all(work).await?.into_iter().collect() }))
-        .and_then(|()| Ok(job.out.borrow_mut().flush()?))?;
+    let start = Instant::now();
+    LocalSet::new().block_on(&runtime, async {
+        let slots: Vec<_> = (0..concurrency).map(|_| spawn_local(slot(job.clone(), uri.clone()))).collect();
+        for slot in slots {
+            slot.await??;
+        }
+        Ok::<_, Box<dyn Error>>(())
+    })?;
+    job.out.borrow_mut().flush()?;
     let (wall, (cpu, memory)) = (start.elapsed().as_secs_f64(), usage()?);
-    let (requests, tokens) = (job.requests.borrow(), job.tokens.borrow());
+    let (requests, tokens) = (job.requests.get(), job.tokens.get());
     println!(r#"{{"requests":{requests},"tokens":{tokens},"wall_s":{wall:.3},"cpu_s":{cpu:.3},"rss_kb":{memory}}}"#);
     Ok(())
 }

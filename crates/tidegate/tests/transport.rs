@@ -1,5 +1,7 @@
 //! The pool over real sockets: what a server, a proxy and a broken network see of it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -206,6 +208,18 @@ async fn a_redirect_is_returned_as_it_is() {
     let address = echo.listen().await;
     let answer = pool().send(post(format!("http://{address}/moved"), "")).await.unwrap();
     assert_eq!((answer.status().as_u16(), echo.seen.requests()), (302, 1));
+}
+
+#[tokio::test]
+async fn a_connection_unused_for_too_long_is_replaced() {
+    let echo = Echo::new();
+    let address = echo.listen().await;
+    let pool = Pool::new(PoolOptions { idle_timeout: Duration::from_millis(10), ..PoolOptions::default() });
+    for _ in 0..2 {
+        pool.send(post(format!("http://{address}/"), "x")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(11)).await;
+    }
+    assert_eq!(echo.seen.connections(), 2);
 }
 
 #[tokio::test]
