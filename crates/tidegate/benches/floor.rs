@@ -1,7 +1,6 @@
 //! The floor to compare with: what sending a file of prompts costs at the very least.
 //!
-//! One thread, one HTTP/1.1 connection per slot, a typed body out, a typed reply in, buffered output, and nothing else:
-//! no limits, no retries, no journal, no resume. Any failure ends it.
+//! One thread, one connection per slot, typed JSON both ways, buffered output; no limits, retries, journal or resume.
 //!
 //!     cargo bench -p tidegate --bench floor -- --url http://127.0.0.1:8080/v1/chat/completions \
 //!         --rows rows.jsonl --out out.jsonl --concurrency 256
@@ -76,8 +75,8 @@ struct Record<'a> {
 struct Job {
     rows: RefCell<BufReader<File>>,
     out: RefCell<BufWriter<File>>,
-    requests: Cell<u64>,
-    tokens: Cell<u64>,
+    /// Requests and tokens so far.
+    done: Cell<(u64, u64)>,
 }
 
 /// Sends row after row over one connection.
@@ -108,8 +107,8 @@ async fn slot(job: Rc<Job>, uri: http::Uri) -> Result<()> {
         let mut out = job.out.borrow_mut();
         serde_json::to_writer(&mut *out, &Record { id: &row.id, output })?;
         out.write_all(b"\n")?;
-        job.requests.update(|count| count + 1);
-        job.tokens.update(|count| count + reply.usage.prompt_tokens + reply.usage.completion_tokens);
+        let used = reply.usage.prompt_tokens + reply.usage.completion_tokens;
+        job.done.update(|(requests, tokens)| (requests + 1, tokens + used));
     }
 }
 
@@ -134,7 +133,7 @@ fn main() -> Result<()> {
     let (uri, concurrency): (http::Uri, usize) = (option("--url")?.parse()?, option("--concurrency")?.parse()?);
     let rows = RefCell::new(BufReader::with_capacity(1 << 16, File::open(option("--rows")?)?));
     let out = RefCell::new(BufWriter::with_capacity(1 << 16, File::create(option("--out")?)?));
-    let job = Rc::new(Job { rows, out, requests: Cell::new(0), tokens: Cell::new(0) });
+    let job = Rc::new(Job { rows, out, done: Cell::default() });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let start = Instant::now();
     LocalSet::new().block_on(&runtime, async {
@@ -145,8 +144,7 @@ fn main() -> Result<()> {
         Ok::<_, Box<dyn Error>>(())
     })?;
     job.out.borrow_mut().flush()?;
-    let (wall, (cpu, memory)) = (start.elapsed().as_secs_f64(), usage()?);
-    let (requests, tokens) = (job.requests.get(), job.tokens.get());
+    let (wall, (cpu, memory), (requests, tokens)) = (start.elapsed().as_secs_f64(), usage()?, job.done.get());
     println!(r#"{{"requests":{requests},"tokens":{tokens},"wall_s":{wall:.3},"cpu_s":{cpu:.3},"rss_kb":{memory}}}"#);
     Ok(())
 }
