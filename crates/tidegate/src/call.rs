@@ -11,6 +11,7 @@ pub mod wire;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Uri};
@@ -36,6 +37,12 @@ pub trait Caller: Send + Sync {
     /// Reads the credentials again after they were refused; returns whether they are different now.
     fn renew(&self) -> BoxFuture<'_, bool> {
         Box::pin(std::future::ready(false))
+    }
+
+    /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
+    fn preview(&self, request: &Request) -> Option<Bytes> {
+        let _ = request;
+        None
     }
 }
 
@@ -73,8 +80,8 @@ where
     }
 }
 
-/// Where a key comes from when it has to be read again.
-pub type KeySource = Arc<dyn Fn() -> Option<SecretString> + Send + Sync>;
+/// Reads a target's keys again, all of them in the order in which they were given.
+pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
 
 /// The [`Caller`] of a provider: a wire over a transport.
 pub(crate) struct HttpCaller {
@@ -85,7 +92,7 @@ pub(crate) struct HttpCaller {
     embed: Uri,
     headers: HeaderMap,
     key: RwLock<Key>,
-    source: Option<KeySource>,
+    source: Option<(KeySource, usize)>,
     transport: Arc<dyn Transport>,
 }
 
@@ -98,7 +105,8 @@ pub(crate) struct HttpTarget<'a> {
     pub(crate) model: &'a str,
     pub(crate) headers: HeaderMap,
     pub(crate) key: Option<SecretString>,
-    pub(crate) source: Option<KeySource>,
+    /// Where the key can be read again, and its place among those.
+    pub(crate) source: Option<(KeySource, usize)>,
     pub(crate) transport: Arc<dyn Transport>,
 }
 
@@ -197,8 +205,12 @@ impl Caller for HttpCaller {
         Box::pin(self.exchange(request))
     }
 
+    fn preview(&self, request: &Request) -> Option<Bytes> {
+        self.wire.wire().encode(request, &self.model, &self.quirks).ok()
+    }
+
     fn renew(&self) -> BoxFuture<'_, bool> {
-        let renewed = self.source.as_ref().and_then(|source| source()).and_then(|secret| Key::new(Some(secret)).ok());
+        let renewed = self.source.as_ref().and_then(|(source, i)| Key::new(Some(source().into_iter().nth(*i)?)).ok());
         let changed = renewed.is_some_and(|renewed| {
             let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
             let changed = renewed.header != key.header;

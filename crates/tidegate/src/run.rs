@@ -5,6 +5,7 @@
 //! which sleep in a backoff do not count. Memory therefore follows the limits, not the input.
 
 pub mod input;
+pub mod job;
 pub mod journal;
 pub mod key;
 pub mod output;

@@ -168,6 +168,11 @@ pub enum Stopped {
         /// How many rows.
         rows: u64,
     },
+    /// A row stopped the intake: it cannot be read, repeats an id, or asks something else than before.
+    Input {
+        /// Which row, and what to do.
+        message: String,
+    },
 }
 
 /// What one invocation came to.

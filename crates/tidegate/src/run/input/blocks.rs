@@ -13,6 +13,8 @@ use bytes::{Bytes, BytesMut};
 const BLOCK: usize = 64 << 10;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
+/// The marks that a stream may begin with: UTF-8, which is skipped, and both kinds of UTF-16, which the caller refuses.
+const MARKS: [&[u8]; 3] = [BOM, b"\xFF\xFE", b"\xFE\xFF"];
 
 /// The next record.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,7 +48,8 @@ impl Blocks {
     /// Skips a byte order mark and returns the first bytes, at least one unless the stream is empty.
     pub(super) fn head(&mut self) -> io::Result<&[u8]> {
         // Waits for more only while a mark is possible: a pipe's first row may be a single byte long.
-        while BOM.starts_with(&self.buffer) && self.buffer.len() < BOM.len() && self.fill()? {}
+        let undecided = |bytes: &[u8]| MARKS.iter().any(|mark| mark.starts_with(bytes) && mark.len() > bytes.len());
+        while undecided(&self.buffer) && self.fill()? {}
         if self.buffer.starts_with(BOM) {
             let _mark = self.buffer.split_to(BOM.len());
         }
@@ -170,6 +173,24 @@ mod tests {
                     Record::TooLarge => prop_assert!(without_end(line).len() > limit),
                 }
             }
+        }
+    }
+
+    /// A pipe whose writer sleeps.
+    struct Asleep;
+
+    impl Read for Asleep {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("read on although a record was there")
+        }
+    }
+
+    #[test]
+    fn a_record_is_handed_out_before_more_is_read() {
+        for line in [&b"{}\n"[..], b"x\n", b"\xEF\xBB\xBFx\n"] {
+            let mut blocks = Blocks::new(Box::new(line.chain(Asleep)), BLOCK);
+            blocks.head().unwrap();
+            assert!(matches!(blocks.next(|bytes| memchr::memchr(b'\n', bytes)), Ok(Some(Record::Whole(_)))));
         }
     }
 

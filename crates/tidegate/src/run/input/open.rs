@@ -98,7 +98,7 @@ impl Source {
         }
         let first = head.trim_ascii_start().first();
         let format = asked.or_else(|| Format::from_path(&self.name)).or(match first {
-            None | Some(b'{' | b'[') if self.path.is_none() => Some(Format::Jsonl),
+            None | Some(b'{' | b'[') if self.bytes.is_none() => Some(Format::Jsonl),
             _ => None,
         });
         match format {

@@ -125,7 +125,8 @@ fn gzip_is_recognised_by_its_first_bytes_and_read_to_the_last_member() {
     let message = "plain.jsonl.gz: is not in gzip format; rename it if it is not packed";
     assert_eq!(files.error(&["plain.jsonl.gz"]), message);
     let mut cut = files.open(&["cut.jsonl.gz"]).unwrap();
-    let error = std::iter::from_fn(|| cut.next_row().map_or_else(|e| Some(Err(e)), |row| row.map(Ok))).find_map(Result::err);
+    let error =
+        std::iter::from_fn(|| cut.next_row().map_or_else(|e| Some(Err(e)), |row| row.map(Ok))).find_map(Result::err);
     assert!(error.unwrap().to_string().contains("cannot be read"));
 }
 
@@ -146,7 +147,8 @@ fn a_row_over_the_limit_is_skipped_and_named() {
 
 #[test]
 fn files_follow_one_another_and_globs_are_sorted() {
-    let files = Files::new(&[("b1.jsonl", b"{\"n\":2}"), ("b0.jsonl", b""), ("b2.jsonl", b"{\"n\":3}\n"), ("a.txt", b"one\n")]);
+    let files =
+        Files::new(&[("b1.jsonl", b"{\"n\":2}"), ("b0.jsonl", b""), ("b2.jsonl", b"{\"n\":3}\n"), ("a.txt", b"one\n")]);
     fs::create_dir(files.0.path().join("b3.jsonl")).unwrap();
     let rows = rows(files.open(&["a.txt", "b*.jsonl"]).unwrap());
     let name = |row: &Row| Path::new(&*row.place.file).file_name().unwrap().to_str().unwrap().to_owned();
@@ -185,7 +187,10 @@ fn what_is_wrong_with_files_is_said_before_the_first_row() {
         (&["none*.csv"], "none*.csv: no file matches this pattern"),
         (&["rows"], "rows: the format is unknown; give --format jsonl, csv, tsv or text"),
         (&["one.csv", "o*.csv"], "one.csv: is named twice; its rows would be sent twice"),
-        (&["list.json"], "list.json: is one JSON list, not an object a line; convert it with jq -c '.[]' FILE > FILE.jsonl"),
+        (
+            &["list.json"],
+            "list.json: is one JSON list, not an object a line; convert it with jq -c '.[]' FILE > FILE.jsonl",
+        ),
         (&["wide.txt"], "wide.txt: is UTF-16; convert it with iconv -f UTF-16 -t UTF-8"),
         (&["one.csv", "two.csv"], "no error"),
         (&["one.csv", "two.csv", "three.csv"], "three.csv: there is no column `text`, which one.csv has"),

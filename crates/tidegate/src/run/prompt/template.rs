@@ -25,8 +25,14 @@ pub(super) struct Templates {
     env: Environment<'static>,
     user: Option<String>,
     system: Option<String>,
-    columns: Arc<[String]>,
-    /// Columns that the templates ask for before they use them.
+    variables: Arc<Variables>,
+}
+
+/// What the templates look up.
+#[derive(Debug, Default)]
+struct Variables {
+    columns: Vec<String>,
+    /// Those columns that the templates ask for before they use them.
     optional: Vec<String>,
     whole_row: bool,
 }
@@ -38,69 +44,47 @@ pub(super) struct Filled {
 }
 
 impl Templates {
-    /// Parses the templates, each a name and a text; nothing if there is none.
+    /// Parses the templates, each a name and a text; nothing if there is none. `known` are the input's columns.
     pub(super) fn new(
         user: Option<(&str, &str)>,
         system: Option<(&str, &str)>,
         known: Option<&[String]>,
     ) -> Result<Option<Templates>> {
-        let given: Vec<(&str, &str)> = user.into_iter().chain(system).collect();
-        if given.is_empty() {
+        if user.or(system).is_none() {
             return Ok(None);
         }
         let mut env = environment();
-        let mut templates = Templates {
-            env: Environment::empty(),
-            user: user.map(|(name, _)| name.to_owned()),
-            system: system.map(|(name, _)| name.to_owned()),
-            columns: Arc::default(),
-            optional: Vec::new(),
-            whole_row: false,
-        };
-        let mut columns = Vec::new();
-        for (name, text) in given {
+        let mut variables = Variables::default();
+        for (name, text) in user.into_iter().chain(system) {
             env.add_template_owned(name.to_owned(), text.to_owned()).map_err(|e| wrong(name, &e))?;
             try_out(&mut env, name)?;
-            for variable in variables(&env, name, known) {
-                let is_row = variable == ROW && !known.is_some_and(|known| known.contains(&variable));
-                let optional = mentions::is_optional(text, &variable);
-                match known {
-                    _ if is_row => templates.whole_row = true,
-                    Some(known) if !optional && !known.contains(&variable) => {
-                        let line = mentions::line_of(text, &variable).unwrap_or(1);
-                        return Err(Error::input_line(name, line as u64, unknown_column(&variable, known)));
-                    }
-                    _ if !columns.contains(&variable) => columns.push(variable.clone()),
-                    _ => {}
-                }
-                if optional {
-                    templates.optional.push(variable);
-                }
+            for variable in looked_up(&env, name, known) {
+                variables.add(variable, text, known).map_err(|(line, fault)| Error::input_line(name, line, fault))?;
             }
         }
-        templates.env = env;
-        templates.columns = columns.into();
-        Ok(Some(templates))
+        let name = |template: Option<(&str, &str)>| template.map(|(name, _)| name.to_owned());
+        Ok(Some(Templates { env, user: name(user), system: name(system), variables: Arc::new(variables) }))
     }
 
     /// Returns the columns that the templates use; none if they see the whole row.
     pub(super) fn used_columns(&self) -> Vec<String> {
-        if self.whole_row { Vec::new() } else { self.columns.to_vec() }
+        if self.variables.whole_row { Vec::new() } else { self.variables.columns.clone() }
     }
 
     pub(super) fn takes_whole_row(&self) -> bool {
-        self.whole_row
+        self.variables.whole_row
     }
 
     /// Fills a row into the templates.
     pub(super) fn fill(&self, json: &str) -> Result<Filled, String> {
-        let mut values = vec![None; self.columns.len()];
-        key::pick(json, |name| self.columns.iter().position(|column| column == name), &mut values)?;
-        let row = match self.whole_row {
+        let columns = &self.variables.columns;
+        let mut values = vec![None; columns.len()];
+        key::pick(json, |name| columns.iter().position(|column| column == name), &mut values)?;
+        let row = match self.variables.whole_row {
             true => Some(serde_json::from_str(json).map_err(|e| key::json_fault(&e))?),
             false => None,
         };
-        let cells = Arc::new(Cells { columns: self.columns.clone(), values, row });
+        let cells = Arc::new(Cells { variables: self.variables.clone(), values, row });
         let render = |name: &Option<String>| name.as_deref().map(|name| self.render(name, &cells, json)).transpose();
         Ok(Filled { user: render(&self.user)?, system: render(&self.system)? })
     }
@@ -108,21 +92,34 @@ impl Templates {
     fn render(&self, name: &str, cells: &Arc<Cells>, json: &str) -> Result<String, String> {
         let template = self.env.get_template(name).map_err(|e| describe(name, &e))?;
         template.render(Value::from_dyn_object(cells.clone())).map_err(|e| match e.kind() {
-            ErrorKind::UndefinedError => self.missing(name, &e, cells, json),
+            ErrorKind::UndefinedError => {
+                format!("{}: {}; {}", at(name, &e), cells.missing(), list_of_row(json))
+            }
             _ => describe(name, &e),
         })
     }
+}
 
-    fn missing(&self, name: &str, error: &TemplateError, cells: &Cells, json: &str) -> String {
-        let missing = self
-            .columns
-            .iter()
-            .zip(&cells.values)
-            .find(|(column, value)| value.is_none() && !self.optional.contains(column));
-        match missing {
-            Some((column, _)) => format!("{}: column `{column}` is missing; {}", at(name, error), list_of_row(json)),
-            None => format!("{}: a value is missing; {}", at(name, error), list_of_row(json)),
+impl Variables {
+    /// Adds a variable of a template; of an unknown one returns the line and what is wrong with it.
+    fn add(&mut self, variable: String, template: &str, known: Option<&[String]>) -> Result<(), (u64, String)> {
+        let is_known = known.is_some_and(|known| known.contains(&variable));
+        if variable == ROW && !is_known {
+            self.whole_row = true;
+            return Ok(());
         }
+        match known {
+            _ if mentions::is_optional(template, &variable) => self.optional.push(variable.clone()),
+            Some(known) if !is_known => {
+                let line = mentions::line_of(template, &variable).unwrap_or(1);
+                return Err((line as u64, unknown_column(&variable, known)));
+            }
+            _ => {}
+        }
+        if !self.columns.contains(&variable) {
+            self.columns.push(variable);
+        }
+        Ok(())
     }
 }
 
@@ -150,7 +147,7 @@ fn try_out(env: &mut Environment<'_>, name: &str) -> Result<()> {
 }
 
 /// Returns the variables that a template looks up, without the functions that are always there.
-fn variables(env: &Environment<'_>, name: &str, known: Option<&[String]>) -> Vec<String> {
+fn looked_up(env: &Environment<'_>, name: &str, known: Option<&[String]>) -> Vec<String> {
     let Ok(template) = env.get_template(name) else { return Vec::new() };
     let is_column = |variable: &String| known.is_some_and(|known| known.contains(variable));
     let mut variables: Vec<String> = template.undeclared_variables(false).into_iter().collect();
@@ -197,9 +194,22 @@ fn reason(error: &TemplateError) -> String {
 /// The columns of one row that the templates use.
 #[derive(Debug)]
 struct Cells {
-    columns: Arc<[String]>,
+    variables: Arc<Variables>,
     values: Vec<Option<Value>>,
     row: Option<Value>,
+}
+
+impl Cells {
+    /// Says which column is not there; the engine tells only the line.
+    fn missing(&self) -> String {
+        let Variables { columns, optional, .. } = &*self.variables;
+        let mut missing =
+            columns.iter().zip(&self.values).filter(|(_, value)| value.is_none()).map(|(column, _)| column);
+        match missing.find(|column| !optional.contains(column)) {
+            Some(column) => format!("column `{column}` is missing"),
+            None => "a value is missing".to_owned(),
+        }
+    }
 }
 
 impl Object for Cells {
@@ -208,7 +218,7 @@ impl Object for Cells {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        match self.columns.iter().position(|column| column == key) {
+        match self.variables.columns.iter().position(|column| column == key) {
             Some(index) => self.values[index].clone(),
             None => self.row.clone().filter(|_| key == ROW),
         }

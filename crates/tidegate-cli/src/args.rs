@@ -1,0 +1,439 @@
+//! The command line, as plain data; what it means is decided in [`settings`](crate::settings).
+//!
+//! Every flag that is a setting can also be given as a variable, `TIDEGATE_` and the flag's name in capitals. The names
+//! are made from the flags, so that none can be forgotten; what asks for one action (`--dry-run`) has no variable.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tidegate::{Kind, Price};
+
+use crate::duration;
+use crate::keys;
+use crate::settings::value;
+use crate::settings::{Http2, InputFormat, LogFormat, OutputFormat};
+use crate::sim_server::SimArgs;
+
+/// Sends very many LLM requests as fast as the providers' limits allow, and loses none.
+#[derive(Parser)]
+#[command(name = "tidegate", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate run prompts.jsonl -m openai/gpt-5-mini -p 'Summarise: {{ text }}' -o out.jsonl
+  tidegate run prompts.jsonl -m sim/echo -p 'Summarise: {{ text }}'
+  tidegate models --provider openai";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Sends every row of the input to a model and writes the results; the same command resumes
+    Run(Box<RunArgs>),
+    /// Serves a simulated provider over HTTP, to test pipelines against
+    Sim(Box<SimArgs>),
+    /// Lists the models that the catalog knows, their sizes and prices
+    Models(ModelsArgs),
+    /// Prints the summary of a run again
+    Report(ReportArgs),
+}
+
+#[derive(Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) prompt: PromptArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) limit: LimitArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) resume: ResumeArgs,
+    #[command(flatten)]
+    pub(crate) trial: TrialArgs,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  Ask a model about every row of a table:
+    tidegate run reviews.csv -m openai/gpt-5-mini -p 'Sentiment of: {{ text }}' -o out.csv
+  See what it would send and cost, then try 20 rows:
+    tidegate run reviews.csv -m gpt-5-mini -t prompt.txt --dry-run
+    tidegate run reviews.csv -m gpt-5-mini -t prompt.txt -o out.jsonl --rows 20
+  A batch file, on any OpenAI-compatible server:
+    tidegate run batch.jsonl --base-url http://127.0.0.1:8000/v1 -m my-model -o out.jsonl
+  Two models, the second where the first cannot answer:
+    tidegate run rows.jsonl -m openai/gpt-5-mini -m groq/openai/gpt-oss-120b -t prompt.txt -o out.jsonl
+
+Every setting is also a key of tidegate.toml and a variable, --total-rpm is TIDEGATE_TOTAL_RPM.
+Flags win over variables, variables over the file. Keys come from each provider's own variable (OPENAI_API_KEY).
+Exit codes: 0 all rows succeeded, 1 some failed, 2 usage or input, 3 stopped by a limit, 4 storage, 5 output in use, 130 interrupted.";
+
+#[derive(Args)]
+#[command(next_help_heading = "Input")]
+pub(crate) struct InputArgs {
+    /// Files or globs, plain or .gz; - is the standard input
+    #[arg(value_name = "INPUT", required_unless_present = "print_config")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Format of the input [default: by extension]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub(crate) format: Option<InputFormat>,
+    /// Column that identifies a row [default: custom_id, else id, else the row's content]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) id_column: Option<String>,
+    /// Keep rows with the same id apart instead of stopping
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) allow_duplicate_ids: Option<bool>,
+    /// Record rows that cannot be read as failed instead of stopping
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) skip_bad_rows: Option<bool>,
+    /// Largest row, in bytes [default: 67108864]
+    #[arg(long, value_name = "BYTES", value_parser = value::count)]
+    pub(crate) max_row_bytes: Option<u32>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Prompt")]
+pub(crate) struct PromptArgs {
+    /// Template over the row's columns, such as 'Summarise: {{ text }}'
+    #[arg(short, long, value_name = "TEMPLATE", conflicts_with_all = ["template", "embed"])]
+    pub(crate) prompt: Option<String>,
+    /// File that holds the template
+    #[arg(short, long, value_name = "FILE", conflicts_with = "embed")]
+    pub(crate) template: Option<PathBuf>,
+    /// Template of the system message
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) system: Option<String>,
+    /// Make embeddings of this column
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) embed: Option<String>,
+    /// Randomness, 0 or more [default: the model's]
+    #[arg(long, value_name = "N", value_parser = value::temperature)]
+    pub(crate) temperature: Option<f64>,
+    /// Most output tokens of an answer [default: the model's]
+    #[arg(long, value_name = "N", value_parser = value::count)]
+    pub(crate) max_tokens: Option<u32>,
+    /// Text at which an answer ends; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+    /// Number that makes answers repeatable where the provider can
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<i64>,
+    /// Any other field of the request's body, as JSON; may be repeated
+    #[arg(long, value_name = "KEY=JSON", value_parser = value::param)]
+    pub(crate) param: Vec<(String, toml::Value)>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Models")]
+pub(crate) struct ModelArgs {
+    /// provider/model, or a name that the catalog knows; repeated: an ordered fallback
+    #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
+    pub(crate) model: Vec<String>,
+    /// Address of any OpenAI-compatible server, with /v1
+    #[arg(long, value_name = "URL", value_parser = value::base_url)]
+    pub(crate) base_url: Option<String>,
+    /// Make the models one pool, spread by this policy [default: fallback in order]
+    #[arg(long, value_name = "POLICY", conflicts_with = "each_model")]
+    pub(crate) balance: Option<String>,
+    /// Ask every model about every row
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) each_model: Option<bool>,
+    /// Ask about each row K times [default: 1]
+    #[arg(long, value_name = "K", value_parser = value::count)]
+    pub(crate) repeat: Option<u32>,
+    /// Price in US dollars per million tokens [default: the catalog's]
+    #[arg(long, value_name = "IN,OUT", value_parser = value::price)]
+    pub(crate) price: Option<Price>,
+    /// Header of every request; may be repeated, or one a line in the variable
+    #[arg(long, value_name = "NAME: VALUE", value_delimiter = '\n')]
+    pub(crate) header: Vec<String>,
+    /// When to speak HTTP/2 [default: auto, where an https server offers it]
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub(crate) http2: Option<Http2>,
+    /// Scenario of simulated models (sim/NAME), as YAML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scenario: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Speed, limits and failures")]
+pub(crate) struct LimitArgs {
+    /// Requests per minute, for each endpoint [default: found out from the replies]
+    #[arg(long, value_name = "N", value_parser = value::rate)]
+    pub(crate) rpm: Option<f64>,
+    /// Tokens per minute, for each endpoint [default: found out from the replies]
+    #[arg(long, value_name = "N", value_parser = value::rate)]
+    pub(crate) tpm: Option<f64>,
+    /// Requests in flight, for each endpoint [default: 16 at the start, growing]
+    #[arg(long, value_name = "N", value_parser = value::count)]
+    pub(crate) concurrency: Option<u32>,
+    /// Requests per minute of the whole run
+    #[arg(long, value_name = "N", value_parser = value::rate)]
+    pub(crate) total_rpm: Option<f64>,
+    /// Tokens per minute of the whole run
+    #[arg(long, value_name = "N", value_parser = value::rate)]
+    pub(crate) total_tpm: Option<f64>,
+    /// Requests in flight of the whole run
+    #[arg(long, value_name = "N", value_parser = value::count)]
+    pub(crate) total_concurrency: Option<u32>,
+    /// Time of one attempt: 600, 600s, 10m, 250ms [default: 600s]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
+    pub(crate) timeout: Option<Duration>,
+    /// Time to make a connection [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
+    pub(crate) connect_timeout: Option<Duration>,
+    /// Most attempts for a row; 429s do not count [default: 5]
+    #[arg(long, value_name = "N", value_parser = value::count)]
+    pub(crate) max_attempts: Option<u32>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Result file; its journal is OUT.tidegate/ [default: the standard output, without resume]
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) out: Option<PathBuf>,
+    /// Format of the results [default: by extension; batch for batch files]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub(crate) output_format: Option<OutputFormat>,
+    /// Fields of a record to write, separated by commas [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) fields: Option<Vec<String>>,
+    /// Name of the answer's field or column [default: output]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) output_column: Option<String>,
+    /// File for the summary as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Resuming")]
+pub(crate) struct ResumeArgs {
+    /// Ask again about rows that were answered under another prompt or other parameters
+    #[arg(long, conflicts_with = "keep_changed")]
+    pub(crate) redo_changed: bool,
+    /// Keep rows that were answered under another prompt or other parameters
+    #[arg(long)]
+    pub(crate) keep_changed: bool,
+    /// Ask again about rows that failed, for these causes [default: those that may pass]
+    #[arg(long, value_name = "CAUSE,…", num_args = 0.., require_equals = true, value_delimiter = ',', value_parser = value::kind)]
+    pub(crate) retry_failed: Option<Vec<Kind>>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Before it runs")]
+pub(crate) struct TrialArgs {
+    /// Read and check the whole input; send nothing
+    #[arg(long)]
+    pub(crate) check_input: bool,
+    /// Render everything, show price, duplicates and the first three requests; send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the result of --dry-run or --check-input as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only the first N rows
+    #[arg(long, value_name = "N", value_parser = value::count, conflicts_with = "sample")]
+    pub(crate) rows: Option<u32>,
+    /// Only N rows from all over the input
+    #[arg(long, value_name = "N", value_parser = value::count)]
+    pub(crate) sample: Option<u32>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "While it runs")]
+pub(crate) struct WatchArgs {
+    /// Show nothing but errors
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) quiet: Option<bool>,
+    /// Log requests; twice: everything
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Write progress as JSON lines
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) json_events: Option<bool>,
+    /// File for the log [default: the standard error]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+    /// Format of the log [default: text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Time that a stopped run waits for what is in flight [default: 25s]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, allow_hyphen_values = true)]
+    pub(crate) drain_timeout: Option<Duration>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Configuration")]
+pub(crate) struct ConfigArgs {
+    /// Configuration file [default: ./tidegate.toml if it is there]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "no_config")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read no configuration file
+    #[arg(long)]
+    pub(crate) no_config: bool,
+    /// Print the effective configuration, secrets masked; send nothing
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+/// The arguments of `tidegate models`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tidegate models\n  tidegate models --provider openai --json")]
+pub(crate) struct ModelsArgs {
+    /// Only models of this provider
+    #[arg(long, value_name = "NAME")]
+    pub(crate) provider: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The arguments of `tidegate report`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tidegate report out.jsonl\n  tidegate report out.jsonl --json")]
+pub(crate) struct ReportArgs {
+    /// Result file of the run
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `run` that ask for one action and so have no variable.
+const ACTIONS: [&str; 9] = [
+    "check_input",
+    "dry_run",
+    "json",
+    "rows",
+    "sample",
+    "redo_changed",
+    "keep_changed",
+    "retry_failed",
+    "print_config",
+];
+
+/// Reads the command line; a wrong one, `--help` and `--version` end the process.
+pub(crate) fn parse() -> Cli {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("run", |run| run.mut_args(with_variable).mut_args(with_negative_numbers))
+}
+
+/// An empty variable is as good as none: that is what an unset one becomes in a compose file.
+fn with_variable(arg: clap::Arg) -> clap::Arg {
+    let id = arg.get_id().as_str();
+    let name = format!("TIDEGATE_{}", id.to_uppercase());
+    let is_setting = arg.get_long().is_some() && !ACTIONS.contains(&id);
+    if is_setting && keys::variable(&name).is_some() { arg.env(name).hide_env(true) } else { arg }
+}
+
+/// `--rpm -5` is a wrong value and not an unknown flag.
+fn with_negative_numbers(arg: clap::Arg) -> clap::Arg {
+    let takes_value = arg.get_action().takes_values() && arg.get_long().is_some();
+    if takes_value { arg.allow_negative_numbers(true) } else { arg }
+}
+
+#[cfg(test)]
+pub(crate) fn run_args(flags: &[&str]) -> Result<RunArgs, String> {
+    let words = ["tidegate", "run"].iter().chain(flags);
+    let matches = command().try_get_matches_from(words).map_err(|error| error.to_string())?;
+    match Cli::from_arg_matches(&matches).map_err(|error| error.to_string())?.command {
+        Command::Run(args) => Ok(*args),
+        _ => Err("not a run".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(flags: &[&str]) -> String {
+        run_args(flags).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_definition_is_sound_and_every_action_is_a_flag() {
+        command().debug_assert();
+        let run = command();
+        let run = run.find_subcommand("run").unwrap();
+        for action in ACTIONS {
+            assert!(run.get_arguments().any(|arg| arg.get_id() == action), "{action}");
+        }
+    }
+
+    #[test]
+    fn senseless_values_are_refused_with_the_flags_name() {
+        let cases: [(&[&str], &str); 12] = [
+            (&["--rpm", "0"], "'--rpm <N>': must be more than 0"),
+            (&["--rpm", "-5"], "'--rpm <N>': must be more than 0"),
+            (&["--tpm", "NaN"], "'--tpm <N>': must be a number"),
+            (&["--concurrency", "0"], "'--concurrency <N>': must be more than 0"),
+            (&["--timeout", "-5s"], "'--timeout <TIME>': must be more than 0"),
+            (&["--timeout", "0"], "'--timeout <TIME>': must be more than 0"),
+            (&["--drain-timeout", "-1"], "'--drain-timeout <TIME>': must not be negative"),
+            (&["--connect-timeout", "soon"], "not a duration; write 600"),
+            (&["--price", "5"], "'--price <IN,OUT>': write IN,OUT"),
+            (&["--param", "effort=high"], "the value is not JSON"),
+            (&["--base-url", "localhost"], "not an address"),
+            (&["--retry-failed=429"], "no such cause; there are rate_limited"),
+        ];
+        for (flags, expected) in cases {
+            let flags: Vec<_> = ["in.jsonl"].iter().chain(flags).copied().collect();
+            assert!(refusal(&flags).contains(expected), "{flags:?}: {}", refusal(&flags));
+        }
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_refused() {
+        let cases: [&[&str]; 6] = [
+            &["-p", "x", "-t", "f"],
+            &["-p", "x", "--embed", "c"],
+            &["-c", "f", "--no-config"],
+            &["--rows", "1", "--sample", "1"],
+            &["--redo-changed", "--keep-changed"],
+            &["--balance", "x", "--each-model"],
+        ];
+        for flags in cases {
+            let flags: Vec<_> = ["in.jsonl"].iter().chain(flags).copied().collect();
+            assert!(refusal(&flags).contains("cannot be used with"), "{flags:?}: {}", refusal(&flags));
+        }
+        assert!(refusal(&[]).contains("<INPUT>"));
+        assert!(run_args(&["--print-config"]).is_ok());
+    }
+
+    #[test]
+    fn causes_after_retry_failed_are_optional() {
+        let read = |flag| run_args(&["in.jsonl", flag]).ok().and_then(|args| args.resume.retry_failed);
+        assert_eq!(read("--quiet"), None);
+        assert_eq!(read("--retry-failed"), Some(vec![]));
+        assert_eq!(read("--retry-failed=auth,timeout"), Some(vec![Kind::Auth, Kind::Timeout]));
+        assert_eq!(run_args(&["--retry-failed", "in.jsonl"]).ok().map(|args| args.input.inputs.len()), Some(1));
+    }
+
+    #[test]
+    fn every_line_of_help_is_one_line() {
+        let run = command();
+        for arg in run.find_subcommand("run").unwrap().get_arguments() {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(!help.contains('\n') && help.len() < 100, "{}", arg.get_id());
+        }
+    }
+}

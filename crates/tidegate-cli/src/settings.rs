@@ -1,0 +1,434 @@
+//! What a run is set to: defaults < `tidegate.toml` < `TIDEGATE_*` < flags.
+//!
+//! [`Settings`] is both the shape of the file and the merged result. Flags (and variables, which the command line parser
+//! reads in place of absent flags) become a sparse TOML table that is laid over the file's table, and the sum is read
+//! once: there is one set of names, one set of checks, and what `--print-config` shows can be put into a file.
+//!
+//! Flags win over the file *everywhere*: `--rpm 50` also replaces an `rpm` that the file sets for one endpoint.
+
+mod endpoint;
+mod file;
+mod flags;
+mod layers;
+mod mask;
+pub(crate) mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use tidegate::call::wire::WireId;
+use tidegate::{Error, Params, Price, Result};
+
+pub(crate) use endpoint::EndpointSettings;
+
+use crate::args::RunArgs;
+use crate::duration;
+
+/// Everything that can be set for a run; each field is a key of `tidegate.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// The models, first preferred: `provider/model` or a bare name that the catalog knows.
+    pub(crate) models: Vec<String>,
+    /// The address of the server for every model whose provider has none set; as that provider's SDK means it.
+    #[serde(deserialize_with = "value::base_url_setting")]
+    pub(crate) base_url: Option<String>,
+    /// The prompt's template.
+    pub(crate) prompt: Option<String>,
+    /// A file that holds the prompt's template; relative to the configuration file that names it.
+    pub(crate) template: Option<PathBuf>,
+    /// The system message's template.
+    pub(crate) system: Option<String>,
+    /// The column to make embeddings of, in place of a prompt.
+    pub(crate) embed: Option<String>,
+    /// The column that identifies a row; default: `custom_id`, else `id`, else the row's content.
+    pub(crate) id_column: Option<String>,
+    /// The input's format; default: by the file's extension.
+    pub(crate) format: Option<InputFormat>,
+    /// The fields of a result record that are written; default: all.
+    pub(crate) fields: Option<Vec<String>>,
+    /// How requests are spread over the models; default: an ordered fallback.
+    pub(crate) balance: Option<String>,
+    /// Whether every model is asked about every row; default: false.
+    pub(crate) each_model: bool,
+    /// How often each row is asked; default 1.
+    #[serde(deserialize_with = "value::count_setting")]
+    pub(crate) repeat: u32,
+    /// What tokens cost at endpoints that set no price of their own; default: the catalog's price.
+    #[serde(deserialize_with = "value::price_setting")]
+    pub(crate) price: Option<Price>,
+    /// Parameters of every request.
+    #[serde(deserialize_with = "value::params_setting")]
+    pub(crate) params: Params,
+    /// Headers of every request.
+    #[serde(deserialize_with = "value::headers_setting")]
+    pub(crate) headers: Headers,
+    /// Limits of each endpoint that sets none of its own.
+    pub(crate) limits: Limits,
+    /// Limits of the run as a whole.
+    pub(crate) total: Limits,
+    /// How long and how often a request is tried.
+    pub(crate) retry: Retry,
+    /// Where and how results are written.
+    pub(crate) output: Output,
+    /// How the run treats its input, its end and its reader.
+    pub(crate) run: Run,
+    /// Settings of providers by name, and providers of the user's own.
+    pub(crate) providers: BTreeMap<String, Provider>,
+    /// Settings of single models, by `provider/model`.
+    pub(crate) endpoints: BTreeMap<String, Endpoint>,
+    /// The file that was read, if any.
+    #[serde(skip)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            models: Vec::new(),
+            base_url: None,
+            prompt: None,
+            template: None,
+            system: None,
+            embed: None,
+            id_column: None,
+            format: None,
+            fields: None,
+            balance: None,
+            each_model: false,
+            repeat: 1,
+            price: None,
+            params: Params::default(),
+            headers: Headers::new(),
+            limits: Limits::default(),
+            total: Limits::default(),
+            retry: Retry::default(),
+            output: Output::default(),
+            run: Run::default(),
+            providers: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            file: None,
+        }
+    }
+}
+
+/// Limits, of an endpoint or of a run; what is absent is found out from the replies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Requests per minute, more than 0.
+    #[serde(deserialize_with = "value::rate_setting")]
+    pub(crate) rpm: Option<f64>,
+    /// Tokens per minute, input and output, more than 0.
+    #[serde(deserialize_with = "value::rate_setting")]
+    pub(crate) tpm: Option<f64>,
+    /// Requests in flight, at least 1; default: 16 at the start, growing.
+    #[serde(deserialize_with = "value::optional_count_setting")]
+    pub(crate) concurrency: Option<u32>,
+}
+
+/// How long and how often a request is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retry {
+    /// The most attempts for one row, the first included, 429s not; default 5.
+    #[serde(deserialize_with = "value::count_setting")]
+    pub(crate) max_attempts: u32,
+    /// The time of one attempt; default 600 s. Shorter gives up on slow models, longer waits for dead servers.
+    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
+    pub(crate) timeout: Duration,
+    /// The time to make a connection; default 10 s.
+    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
+    pub(crate) connect_timeout: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Retry {
+        Retry { max_attempts: 5, timeout: Duration::from_secs(600), connect_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// Where and how results are written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Output {
+    /// The result file; default: the standard output.
+    pub(crate) path: Option<PathBuf>,
+    /// The format; default: by the extension, `batch` for batch-file input, else JSONL.
+    pub(crate) format: Option<OutputFormat>,
+    /// The name of the answer's field or column; default `output`.
+    pub(crate) column: Option<String>,
+    /// A file for the summary as JSON.
+    pub(crate) summary: Option<PathBuf>,
+}
+
+/// How the run treats its input, its end and its reader.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Run {
+    /// Whether rows with the same id are kept apart instead of stopping the intake; default: false.
+    pub(crate) allow_duplicate_ids: bool,
+    /// Whether a row that cannot be read is recorded as failed instead of stopping the intake; default: false.
+    pub(crate) skip_bad_rows: bool,
+    /// The largest row in bytes; default 64 MiB. Larger needs memory: every row in flight may be as large.
+    #[serde(deserialize_with = "value::count_setting")]
+    pub(crate) max_row_bytes: u32,
+    /// How long a stopped run waits for what is in flight; default 25 s; 0 does not wait.
+    #[serde(with = "duration")]
+    pub(crate) drain_timeout: Duration,
+    /// When HTTP/2 is spoken; default: where the server offers it.
+    pub(crate) http2: Http2,
+    /// The scenario of simulated models (`sim/…`).
+    pub(crate) scenario: Option<PathBuf>,
+    /// Whether nothing but errors is shown; default: false.
+    pub(crate) quiet: bool,
+    /// How much is logged: 0 warnings, 1 requests, 2 everything; default 0.
+    pub(crate) verbose: u8,
+    /// Whether progress is written as JSON lines; default: false.
+    pub(crate) json_events: bool,
+    /// A file for the log; default: the standard error.
+    pub(crate) log_file: Option<PathBuf>,
+    /// The log's format; default: text.
+    pub(crate) log_format: LogFormat,
+}
+
+impl Default for Run {
+    fn default() -> Run {
+        Run {
+            allow_duplicate_ids: false,
+            skip_bad_rows: false,
+            max_row_bytes: 64 << 20,
+            drain_timeout: Duration::from_secs(25),
+            http2: Http2::default(),
+            scenario: None,
+            quiet: false,
+            verbose: 0,
+            json_events: false,
+            log_file: None,
+            log_format: LogFormat::default(),
+        }
+    }
+}
+
+/// Settings of one provider; at most one of the key sources.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Provider {
+    /// The format that it speaks; needed for a provider of the user's own.
+    pub(crate) wire: Option<WireId>,
+    /// Its address.
+    #[serde(deserialize_with = "value::base_url_setting")]
+    pub(crate) base_url: Option<String>,
+    /// The variable that holds its key.
+    pub(crate) key_env: Option<String>,
+    /// The file that holds its key; relative to the configuration file.
+    pub(crate) key_file: Option<PathBuf>,
+    /// The shell command that prints its key.
+    pub(crate) key_command: Option<String>,
+    /// Headers of every request to it.
+    #[serde(deserialize_with = "value::headers_setting")]
+    pub(crate) headers: Headers,
+    /// Limits of each of its models.
+    pub(crate) limits: Limits,
+}
+
+/// Settings of one model at one provider.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Endpoint {
+    /// Its limits.
+    pub(crate) limits: Limits,
+    /// What its tokens cost.
+    #[serde(deserialize_with = "value::price_setting")]
+    pub(crate) price: Option<Price>,
+    /// Headers of every request to it.
+    #[serde(deserialize_with = "value::headers_setting")]
+    pub(crate) headers: Headers,
+}
+
+/// Headers by name, in lower case.
+pub(crate) type Headers = BTreeMap<String, HeaderText>;
+
+/// The value of a header, which may be a secret and is never shown by `Debug`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct HeaderText(String);
+
+impl HeaderText {
+    /// Returns the value as it is sent.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for HeaderText {
+    fn from(text: String) -> HeaderText {
+        HeaderText(text)
+    }
+}
+
+impl fmt::Debug for HeaderText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// What an input file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum InputFormat {
+    /// A JSON object a line: columns, messages, or lines of a batch file.
+    Jsonl,
+    /// Comma-separated values with a header.
+    Csv,
+    /// Tab-separated values with a header.
+    Tsv,
+    /// A prompt a line.
+    Text,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OutputFormat {
+    /// A JSON record a line.
+    Jsonl,
+    /// Comma-separated values: the input's columns, then the result's.
+    Csv,
+    /// OpenAI's batch result lines, the provider's body untouched.
+    Batch,
+}
+
+/// When HTTP/2 is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Http2 {
+    /// Where an https server offers it.
+    #[default]
+    Auto,
+    /// Not at all.
+    Never,
+    /// Always, over http too.
+    Always,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// JSON lines.
+    Json,
+}
+
+/// Merges defaults, the configuration file and the flags.
+///
+/// # Errors
+/// [`Error::Config`] for a file that cannot be read or holds a mistake, with its line; [`Error::Usage`] for a flag.
+pub(crate) fn load(args: &RunArgs) -> Result<Settings> {
+    let file = file::find(args.config.config.as_deref(), args.config.no_config);
+    let mut table = file.as_deref().map(file::read).transpose()?.unwrap_or_default();
+    let flags = flags::table(args)?;
+    layers::give_way(&mut table, &flags);
+    layers::lay_over(&mut table, flags);
+    let settings: Settings = table.try_into().map_err(|error: toml::de::Error| usage(error.message()))?;
+    Ok(Settings { file, ..settings })
+}
+
+impl Settings {
+    /// Writes the settings as TOML with secrets masked: what `--print-config` prints.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a value has no form in TOML.
+    pub(crate) fn masked_toml(&self) -> Result<String> {
+        let mut table = toml::Table::try_from(self).map_err(|error| usage(&error.to_string()))?;
+        mask::mask(&mut table);
+        toml::to_string_pretty(&table).map_err(|error| usage(&error.to_string()))
+    }
+}
+
+fn usage(message: &str) -> Error {
+    Error::Usage(message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::run_args;
+
+    /// Loads a file's text under flags.
+    fn load_text(text: &str, flags: &[&str]) -> Result<Settings> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tidegate.toml");
+        std::fs::write(&path, text).unwrap();
+        let flags: Vec<_> = ["in.jsonl", "-c", path.to_str().unwrap()].iter().chain(flags).copied().collect();
+        load(&run_args(&flags).unwrap())
+    }
+
+    #[test]
+    fn without_file_and_flags_there_are_the_defaults() {
+        let settings = load(&run_args(&["in.jsonl", "--no-config"]).unwrap()).unwrap();
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file =
+            "models = ['a']\nrepeat = 3\neach_model = true\n[limits]\nrpm = 100\ntpm = 5000\n[retry]\ntimeout = '2m'\n";
+        let settings = load_text(file, &["-m", "b", "--rpm", "7", "--each-model=false"]).unwrap();
+        assert_eq!((settings.models, settings.repeat, settings.each_model), (vec!["b".to_owned()], 3, false));
+        assert_eq!(settings.limits, Limits { rpm: Some(7.0), tpm: Some(5000.0), concurrency: None });
+        assert_eq!((settings.retry.timeout.as_secs(), settings.retry.max_attempts), (120, 5));
+    }
+
+    #[test]
+    fn a_missing_file_that_was_named_is_an_error() {
+        let error = load(&run_args(&["in.jsonl", "-c", "/nowhere/t.toml"]).unwrap()).err().unwrap();
+        assert!(error.to_string().starts_with("/nowhere/t.toml: cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn what_is_shown_has_no_secret_and_can_be_loaded_again() {
+        let file = "models = ['openai/x']\n[headers]\nx-title = 'seen'\n[params.extra]\nreasoning = { effort = 'low' }\n\
+                    [providers.openai]\nkey_command = 'pass show openai'\nheaders.authorization = 'Bearer secret1'\n\
+                    [endpoints.'openai/x'.price]\ninput = 1\noutput = 2\nlong = { above = 9, input = 2, output = 4 }\n";
+        let shown =
+            load_text(file, &["--header", "x-api-key: secret2", "--timeout", "250ms"]).unwrap().masked_toml().unwrap();
+        assert!(!shown.contains("secret") && shown.contains("x-title = \"seen\""), "{shown}");
+        let again = load_text(&shown, &[]).unwrap();
+        assert_eq!(again.masked_toml().unwrap(), shown);
+        assert_eq!(again.retry.timeout, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn an_endpoint_has_the_most_specific_of_everything() {
+        let file = "models = ['openai/gpt-5-mini', 'lab/big', 'xai/grok-4.3']\nlimits = { rpm = 1, tpm = 2 }\nheaders = { a = '1', b = '1' }\n\
+                    [providers.lab]\nwire = 'openai'\nbase_url = 'http://lab/v1/'\nlimits.rpm = 5\nheaders.b = '2'\n\
+                    [endpoints.'lab/big']\nprice = { input = 1, output = 2 }\nlimits.concurrency = 9\n";
+        let endpoints = load_text(file, &[]).unwrap().resolve().unwrap();
+        let [first, lab, third] = endpoints.try_into().unwrap();
+        assert_eq!(first.price, tidegate::catalog::find("openai", "gpt-5-mini").unwrap().price);
+        assert_eq!(lab.limits, Limits { rpm: Some(5.0), tpm: Some(2.0), concurrency: Some(9) });
+        assert_eq!((lab.base_url.as_str(), lab.price), ("http://lab/v1", Some(Price::new(1.0, 2.0))));
+        assert_eq!(lab.headers.values().map(HeaderText::as_str).collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(third.base_url, "https://api.x.ai/v1");
+
+        let flagged =
+            load_text(file, &["--rpm", "50", "--price", "3,4", "--header", "b: 3"]).unwrap().resolve().unwrap();
+        assert!(flagged.iter().all(|e| e.limits.rpm == Some(50.0) && e.price == Some(Price::new(3.0, 4.0))));
+        assert!(flagged.iter().all(|e| e.headers["b"].as_str() == "3"));
+    }
+
+    #[test]
+    fn models_are_needed_and_must_be_known() {
+        let refusal = |flags| load_text("", flags).unwrap().resolve().err().unwrap().to_string();
+        assert!(refusal(&[]).starts_with("no model: name one with -m"));
+        assert!(refusal(&["-m", "opnai/x"]).contains("did you mean 'openai'?"));
+    }
+}

@@ -1,0 +1,83 @@
+//! What the settings say about one model at one provider.
+
+use tidegate::call::provider::provider;
+use tidegate::catalog::{self, ModelRef};
+use tidegate::{Error, Price, Result};
+
+use super::{Headers, Limits, Provider, Settings};
+use crate::keys;
+
+/// One model at one provider, with everything that was set about it in any place.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EndpointSettings {
+    /// The model.
+    pub(crate) model: ModelRef,
+    /// The address; of the simulated provider only a name.
+    pub(crate) base_url: String,
+    /// Headers of every request.
+    pub(crate) headers: Headers,
+    /// Limits that were set.
+    pub(crate) limits: Limits,
+    /// What tokens cost, if anybody knows.
+    pub(crate) price: Option<Price>,
+    /// The provider's table in the configuration.
+    pub(crate) provider: Provider,
+}
+
+impl Settings {
+    /// Resolves every model, in the order of preference.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there is none, or one is not known.
+    pub(crate) fn resolve(&self) -> Result<Vec<EndpointSettings>> {
+        if self.models.is_empty() {
+            return Err(Error::Usage(
+                "no model: name one with -m provider/model, or with models = […] in tidegate.toml".into(),
+            ));
+        }
+        self.models.iter().map(|model| self.endpoint(model)).collect()
+    }
+
+    fn endpoint(&self, model: &str) -> Result<EndpointSettings> {
+        let own: Vec<&str> =
+            self.providers.keys().map(String::as_str).filter(|name| provider(name).is_none()).collect();
+        let address = self.base_url.as_deref().or_else(|| self.compatible_base_url());
+        let model = catalog::resolve(model, address, &own)?;
+        let provider = self.providers.get(model.label.as_ref()).cloned().unwrap_or_default();
+        let endpoint = self.endpoints.get(&model.to_string()).cloned().unwrap_or_default();
+        let mut headers = self.headers.clone();
+        headers.extend(provider.headers.clone());
+        headers.extend(endpoint.headers);
+        Ok(EndpointSettings {
+            base_url: self.address(&provider, &model)?,
+            headers,
+            limits: endpoint.limits.or(provider.limits).or(self.limits),
+            price: endpoint.price.or(self.price).or_else(|| model.facts().and_then(|facts| facts.price)),
+            provider,
+            model,
+        })
+    }
+
+    fn compatible_base_url(&self) -> Option<&str> {
+        self.providers.get(tidegate::call::provider::COMPATIBLE.name)?.base_url.as_deref()
+    }
+
+    /// The most specific address: the provider's table, `base_url`, the variable that the provider's SDK reads, its own.
+    fn address(&self, provider: &Provider, model: &ModelRef) -> Result<String> {
+        match provider.base_url.as_ref().or(self.base_url.as_ref()) {
+            Some(address) => Ok(address.clone()),
+            None => Ok(keys::base_url(model.provider)?.unwrap_or_else(|| model.provider.base_url.to_owned())),
+        }
+    }
+}
+
+impl Limits {
+    /// Returns these limits, and the other's where there is none.
+    fn or(self, other: Limits) -> Limits {
+        Limits {
+            rpm: self.rpm.or(other.rpm),
+            tpm: self.tpm.or(other.tpm),
+            concurrency: self.concurrency.or(other.concurrency),
+        }
+    }
+}
