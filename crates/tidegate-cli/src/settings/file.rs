@@ -74,6 +74,9 @@ fn check(settings: &Settings) -> Result<(), String> {
     if sources.iter().filter(|set| **set).count() > 1 {
         return Err("keep only one of prompt, template and embed".to_owned());
     }
+    if settings.balance.is_some() && settings.each_model {
+        return Err("keep only one of balance and each_model".to_owned());
+    }
     let own = || settings.providers.keys().map(String::as_str);
     settings.providers.iter().try_for_each(|(name, entry)| check_provider(name, entry))?;
     settings.endpoints.keys().try_for_each(|name| check_endpoint(name, own()))
@@ -178,6 +181,7 @@ mod tests {
             ("models = [", "line 1: "),
             ("[limits]\nrpm = 1\nrpm = 2", "line 3: duplicate key"),
             ("prompt = 'a'\ntemplate = 'b'", "keep only one of prompt, template and embed"),
+            ("balance = 'x'\neach_model = true", "keep only one of balance and each_model"),
             ("[providers.opnai]\nkey_env = 'X'", "did you mean 'openai'? one of your own needs wire = \"openai\""),
             ("[providers.lab]\nwire = 'anthropic'", "line 2: unknown variant `anthropic`, expected `openai`"),
             ("[providers.openai]\nkey_env = 'X'\nkey_file = 'y'", "keep only one of key_env, key_file"),
