@@ -1,7 +1,221 @@
 //! LOOP 0: one exchange. Encode, authorise, send, decode.
+//!
+//! Nothing here sleeps, retries or locks: one call is one request on the wire, and its failure says what happened. A user's
+//! own [`Caller`] sits in the same place, under the same admission.
 
 pub mod pool;
 pub mod provider;
 pub mod status;
 pub mod transport;
 pub mod wire;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Uri};
+use secrecy::{ExposeSecret, SecretString};
+
+use self::provider::Quirks;
+use self::transport::{HttpReply, HttpRequest, Transport};
+use self::wire::WireId;
+use crate::failure::Failure;
+use crate::request::{Request, TaskKind};
+use crate::response::Response;
+
+/// Answers one request: the seam where any async client of the user's own fits.
+pub trait Caller: Send + Sync {
+    /// Makes one call.
+    ///
+    /// # Behavior
+    ///
+    /// - Does not retry: a failure is returned with its [`Kind`](crate::Kind), which decides what happens next.
+    /// - Dropping the future cancels the call.
+    fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>>;
+
+    /// Reads the credentials again after they were refused; returns whether they are different now.
+    fn renew(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
+
+    /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
+    fn preview(&self, request: &Request) -> Option<Bytes> {
+        let _ = request;
+        None
+    }
+}
+
+/// A [`Caller`] from a closure; see [`caller`].
+struct Closure<F>(F);
+
+/// Makes a [`Caller`] from an async closure that owns its request.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{Failure, Request, Response};
+/// let mine = tidegate::caller(|request: Request| async move {
+///     if request.size() > 1000 {
+///         return Err(Failure::rate_limited(Duration::from_secs(3)));
+///     }
+///     Ok(Response::text("hello"))
+/// });
+/// # let _ = mine;
+/// ```
+pub fn caller<F, A>(call: F) -> Arc<dyn Caller>
+where
+    F: Fn(Request) -> A + Send + Sync + 'static,
+    A: Future<Output = Result<Response, Failure>> + Send + 'static,
+{
+    Arc::new(Closure(call))
+}
+
+impl<F, A> Caller for Closure<F>
+where
+    F: Fn(Request) -> A + Send + Sync,
+    A: Future<Output = Result<Response, Failure>> + Send + 'static,
+{
+    fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
+        Box::pin((self.0)(request.clone()))
+    }
+}
+
+/// Where a key comes from when it has to be read again.
+pub type KeySource = Arc<dyn Fn() -> Option<SecretString> + Send + Sync>;
+
+/// The [`Caller`] of a provider: a wire over a transport.
+pub(crate) struct HttpCaller {
+    wire: WireId,
+    quirks: Quirks,
+    model: String,
+    chat: Uri,
+    embed: Uri,
+    headers: HeaderMap,
+    key: RwLock<Key>,
+    source: Option<KeySource>,
+    transport: Arc<dyn Transport>,
+}
+
+/// What an [`HttpCaller`] is made of.
+pub(crate) struct HttpTarget<'a> {
+    pub(crate) wire: WireId,
+    pub(crate) quirks: Quirks,
+    pub(crate) base_url: &'a str,
+    /// The model's name as the provider knows it.
+    pub(crate) model: &'a str,
+    pub(crate) headers: HeaderMap,
+    pub(crate) key: Option<SecretString>,
+    pub(crate) source: Option<KeySource>,
+    pub(crate) transport: Arc<dyn Transport>,
+}
+
+/// A key and the header it makes.
+struct Key {
+    secret: Option<SecretString>,
+    header: Option<HeaderValue>,
+}
+
+impl Key {
+    fn new(secret: Option<SecretString>) -> Result<Key, String> {
+        let header = secret.as_ref().map(|secret| HeaderValue::from_str(&format!("Bearer {}", secret.expose_secret())));
+        let mut header = header.transpose().map_err(|_| "the key holds a character that a header cannot".to_owned())?;
+        if let Some(header) = &mut header {
+            header.set_sensitive(true);
+        }
+        Ok(Key { secret, header })
+    }
+}
+
+impl HttpCaller {
+    pub(crate) fn new(target: HttpTarget<'_>) -> Result<HttpCaller, String> {
+        let wire = target.wire.wire();
+        let uri = |kind: TaskKind| {
+            let text = format!("{}{}", target.base_url.trim_end_matches('/'), wire.path(kind));
+            let uri: Uri = text.parse().map_err(|e| format!("`{}` is not a base URL: {e}", target.base_url))?;
+            match (uri.scheme_str(), uri.host()) {
+                (Some("http" | "https"), Some(_)) => Ok(uri),
+                _ => Err(format!("`{}` is not a base URL: it must start with http:// or https://", target.base_url)),
+            }
+        };
+        let mut headers = target.headers;
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        headers
+            .entry(http::header::USER_AGENT)
+            .or_insert(HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
+        Ok(HttpCaller {
+            wire: target.wire,
+            quirks: target.quirks,
+            model: target.model.to_owned(),
+            chat: uri(TaskKind::Chat)?,
+            embed: uri(TaskKind::Embed)?,
+            headers,
+            key: RwLock::new(Key::new(target.key)?),
+            source: target.source,
+            transport: target.transport,
+        })
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Response, Failure> {
+        let wire = self.wire.wire();
+        let kind = request.kind();
+        let body = wire.encode(request, &self.model, &self.quirks)?;
+        let mut http = HttpRequest::new(body);
+        *http.method_mut() = Method::POST;
+        *http.uri_mut() = match kind {
+            TaskKind::Chat => self.chat.clone(),
+            TaskKind::Embed => self.embed.clone(),
+        };
+        *http.headers_mut() = self.headers.clone();
+        self.authorise(http.headers_mut());
+        let reply = self.transport.send(http).await?;
+        self.read(kind, reply)
+    }
+
+    fn authorise(&self, headers: &mut HeaderMap) {
+        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(header) = &key.header {
+            headers.insert(AUTHORIZATION, header.clone());
+        }
+    }
+
+    fn read(&self, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
+        let wire = self.wire.wire();
+        let (head, body) = reply.into_parts();
+        if head.status.is_success() {
+            return wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure));
+        }
+        let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
+        let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
+        Err(self.scrub(status::failure(&head, kind, message)))
+    }
+
+    /// Takes the key out of a message in which the provider repeats it.
+    fn scrub(&self, mut failure: Failure) -> Failure {
+        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secret) = key.secret.as_ref().map(ExposeSecret::expose_secret).filter(|secret| secret.len() >= 4) {
+            failure.message = failure.message.replace(secret, "[key]");
+        }
+        failure
+    }
+}
+
+impl Caller for HttpCaller {
+    fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
+        Box::pin(self.exchange(request))
+    }
+
+    fn preview(&self, request: &Request) -> Option<Bytes> {
+        self.wire.wire().encode(request, &self.model, &self.quirks).ok()
+    }
+
+    fn renew(&self) -> BoxFuture<'_, bool> {
+        let renewed = self.source.as_ref().and_then(|source| source()).and_then(|secret| Key::new(Some(secret)).ok());
+        let changed = renewed.is_some_and(|renewed| {
+            let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
+            let changed = renewed.header != key.header;
+            *key = renewed;
+            changed
+        });
+        Box::pin(std::future::ready(changed))
+    }
+}

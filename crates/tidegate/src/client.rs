@@ -1,1 +1,404 @@
-//! Being written.
+//! The client: targets, transports and limits put together once, then shared by everything that sends.
+
+use std::sync::Arc;
+
+use futures_util::Stream;
+use futures_util::stream;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use crate::ask::ask;
+use crate::call::pool::{Pool, PoolOptions};
+use crate::call::provider::{Provider, Reach};
+use crate::call::transport::Transport;
+use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
+use crate::catalog::{self, ModelRef};
+use crate::dispatch::admission::{Admission, RouteId};
+use crate::dispatch::balance::Balance;
+use crate::dispatch::endpoint::{Endpoint, Limits};
+use crate::dispatch::{Dispatcher, Order, RetryPolicy};
+use crate::error::{Error, Result};
+use crate::event::{Observer, Snapshot};
+use crate::failure::Failure;
+use crate::money::Price;
+use crate::outcome::Outcome;
+use crate::request::Request;
+use crate::run::{Item, Run};
+use crate::sim::{Scenario, SimTransport};
+
+/// A model to send to: where it is, with which keys, within which limits, at what price.
+#[derive(Clone)]
+pub struct Target {
+    /// The model as the user names it; records carry it.
+    name: Arc<str>,
+    place: Place,
+    keys: Vec<SecretString>,
+    source: Option<KeySource>,
+    headers: HeaderMap,
+    limits: Limits,
+    price: Option<Price>,
+}
+
+#[derive(Clone)]
+enum Place {
+    Provider { provider: Provider, model: String, base_url: String },
+    Caller(Arc<dyn Caller>),
+}
+
+impl Target {
+    /// Makes a target from `provider/model` or from a bare name that exactly one provider has; the price comes from the
+    /// catalog.
+    ///
+    /// # Errors
+    ///
+    /// An unknown provider or name, with the nearest known one.
+    pub fn new(name: &str) -> Result<Target> {
+        Ok(Target::of(&catalog::resolve(name, None, &[])?))
+    }
+
+    /// Makes a target of a model that the catalog found.
+    #[must_use]
+    pub fn of(model: &ModelRef) -> Target {
+        let price = model.facts().and_then(|facts| facts.price);
+        let base_url = model.provider.base_url.to_owned();
+        let place = Place::Provider { provider: *model.provider, model: model.name.clone(), base_url };
+        Target { price, ..Target::at(&model.to_string(), place) }
+    }
+
+    /// Makes a target of a caller of the user's own.
+    #[must_use]
+    pub fn caller(name: &str, caller: Arc<dyn Caller>) -> Target {
+        Target::at(name, Place::Caller(caller))
+    }
+
+    fn at(name: &str, place: Place) -> Target {
+        Target {
+            name: name.into(),
+            place,
+            keys: Vec::new(),
+            source: None,
+            headers: HeaderMap::new(),
+            limits: Limits::default(),
+            price: None,
+        }
+    }
+
+    /// Returns the model as records name it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sends to another address, given as the provider's own SDK means it.
+    #[must_use]
+    pub fn base_url(mut self, url: &str) -> Target {
+        if let Place::Provider { base_url, .. } = &mut self.place {
+            url.clone_into(base_url);
+        }
+        self
+    }
+
+    /// Adds a key; several keys are endpoints of their own.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<SecretString>) -> Target {
+        self.keys.push(key.into());
+        self
+    }
+
+    /// Says how to read the key again after it was refused.
+    #[must_use]
+    pub fn key_source(mut self, source: KeySource) -> Target {
+        self.source = Some(source);
+        self
+    }
+
+    /// Adds a header to every request.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Target {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// Sets the limits of each of its endpoints.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Target {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the price, in place of the catalog's.
+    #[must_use]
+    pub fn price(mut self, price: Price) -> Target {
+        self.price = Some(price);
+        self
+    }
+
+    /// Returns the price in force, if one is known.
+    #[must_use]
+    pub fn known_price(&self) -> Option<Price> {
+        self.price
+    }
+}
+
+/// Puts a [`Client`] together.
+#[derive(Default)]
+pub struct ClientBuilder {
+    targets: Vec<Target>,
+    total: Limits,
+    balance: Balance,
+    retry: RetryPolicy,
+    pool: PoolOptions,
+    scenario: Scenario,
+    transport: Option<Arc<dyn Transport>>,
+    observer: Option<Arc<dyn Observer>>,
+    seed: u64,
+}
+
+impl ClientBuilder {
+    /// Adds a model; the first is preferred, unless a policy balances them.
+    #[must_use]
+    pub fn target(mut self, target: Target) -> ClientBuilder {
+        self.targets.push(target);
+        self
+    }
+
+    /// Sets the limits of all endpoints together.
+    #[must_use]
+    pub fn total(mut self, total: Limits) -> ClientBuilder {
+        self.total = total;
+        self
+    }
+
+    /// Sets how requests are spread over several models. Default: in order, as a fallback list.
+    #[must_use]
+    pub fn balance(mut self, balance: Balance) -> ClientBuilder {
+        self.balance = balance;
+        self
+    }
+
+    /// Sets how often and how patiently a request is tried.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> ClientBuilder {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets how connections are made.
+    #[must_use]
+    pub fn pool(mut self, pool: PoolOptions) -> ClientBuilder {
+        self.pool = pool;
+        self
+    }
+
+    /// Sets how the simulated provider behaves.
+    #[must_use]
+    pub fn scenario(mut self, scenario: Scenario) -> ClientBuilder {
+        self.scenario = scenario;
+        self
+    }
+
+    /// Sends everything over this transport, in place of sockets and the simulated provider.
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> ClientBuilder {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Tells this observer what happens.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> ClientBuilder {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Makes random choices repeatable.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> ClientBuilder {
+        self.seed = seed;
+        self
+    }
+
+    /// Makes the client.
+    ///
+    /// # Errors
+    ///
+    /// No target, a base URL or a key that cannot be used.
+    pub fn build(self) -> Result<Client> {
+        if self.targets.is_empty() {
+            return Err(Error::Usage("no model is given; name at least one".to_owned()));
+        }
+        let endpoints = self.endpoints()?;
+        let admission = Admission::new(endpoints.clone(), self.total, self.balance, self.seed);
+        let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer };
+        Ok(Client { dispatcher: Arc::new(dispatcher) })
+    }
+
+    /// Makes an endpoint of every key of every target.
+    fn endpoints(&self) -> Result<Vec<Arc<Endpoint>>> {
+        let transports = Transports::new(self);
+        let mut keys: Vec<String> = Vec::new();
+        let mut endpoints = Vec::new();
+        for (order, target) in self.targets.iter().enumerate() {
+            let secrets: Vec<Option<SecretString>> = match target.keys.len() {
+                0 => vec![None],
+                _ => target.keys.iter().cloned().map(Some).collect(),
+            };
+            for (i, secret) in secrets.into_iter().enumerate() {
+                let identity = key_identity(target, secret.as_ref());
+                let key = keys.iter().position(|known| *known == identity).unwrap_or_else(|| {
+                    keys.push(identity);
+                    keys.len() - 1
+                });
+                let name = if i == 0 { target.name.clone() } else { format!("{}#{}", target.name, i + 1).into() };
+                let caller = transports.caller(target, secret)?;
+                let (limits, price) = (target.limits, target.price);
+                endpoints.push(Arc::new(Endpoint {
+                    name,
+                    model: target.name.clone(),
+                    order,
+                    key,
+                    price,
+                    caller,
+                    limits,
+                }));
+            }
+        }
+        Ok(endpoints)
+    }
+}
+
+/// Returns what tells one key from another: the secret with its address.
+fn key_identity(target: &Target, secret: Option<&SecretString>) -> String {
+    use secrecy::ExposeSecret;
+    let address = match &target.place {
+        Place::Provider { base_url, .. } => base_url.as_str(),
+        Place::Caller(_) => &target.name,
+    };
+    format!("{address} {}", secret.map_or("", |secret| secret.expose_secret()))
+}
+
+/// The transports of one client: one pool, one simulated provider, shared by all targets.
+struct Transports {
+    network: Arc<dyn Transport>,
+    simulated: Arc<dyn Transport>,
+}
+
+impl Transports {
+    fn new(builder: &ClientBuilder) -> Transports {
+        if let Some(transport) = &builder.transport {
+            return Transports { network: transport.clone(), simulated: transport.clone() };
+        }
+        Transports {
+            network: Arc::new(Pool::new(builder.pool.clone())),
+            simulated: Arc::new(SimTransport::new(builder.scenario.clone())),
+        }
+    }
+
+    fn caller(&self, target: &Target, key: Option<SecretString>) -> Result<Arc<dyn Caller>> {
+        let (provider, model, base_url) = match &target.place {
+            Place::Caller(caller) => return Ok(caller.clone()),
+            Place::Provider { provider, model, base_url } => (provider, model, base_url),
+        };
+        // A simulated provider with an address of its own is one that runs in another process.
+        let transport = match provider.reach {
+            Reach::Simulated if base_url == provider.base_url => &self.simulated,
+            _ => &self.network,
+        };
+        let caller = HttpCaller::new(HttpTarget {
+            wire: provider.wire,
+            quirks: provider.quirks,
+            base_url,
+            model,
+            headers: target.headers.clone(),
+            key,
+            source: target.source.clone(),
+            transport: transport.clone(),
+        });
+        Ok(Arc::new(caller.map_err(|message| Error::Usage(format!("{}: {message}", target.name)))?))
+    }
+}
+
+/// Sends requests. Cheap to clone; all clones share limits, connections and what was learned.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) dispatcher: Arc<Dispatcher>,
+}
+
+impl Client {
+    /// Starts putting a client together.
+    #[must_use]
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// Sends one request, with all retries.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call and sends nothing more.
+    pub async fn send(&self, request: &Request) -> Outcome {
+        let stop = CancellationToken::new();
+        let order = Order { request, route: self.route(None), stop: &stop };
+        ask(&self.dispatcher, order, 0, ()).await
+    }
+
+    /// Sends many requests; the outcomes come as they are done.
+    ///
+    /// Requests are taken from the iterator only as they can be sent, so it may be endless.
+    pub fn run<I>(&self, requests: I) -> Run<stream::Map<stream::Iter<I::IntoIter>, fn(Request) -> Item<()>>, ()>
+    where
+        I: IntoIterator<Item = Request>,
+    {
+        let items: fn(Request) -> Item<()> = Item::from;
+        self.run_items(stream::StreamExt::map(stream::iter(requests), items))
+    }
+
+    /// Sends the requests of a stream, each with a context of the user's own that comes back with its outcome.
+    pub fn run_items<S, C>(&self, items: S) -> Run<S, C>
+    where
+        S: Stream<Item = Item<C>>,
+    {
+        Run::new(self.clone(), items)
+    }
+
+    /// Returns how the endpoints are doing.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.dispatcher.admission.snapshot()
+    }
+
+    /// Returns why no endpoint serves any more, if that is so.
+    #[must_use]
+    pub fn exhausted(&self) -> Option<Failure> {
+        self.dispatcher.admission.exhausted()
+    }
+
+    /// Returns the names of the models, in the user's order.
+    #[must_use]
+    pub fn models(&self) -> Vec<Arc<str>> {
+        let mut models: Vec<Arc<str>> = Vec::new();
+        for endpoint in &self.dispatcher.endpoints {
+            if !models.contains(&endpoint.model) {
+                models.push(endpoint.model.clone());
+            }
+        }
+        models
+    }
+
+    /// Returns the price of a model, where known.
+    #[must_use]
+    pub fn price(&self, model: &str) -> Option<Price> {
+        self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)?.price
+    }
+
+    /// Returns the body that a model would be sent, where it is JSON.
+    pub(crate) fn preview(&self, model: &str, request: &Request) -> Option<serde_json::Value> {
+        let endpoint = self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)?;
+        serde_json::from_slice(&endpoint.caller.preview(request)?).ok()
+    }
+
+    pub(crate) fn route(&self, model: Option<&str>) -> RouteId {
+        self.dispatcher.admission.route(model)
+    }
+}

@@ -1,1 +1,209 @@
-//! Being written.
+//! LOOP 3: over attempts. Wait for admission, call, settle, and then again here, elsewhere or never.
+//!
+//! What a failure means is read from the [advice table](crate::Kind::advice) and nowhere else. A rejection for load does
+//! not spend one of the request's attempts: it has told us something about the endpoint, nothing about the request. Nobody
+//! holds a lease while waiting; a request in backoff is out of every queue and comes back with its old place.
+
+pub(crate) mod adaptive;
+pub(crate) mod admission;
+pub(crate) mod balance;
+pub(crate) mod cooldown;
+pub(crate) mod endpoint;
+pub(crate) mod estimate;
+pub(crate) mod limit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::admission::{Admission, Ask, Lease, RouteId};
+use self::endpoint::{Endpoint, Settled};
+use crate::event::{Event, Observer};
+use crate::failure::{Failure, Kind, Retry};
+use crate::outcome::Attempt;
+use crate::request::Request;
+use crate::response::Response;
+
+/// How often and how patiently a request is tried.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryPolicy {
+    /// Attempts per request, the first included; rejections for load do not count. Default 5.
+    pub max_attempts: u32,
+    /// The time for one attempt, from admission to the whole reply. Default 600 s.
+    pub timeout: Duration,
+    /// The mean of the first backoff; it doubles each time. Default 500 ms.
+    pub backoff: Duration,
+    /// The longest backoff. Default 30 s.
+    pub longest_backoff: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> RetryPolicy {
+        RetryPolicy {
+            max_attempts: 5,
+            timeout: Duration::from_secs(600),
+            backoff: Duration::from_millis(500),
+            longest_backoff: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What every dispatch shares.
+pub(crate) struct Dispatcher {
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+}
+
+/// What is to be sent, and the signal that nothing more may be started.
+pub(crate) struct Order<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) route: RouteId,
+    pub(crate) stop: &'a CancellationToken,
+}
+
+/// What to do after a failed attempt.
+enum Next {
+    Again,
+    After(Duration),
+    Without { whole_model: bool },
+    GiveUp,
+}
+
+impl Dispatcher {
+    /// Sends a request until it is answered or there is no sense in trying again. Every attempt is added to `attempts`;
+    /// `admitted` is dropped when the first one is admitted.
+    pub(crate) async fn dispatch<G>(
+        &self,
+        order: Order<'_>,
+        attempts: &mut Vec<Attempt>,
+        admitted: G,
+    ) -> Result<Response, Failure> {
+        let mut admitted = Some(admitted);
+        let mut route = order.route;
+        let mut tried = Vec::new();
+        let (mut spent, mut renewed) = (0, 0);
+        let turn = self.admission.turn();
+        let (bytes, max_tokens) = (order.request.size(), order.request.params.max_tokens);
+        loop {
+            let waiting = Instant::now();
+            let ask = Ask { route, turn, bytes, max_tokens, tried: tried.clone() };
+            let lease = match order.stop.run_until_cancelled(self.admission.acquire(ask)).await {
+                Some(Ok(lease)) => lease,
+                // What went wrong for this request tells more than why the others are out of service.
+                Some(Err(refused)) => return Err(last_failure(attempts).unwrap_or(refused)),
+                None => return Err(cancelled()),
+            };
+            admitted.take();
+            let place = lease.place;
+            let waited = lease.sent.duration_since(waiting);
+            let failure = match self.attempt(order.request, lease, waited, attempts).await {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            if failure.kind == Kind::Auth && renewed == 0 && self.endpoints[place].caller.renew().await {
+                renewed += 1;
+                continue;
+            }
+            match self.next(&failure, &mut spent) {
+                Next::GiveUp => return Err(failure),
+                Next::Again => {}
+                Next::Without { whole_model } => route = self.admission.without(route, place, whole_model),
+                Next::After(pause) => {
+                    tried.push(place);
+                    if order.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                        return Err(cancelled());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes one call and settles its lease.
+    async fn attempt(
+        &self,
+        request: &Request,
+        lease: Lease,
+        waited: Duration,
+        attempts: &mut Vec<Attempt>,
+    ) -> Result<Response, Failure> {
+        let (place, sent) = (lease.place, lease.sent);
+        let endpoint = &self.endpoints[place];
+        let result = match tokio::time::timeout(self.retry.timeout, endpoint.caller.call(request)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::new(Kind::Timeout, format!("no reply within {:?}", self.retry.timeout))),
+        };
+        let took = sent.elapsed();
+        let (usage, failure) = match &result {
+            Ok(response) => (response.usage, None),
+            Err(failure) => (failure.usage, Some(failure)),
+        };
+        let settled = lease.settle(usage.as_ref(), failure);
+        attempts.push(Attempt {
+            endpoint: endpoint.name.clone(),
+            model: endpoint.model.clone(),
+            waited,
+            took,
+            usage,
+            cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
+            failure: failure.cloned(),
+        });
+        if let Some(failure) = failure {
+            self.tell(endpoint, failure, settled);
+        }
+        result
+    }
+
+    /// Reads the advice table.
+    fn next(&self, failure: &Failure, spent: &mut u32) -> Next {
+        let advice = failure.kind.advice();
+        match advice.retry {
+            Retry::Never => Next::GiveUp,
+            Retry::Elsewhere => Next::Without { whole_model: advice.aside.is_none() },
+            Retry::AtOnce => Next::Again,
+            // The endpoint's own pause is the wait.
+            Retry::Here if advice.slow_down => Next::Again,
+            Retry::Here => {
+                *spent += 1;
+                if *spent >= self.retry.max_attempts {
+                    return Next::GiveUp;
+                }
+                Next::After(self.backoff(*spent).max(failure.retry_after.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Returns the wait before attempt `spent + 1`: exponential, with jitter over its whole upper half.
+    fn backoff(&self, spent: u32) -> Duration {
+        let mean = self.retry.backoff.saturating_mul(1 << (spent - 1).min(16)).min(self.retry.longest_backoff);
+        mean.mul_f64(0.5 + fastrand::f64())
+    }
+
+    fn tell(&self, endpoint: &Arc<Endpoint>, failure: &Failure, settled: Settled) {
+        let Some(observer) = &self.observer else { return };
+        let name = || endpoint.name.clone();
+        observer.event(&Event::AttemptFailed { endpoint: name(), failure: failure.clone() });
+        if let Some(pause) = settled.cooldown {
+            observer.event(&Event::CooldownStarted { endpoint: name(), pause });
+        }
+        if settled.set_aside > 0 {
+            observer.event(&Event::SetAside {
+                endpoint: name(),
+                endpoints: settled.set_aside,
+                failure: failure.clone(),
+            });
+        }
+    }
+}
+
+fn cancelled() -> Failure {
+    Failure::new(Kind::Cancelled, "the run was stopped before this request was answered")
+}
+
+/// Returns the failure that speaks for a request which found no endpoint any more.
+fn last_failure(attempts: &[Attempt]) -> Option<Failure> {
+    attempts.last().and_then(|attempt| attempt.failure.clone())
+}

@@ -1,1 +1,98 @@
-//! Being written.
+//! What observers see: events, which are facts in the past tense, and a snapshot, which they pull.
+//!
+//! Observers only look. They are called outside every lock, in the order in which things happened to one request, and a
+//! slow one slows nobody but the request it was told about.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use crate::dispatch::limit::Limit;
+
+use crate::dispatch::endpoint::Limits;
+use crate::failure::Failure;
+
+/// Something that happened.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// One attempt failed; the request may be tried again.
+    AttemptFailed {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// Why.
+        failure: Failure,
+    },
+    /// An endpoint asked for less load and is not sent to for a while.
+    CooldownStarted {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// For how long.
+        pause: Duration,
+    },
+    /// An endpoint, or every endpoint of its key, is out of service for the rest of the run.
+    SetAside {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// How many endpoints that were.
+        endpoints: usize,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Is told what happens.
+pub trait Observer: Send + Sync {
+    /// Takes note of an event; must not block.
+    fn event(&self, event: &Event);
+}
+
+impl<F: Fn(&Event) + Send + Sync> Observer for F {
+    fn event(&self, event: &Event) {
+        self(event);
+    }
+}
+
+/// How the endpoints are doing.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Each endpoint, in the user's order.
+    pub endpoints: Vec<EndpointSnapshot>,
+    /// Requests that wait to be admitted.
+    pub waiting: usize,
+    /// What the first of them waits for.
+    pub limited_by: Option<Limit>,
+}
+
+/// How one endpoint is doing.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct EndpointSnapshot {
+    /// Its name in records.
+    pub name: String,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// How many may be.
+    pub concurrency: usize,
+    /// Calls made.
+    pub sent: u64,
+    /// Calls answered.
+    pub succeeded: u64,
+    /// Calls rejected for load (429 and the like).
+    pub rejected: u64,
+    /// Calls that failed otherwise.
+    pub failed: u64,
+    /// Input and output tokens used.
+    pub tokens: u64,
+    /// Time spent in pauses so far.
+    pub cooled: Duration,
+    /// How much longer the present pause lasts.
+    pub cooling: Option<Duration>,
+    /// Why it is out of service.
+    pub aside: Option<Failure>,
+    /// The limits that were stated for it.
+    pub limits: Limits,
+}

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::response::Usage;
+
 /// The cause of a failed attempt or row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -231,6 +233,9 @@ pub struct Failure {
     /// The provider's id of the request, to quote in a support case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// What was used all the same: a refused or empty reply is billed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 impl Failure {
@@ -246,7 +251,7 @@ impl Failure {
             message.truncate(end);
             message.push('…');
         }
-        Failure { kind, message, status: None, retry_after: None, request_id: None }
+        Failure { kind, message, status: None, retry_after: None, request_id: None, usage: None }
     }
 
     /// Makes the failure that a user's own [`Caller`](crate::Caller) returns for "429, wait this long".
@@ -272,6 +277,13 @@ impl Failure {
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Failure {
         self.retry_after = retry_after;
+        self
+    }
+
+    /// Sets what was used all the same.
+    #[must_use]
+    pub fn with_usage(mut self, usage: Option<Usage>) -> Failure {
+        self.usage = usage;
         self
     }
 

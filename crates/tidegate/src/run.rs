@@ -1,7 +1,215 @@
-//! LOOP 1: over items.
+//! LOOP 1: over items. Take as many as can be used, ask, hand out what is done.
+//!
+//! A [`Run`] is a stream of outcomes. It takes items from its source only while few of those it has are waiting for
+//! admission: enough ahead that a freed place is never idle, bounded by bytes and by *ready* waiters, so that requests
+//! which sleep in a backoff do not count. Memory therefore follows the limits, not the input.
 
 pub mod input;
+pub mod job;
 pub mod journal;
+pub mod key;
 pub mod output;
+pub mod progress;
 pub mod prompt;
 pub mod record;
+pub mod summary;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::ask::ask;
+use crate::client::Client;
+use crate::dispatch::Order;
+use crate::dispatch::admission::RouteId;
+use crate::outcome::Outcome;
+use crate::request::Request;
+
+/// Requests that may wait for admission at the least, so that a small limit still overlaps reading and sending.
+const LEAST_AHEAD: usize = 16;
+/// Bytes of requests that a run holds at the most, unless a single one is larger.
+const MOST_BYTES: usize = 256 << 20;
+
+/// One request on its way through a run, with whatever the user wants back with the outcome.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Item<C> {
+    /// What is asked.
+    pub request: Request,
+    /// Comes back with the outcome.
+    pub context: C,
+    /// The one model to ask, by its name; any of the client's where absent.
+    pub model: Option<Arc<str>>,
+}
+
+impl<C> Item<C> {
+    /// Makes an item.
+    pub fn new(request: Request, context: C) -> Item<C> {
+        Item { request, context, model: None }
+    }
+
+    /// Asks one model only.
+    #[must_use]
+    pub fn for_model(mut self, model: Arc<str>) -> Item<C> {
+        self.model = Some(model);
+        self
+    }
+}
+
+impl From<Request> for Item<()> {
+    fn from(request: Request) -> Item<()> {
+        Item::new(request, ())
+    }
+}
+
+type Asked<C> = BoxFuture<'static, (Outcome, C, usize)>;
+
+/// Many requests under way: a stream of their outcomes, in the order in which they are done.
+///
+/// Dropping it cancels what is in flight.
+#[must_use = "a run does nothing until its outcomes are taken"]
+pub struct Run<S, C> {
+    client: Client,
+    source: Pin<Box<S>>,
+    source_ended: bool,
+    asked: FuturesUnordered<Asked<C>>,
+    waiting: Arc<AtomicUsize>,
+    bytes: usize,
+    index: u64,
+    stop: CancellationToken,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    most: usize,
+    routes: Vec<(Option<Arc<str>>, RouteId)>,
+}
+
+impl<S, C> Run<S, C> {
+    pub(crate) fn new(client: Client, source: S) -> Run<S, C> {
+        let stop = CancellationToken::new();
+        Run {
+            client,
+            source: Box::pin(source),
+            source_ended: false,
+            asked: FuturesUnordered::new(),
+            waiting: Arc::default(),
+            bytes: 0,
+            index: 0,
+            stopped: Box::pin(stop.clone().cancelled_owned()),
+            stop,
+            most: usize::MAX,
+            routes: Vec::new(),
+        }
+    }
+
+    /// Stops on this signal: takes nothing more, lets calls in flight end, gives up what still waits.
+    pub fn stop_on(mut self, stop: CancellationToken) -> Run<S, C> {
+        self.stopped = Box::pin(stop.clone().cancelled_owned());
+        self.stop = stop;
+        self
+    }
+
+    /// Keeps at most that many requests of this run under way, whatever the endpoints would take.
+    pub fn max_parallel(mut self, most: usize) -> Run<S, C> {
+        self.most = most.max(1);
+        self
+    }
+
+    fn wants_more(&self) -> bool {
+        let ahead = (2 * self.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
+        self.waiting.load(Ordering::Relaxed) < ahead
+            && self.asked.len() < self.most
+            && (self.bytes < MOST_BYTES || self.asked.is_empty())
+    }
+
+    fn route(&mut self, model: Option<Arc<str>>) -> RouteId {
+        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == model) {
+            return *route;
+        }
+        let route = self.client.route(model.as_deref());
+        self.routes.push((model, route));
+        route
+    }
+}
+
+impl<S, C> Run<S, C>
+where
+    S: Stream<Item = Item<C>>,
+    C: Send + 'static,
+{
+    /// Takes items while there is use for them. Returns whether any was taken.
+    fn take(&mut self, cx: &mut Context<'_>) -> bool {
+        let before = self.index;
+        if !self.source_ended && self.stopped.as_mut().poll(cx).is_ready() {
+            self.source_ended = true;
+        }
+        while !self.source_ended && self.wants_more() {
+            match self.source.as_mut().poll_next(cx) {
+                Poll::Ready(Some(item)) => self.start(item),
+                Poll::Ready(None) => self.source_ended = true,
+                Poll::Pending => break,
+            }
+        }
+        self.index > before
+    }
+
+    fn start(&mut self, item: Item<C>) {
+        let Item { request, context, model } = item;
+        let route = self.route(model);
+        let bytes = request.size();
+        let (client, stop, index) = (self.client.clone(), self.stop.clone(), self.index);
+        let admitted = Waiting::new(&self.waiting);
+        self.bytes += bytes;
+        self.index += 1;
+        self.asked.push(Box::pin(async move {
+            let order = Order { request: &request, route, stop: &stop };
+            let outcome = ask(&client.dispatcher, order, index, admitted).await;
+            (outcome, context, bytes)
+        }));
+    }
+}
+
+impl<S, C> Stream for Run<S, C>
+where
+    S: Stream<Item = Item<C>>,
+    C: Send + 'static,
+{
+    type Item = (Outcome, C);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(Outcome, C)>> {
+        self.take(cx);
+        loop {
+            match Pin::new(&mut self.asked).poll_next(cx) {
+                Poll::Ready(Some((outcome, context, bytes))) => {
+                    self.bytes -= bytes;
+                    return Poll::Ready(Some((outcome, context)));
+                }
+                Poll::Ready(None) if self.source_ended => return Poll::Ready(None),
+                Poll::Ready(None) => return Poll::Pending,
+                // Admissions during this poll may have made room for more.
+                Poll::Pending if self.take(cx) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// Counts a request as waiting for admission until it is dropped.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    fn new(count: &Arc<AtomicUsize>) -> Waiting {
+        count.fetch_add(1, Ordering::Relaxed);
+        Waiting(count.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,1 +1,221 @@
-//! Being written.
+//! The transport over real sockets: a small connection pool over hyper's and h2's connection types.
+//!
+//! Why an own pool: the clients on the shelf hide what this program must know. They resend a request on their own (it
+//! may be billed twice), keep all HTTP/2 traffic on one connection (a server that allows 100 streams then caps the rate,
+//! whatever the concurrency), or dial more connections than anybody needs. Here one send is one request on the wire; the
+//! only exception is a request that provably never reached the server, which moves to another connection.
+//!
+//! How a request finds its way:
+//!
+//! - An *origin* is one scheme, host and port. It owns the idle HTTP/1.1 connections, used last in, first out, and the
+//!   HTTP/2 connections with their free streams ([`streams`] decides who dials and who waits).
+//! - HTTP/1.1 ([`h1`]): the connection is polled inside the future that sends, so no task has to wake another one, and
+//!   dropping the future closes the socket.
+//! - HTTP/2 ([`h2`]): one spawned task per connection drives it; dropping the future resets the stream.
+//!
+//! It never follows a redirect, never unpacks a body, never retries, and reads no environment variable.
+
+mod body;
+mod dial;
+mod h1;
+mod h2;
+mod origin;
+mod proxy;
+mod resolve;
+mod stream;
+mod streams;
+mod tls;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::Uri;
+use tokio::time::Instant;
+
+use self::dial::{Dialed, Dialer};
+use self::origin::{Origin, Target, Turn};
+pub use self::proxy::{ProxyRules, ProxyUrls};
+use crate::call::transport::{HttpReply, HttpRequest, Transport};
+use crate::failure::{Failure, Kind};
+
+/// How often a request that never reached the server moves to another new connection before it fails.
+const MOVES: usize = 3;
+
+/// How long a connection may rest before the server is suspected to have closed it meanwhile.
+const SURELY_OPEN: Duration = Duration::from_millis(5);
+
+/// The settings of a [`Pool`].
+#[derive(Debug, Clone)]
+pub struct PoolOptions {
+    /// The time for name, connection, TLS and proxy together; 10 s by default.
+    pub connect_timeout: Duration,
+    /// How long an unused connection is kept; 75 s by default. Longer than the server keeps it gains nothing.
+    pub idle_timeout: Duration,
+    /// When to speak HTTP/2.
+    pub http2: Http2,
+    /// Which proxy to use for which host; none by default.
+    pub proxy: ProxyRules,
+    /// Whose certificates to trust.
+    pub roots: Roots,
+}
+
+impl Default for PoolOptions {
+    fn default() -> PoolOptions {
+        PoolOptions {
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            http2: Http2::default(),
+            proxy: ProxyRules::default(),
+            roots: Roots::default(),
+        }
+    }
+}
+
+/// When to speak HTTP/2.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Http2 {
+    /// Over `https` if the server offers it in the handshake; never over plain `http`.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// Always, without asking: for servers known to speak it over plain `http`.
+    PriorKnowledge,
+}
+
+/// Whose certificates to trust.
+#[derive(Debug, Clone, Default)]
+pub enum Roots {
+    /// Those of the operating system, or of the file that `SSL_CERT_FILE` names; read when the first `https` connection
+    /// is made.
+    #[default]
+    Native,
+    /// Those in this PEM text, and no others.
+    Pem(Vec<u8>),
+}
+
+/// A pool of connections to any number of servers.
+pub struct Pool {
+    dialer: Dialer,
+    idle_timeout: Duration,
+    origins: Mutex<HashMap<Target, Arc<Origin>>>,
+}
+
+impl Pool {
+    /// Makes a pool without connections; nothing is read, resolved or dialled before the first request.
+    #[must_use]
+    pub fn new(options: PoolOptions) -> Pool {
+        let idle_timeout = options.idle_timeout;
+        Pool { dialer: Dialer::new(options), idle_timeout, origins: Mutex::default() }
+    }
+
+    fn origin(&self, uri: &Uri) -> Result<Arc<Origin>, Failure> {
+        let target = Target::of(uri)?;
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(origin) = origins.get(&target) {
+            return Ok(origin.clone());
+        }
+        let proxy = self.dialer.proxy(uri);
+        let origin = Arc::new(Origin::new(target.clone(), proxy, self.dialer.http2(), self.idle_timeout));
+        origins.insert(target, origin.clone());
+        Ok(origin)
+    }
+
+    async fn exchange(&self, mut request: HttpRequest) -> Result<HttpReply, Failure> {
+        let origin = self.origin(request.uri())?;
+        let mut moves = 0;
+        loop {
+            let (sent, counts) = match self.connection(&origin).await? {
+                Connection::Rested(connection) => (h1::exchange(connection, request, &origin).await?, false),
+                Connection::Fresh(connection) => (h1::exchange(connection, request, &origin).await?, true),
+                Connection::Stream(lease) => (h2::exchange(lease, request).await?, true),
+            };
+            request = match sent {
+                Sent::Reply(reply) => return Ok(reply),
+                Sent::Unsent(request) => request,
+            };
+            moves += usize::from(counts);
+            if moves == MOVES {
+                let host = origin.target.host();
+                return Err(Failure::new(
+                    Kind::Connect,
+                    format!("{host} closed {MOVES} connections without a request"),
+                ));
+            }
+        }
+    }
+
+    /// Returns a connection with room for one request: one that rested, a free stream, or a new one.
+    async fn connection(&self, origin: &Arc<Origin>) -> Result<Connection, Failure> {
+        while let Some((connection, rest)) = origin.take_idle(Instant::now()) {
+            if rest < SURELY_OPEN {
+                return Ok(Connection::Rested(connection));
+            }
+            // The runtime learns that a socket was closed only when it looks at the sockets; this lets it look.
+            tokio::task::yield_now().await;
+            if let Some(open) = connection.if_open() {
+                return Ok(Connection::Rested(open));
+            }
+        }
+        match origin.turn(Instant::now()).await? {
+            Turn::Stream(lease) => Ok(Connection::Stream(lease)),
+            Turn::Dial(ticket) => match self.dialer.dial(origin).await {
+                Ok(Dialed::One(connection)) => {
+                    ticket.one();
+                    Ok(Connection::Fresh(connection))
+                }
+                Ok(Dialed::Many(connection)) => Ok(Connection::Stream(ticket.many(connection))),
+                Err(failure) => {
+                    ticket.failed(&failure);
+                    Err(failure)
+                }
+            },
+        }
+    }
+}
+
+impl Transport for Pool {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpReply, Failure>> {
+        Box::pin(self.exchange(request))
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("idle_timeout", &self.idle_timeout).finish_non_exhaustive()
+    }
+}
+
+/// A connection with room for one request.
+enum Connection {
+    /// It served other requests and may have been closed meanwhile.
+    Rested(Box<h1::Connection>),
+    /// It was dialled for this request.
+    Fresh(Box<h1::Connection>),
+    /// A stream of an HTTP/2 connection.
+    Stream(origin::Lease),
+}
+
+/// What became of a request on one connection.
+enum Sent {
+    /// It was answered.
+    Reply(HttpReply),
+    /// It provably never reached the server, so it may go elsewhere.
+    Unsent(HttpRequest),
+}
+
+/// Writes an error with its causes, which hyper leaves out.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -22,6 +22,19 @@ pub(crate) fn failure(head: &Parts, kind: Kind, message: String) -> Failure {
         .with_request_id(request_id(head))
 }
 
+/// Returns what to say of a failed reply whose body no wire can read: a redirect's target, or the start of its text.
+pub(crate) fn plain_message(head: &Parts, body: &[u8]) -> String {
+    if let Some(target) = head.headers.get(http::header::LOCATION).filter(|_| head.status.is_redirection()) {
+        let target = String::from_utf8_lossy(target.as_bytes());
+        return format!(
+            "the server redirects to {target}; redirects are not followed, give that address as the base URL"
+        );
+    }
+    let text = String::from_utf8_lossy(&body[..body.len().min(2 * Failure::MESSAGE_LIMIT)]);
+    let text = text.trim();
+    if text.is_empty() { head.status.to_string() } else { text.to_owned() }
+}
+
 /// Returns the provider's id of the request.
 pub(crate) fn request_id(head: &Parts) -> Option<String> {
     ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid"]

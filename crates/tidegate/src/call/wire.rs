@@ -35,23 +35,17 @@ impl WireId {
     }
 }
 
-/// A request as this wire writes it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Encoded {
-    /// The path behind the provider's base URL, such as `/chat/completions`.
-    pub path: &'static str,
-    /// The JSON body.
-    pub body: Bytes,
-}
-
 /// One format, both ways; pure.
 pub trait Wire: Send + Sync {
-    /// Writes a request.
+    /// Returns the path behind the base URL for a kind of task, such as `/chat/completions`.
+    fn path(&self, kind: TaskKind) -> &'static str;
+
+    /// Writes a request's body.
     ///
     /// # Errors
     ///
     /// [`Kind::Unsupported`] names what this wire cannot carry; [`Kind::BadRequest`] what is wrong with an original body.
-    fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Encoded, Failure>;
+    fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure>;
 
     /// Reads a reply whose status says success.
     ///

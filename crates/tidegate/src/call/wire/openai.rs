@@ -3,6 +3,7 @@
 //! Compatible servers leave things out (`usage`, `id`), add their own, write `error.code` as a number or `error` as plain
 //! text, and some report a failure inside a 200. Everything here therefore reads leniently and writes strictly.
 
+pub(crate) mod server;
 pub mod types;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 use self::types::{ChatReply, Choice, EmbeddingReply, ErrorBody, UsageReply};
 use crate::call::provider::Quirks;
 use crate::call::status;
-use crate::call::wire::{Encoded, Wire, WireId};
+use crate::call::wire::{Wire, WireId};
 use crate::failure::{Failure, Kind};
 use crate::request::{Message, Original, Params, Part, Request, Task, TaskKind};
 use crate::response::{Finish, Output, Response, Usage};
@@ -24,13 +25,19 @@ use crate::response::{Finish, Output, Response, Usage};
 pub struct OpenAi;
 
 impl Wire for OpenAi {
-    fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Encoded, Failure> {
-        let body = match &request.original {
-            Some(original) if request.params.is_empty() => patch_model(original, model)?,
-            Some(original) => merge(original, model, &request.params, quirks)?,
-            None => to_bytes(&Body { request, model, quirks })?,
-        };
-        Ok(Encoded { path: path(request.kind()), body })
+    fn path(&self, kind: TaskKind) -> &'static str {
+        match kind {
+            TaskKind::Chat => "/chat/completions",
+            TaskKind::Embed => "/embeddings",
+        }
+    }
+
+    fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
+        match &request.original {
+            Some(original) if request.params.is_empty() => patch_model(original, model),
+            Some(original) => merge(original, model, &request.params, quirks),
+            None => to_bytes(&Body { request, model, quirks }),
+        }
     }
 
     fn decode(&self, kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
@@ -47,14 +54,6 @@ impl Wire for OpenAi {
 
     fn message(&self, body: &[u8]) -> Option<String> {
         ErrorBody::read(body).map(|error| error.message)
-    }
-}
-
-/// Returns the path behind the base URL for each kind of task.
-fn path(kind: TaskKind) -> &'static str {
-    match kind {
-        TaskKind::Chat => "/chat/completions",
-        TaskKind::Embed => "/embeddings",
     }
 }
 
@@ -255,15 +254,12 @@ fn decode_chat(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
     let finish = finish(first.finish_reason.as_deref());
     let usage = reply.usage.map(usage);
     let request_id = status::request_id(head);
+    let failed = |kind, message| Err(status::failure(head, kind, message).with_usage(usage));
     if finish == Finish::ContentFilter {
-        return Err(status::failure(
-            head,
-            Kind::ContentFilter,
-            "the provider's content filter stopped the reply".to_owned(),
-        ));
+        return failed(Kind::ContentFilter, "the provider's content filter stopped the reply".to_owned());
     }
     if let Some(refusal) = &first.message.refusal {
-        return Err(status::failure(head, Kind::ContentFilter, format!("the model refused: {refusal}")));
+        return failed(Kind::ContentFilter, format!("the model refused: {refusal}"));
     }
     let output = match &reply.choices[..] {
         [only] => output(only),
@@ -272,11 +268,7 @@ fn decode_chat(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         )),
     };
     let Some(output) = output else {
-        return Err(status::failure(
-            head,
-            Kind::Empty,
-            format!("the reply is empty (finish reason {})", finish.name().unwrap_or("none")),
-        ));
+        return failed(Kind::Empty, format!("the reply is empty (finish reason {})", finish.name().unwrap_or("none")));
     };
     let model = reply.model.unwrap_or_default().into_owned();
     Ok(Response { output, finish, usage, model, request_id, raw: body.clone() })
@@ -385,8 +377,7 @@ mod tests {
     }
 
     fn encode(request: &Request, quirks: &Quirks) -> Value {
-        let encoded = OpenAi.encode(request, "m-1", quirks).unwrap();
-        serde_json::from_slice(&encoded.body).unwrap()
+        serde_json::from_slice(&OpenAi.encode(request, "m-1", quirks).unwrap()).unwrap()
     }
 
     fn decode(body: &str) -> Result<Response, Failure> {
@@ -406,7 +397,7 @@ mod tests {
     #[test]
     fn a_field_given_by_its_own_name_wins_and_stands_once() {
         let request = Request::prompt("hi").temperature(0.5).param("temperature", 1);
-        let body = OpenAi.encode(&request, "m", &Quirks::COMMON).unwrap().body;
+        let body = OpenAi.encode(&request, "m", &Quirks::COMMON).unwrap();
         let text = std::str::from_utf8(&body).unwrap();
         assert_eq!(text.matches("temperature").count(), 1);
         assert!(text.contains("\"temperature\":1"));
@@ -422,7 +413,7 @@ mod tests {
         for (given, sent) in cases {
             let request = Request::original(WireId::Openai, TaskKind::Chat, given.to_owned());
             let encoded = OpenAi.encode(&request, "m-1", &Quirks::COMMON).unwrap();
-            assert_eq!(std::str::from_utf8(&encoded.body).unwrap(), sent);
+            assert_eq!(std::str::from_utf8(&encoded).unwrap(), sent);
         }
     }
 

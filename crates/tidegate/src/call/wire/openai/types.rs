@@ -121,6 +121,57 @@ pub struct OutputDetails {
     pub reasoning_tokens: Option<u64>,
 }
 
+/// One event of a streamed reply of Chat Completions.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ChatChunk<'a> {
+    /// The reply's id, the same in all its events.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Cow<'a, str>>,
+    /// Always `chat.completion.chunk`.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<Cow<'a, str>>,
+    /// When the reply began, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<u64>,
+    /// The model that answers.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Cow<'a, str>>,
+    /// What is new; none in the event that tells the usage.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub choices: Vec<ChunkChoice<'a>>,
+    /// What was used, in the last event where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageReply>,
+    /// A failure in the middle of a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Value>,
+}
+
+/// What is new in one answer of a stream.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ChunkChoice<'a> {
+    /// The answer's place among the answers.
+    #[serde(default)]
+    pub index: u32,
+    /// The new piece.
+    #[serde(borrow, default)]
+    pub delta: DeltaReply<'a>,
+    /// Why the answer ended, in its last event.
+    #[serde(borrow, default)]
+    pub finish_reason: Option<Cow<'a, str>>,
+}
+
+/// A piece of an answer.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct DeltaReply<'a> {
+    /// Always `assistant`, in the first piece.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Cow<'a, str>>,
+    /// More text.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Cow<'a, str>>,
+}
+
 /// The reply of Embeddings.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct EmbeddingReply<'a> {

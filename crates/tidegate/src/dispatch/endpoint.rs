@@ -1,0 +1,265 @@
+//! One endpoint: a model reached with one key, and everything known about how it is doing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::call::Caller;
+use crate::dispatch::adaptive::Adaptive;
+use crate::dispatch::balance::Candidate;
+use crate::dispatch::cooldown::Cooldown;
+use crate::dispatch::estimate::Estimate;
+use crate::dispatch::limit::{Bucket, Cost, Limit, Ready};
+use crate::event::EndpointSnapshot;
+use crate::failure::{Failure, Kind};
+use crate::money::Price;
+use crate::response::Usage;
+
+/// The limits of one endpoint, or of the whole run; nothing stated means nothing known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests per minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpm: Option<f64>,
+    /// Input and output tokens per minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<f64>,
+    /// Requests in flight. Without it an endpoint starts at 16 and grows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+}
+
+/// What an endpoint is; it never changes.
+pub(crate) struct Endpoint {
+    /// The name shown in records: the model, with `#2` and so on for further keys.
+    pub(crate) name: Arc<str>,
+    /// The model as the user named it.
+    pub(crate) model: Arc<str>,
+    /// The model's place in the user's list.
+    pub(crate) order: usize,
+    /// Which key it uses: endpoints with the same number share one.
+    pub(crate) key: usize,
+    /// What its tokens cost, where known.
+    pub(crate) price: Option<Price>,
+    /// Does the calls.
+    pub(crate) caller: Arc<dyn Caller>,
+    /// What it may be sent.
+    pub(crate) limits: Limits,
+}
+
+/// How the endpoint is doing.
+pub(crate) struct State {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) gate: Gate,
+    adaptive: Adaptive,
+    cooldown: Cooldown,
+    estimate: Estimate,
+    latency: f64,
+    /// Why it is out of service, if it is.
+    pub(crate) aside: Option<Failure>,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    sent: u64,
+    succeeded: u64,
+    rejected: u64,
+    failed: u64,
+    cooled: Duration,
+    tokens: u64,
+}
+
+/// What a settled call means for others.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Settled {
+    /// A pause that this call started.
+    pub(crate) cooldown: Option<Duration>,
+    /// How many endpoints it took out of service.
+    pub(crate) set_aside: usize,
+}
+
+impl State {
+    pub(crate) fn new(endpoint: Arc<Endpoint>, now: Instant) -> State {
+        State {
+            gate: Gate::new(&endpoint.limits, now),
+            adaptive: Adaptive::new(endpoint.limits.concurrency),
+            cooldown: Cooldown::default(),
+            estimate: Estimate::default(),
+            latency: 0.0,
+            aside: None,
+            counts: Counts::default(),
+            endpoint,
+        }
+    }
+
+    /// Returns whether it could serve at all just now: neither out of service nor pausing.
+    pub(crate) fn serves(&self, now: Instant) -> bool {
+        self.aside.is_none() && self.cooldown.until(now).is_none()
+    }
+
+    /// Returns when a request of that cost may be sent.
+    pub(crate) fn ready(&self, now: Instant, cost: Cost) -> Ready {
+        if self.aside.is_some() {
+            return Ready::Never;
+        }
+        if let Some(until) = self.cooldown.until(now) {
+            return Ready::At(until, Limit::Cooldown);
+        }
+        if self.gate.in_flight >= self.limit() {
+            return Ready::Later(Limit::Concurrency);
+        }
+        self.gate.ready(now, cost)
+    }
+
+    /// Returns what a request would take here.
+    pub(crate) fn cost(&self, bytes: usize, max_tokens: Option<u32>) -> Cost {
+        self.estimate.cost(bytes, max_tokens)
+    }
+
+    /// Returns how many requests may be in flight.
+    pub(crate) fn limit(&self) -> usize {
+        self.adaptive.limit()
+    }
+
+    /// Returns what a policy sees of it.
+    pub(crate) fn candidate(&self, tried: bool) -> Candidate {
+        let limit = self.limit().max(1);
+        Candidate {
+            order: self.endpoint.order,
+            in_flight: self.gate.in_flight,
+            headroom: 1.0 - self.gate.in_flight as f64 / limit as f64,
+            latency: self.latency,
+            price: self.endpoint.price.map_or(f64::INFINITY, |price| price.input + price.output),
+            sent: self.counts.sent,
+            tried,
+        }
+    }
+
+    /// Notes that a request was sent.
+    pub(crate) fn admit(&mut self, now: Instant, cost: Cost) {
+        self.gate.admit(now, cost);
+        self.counts.sent += 1;
+    }
+
+    /// Notes that a request which was admitted was never sent.
+    pub(crate) fn withdraw(&mut self, now: Instant, cost: Cost) {
+        self.gate.release();
+        self.gate.give_back(now, 1.0, cost.tokens);
+        self.counts.sent -= 1;
+    }
+
+    /// Notes how a call sent at `sent` ended. Out-of-service decisions are the scheduler's.
+    pub(crate) fn settle(&mut self, now: Instant, call: &Call<'_>, jitter: f64) -> Option<Duration> {
+        let full = self.gate.in_flight >= self.limit();
+        self.gate.release();
+        if let Some(usage) = call.usage {
+            self.counts.tokens += usage.total();
+            self.estimate.learn(call.bytes, usage);
+            self.gate.give_back(now, 0.0, call.cost.tokens - usage.total() as f64);
+        }
+        match call.failure {
+            None => {
+                self.counts.succeeded += 1;
+                self.cooldown.succeeded(call.sent);
+                self.adaptive.replied(now, full);
+                let took = now.duration_since(call.sent).as_secs_f64();
+                self.latency = if self.latency == 0.0 { took } else { self.latency + 0.1 * (took - self.latency) };
+                None
+            }
+            Some(failure) => self.failed(now, call, failure, jitter),
+        }
+    }
+
+    fn failed(&mut self, now: Instant, call: &Call<'_>, failure: &Failure, jitter: f64) -> Option<Duration> {
+        match failure.kind {
+            // It may have been served and counted: what was taken stays taken.
+            Kind::Timeout | Kind::Cut => {}
+            Kind::Connect => self.gate.give_back(now, 1.0, call.cost.tokens),
+            _ if call.usage.is_none() => self.gate.give_back(now, 0.0, call.cost.tokens),
+            _ => {}
+        }
+        if !failure.kind.advice().slow_down {
+            self.counts.failed += 1;
+            return None;
+        }
+        self.counts.rejected += 1;
+        self.adaptive.rejected(now, call.sent);
+        let pause = self.cooldown.rejected(now, call.sent, failure.retry_after, jitter);
+        self.counts.cooled += pause.unwrap_or_default();
+        pause
+    }
+
+    pub(crate) fn snapshot(&self, now: Instant) -> EndpointSnapshot {
+        EndpointSnapshot {
+            name: self.endpoint.name.to_string(),
+            in_flight: self.gate.in_flight,
+            concurrency: self.limit(),
+            sent: self.counts.sent,
+            succeeded: self.counts.succeeded,
+            rejected: self.counts.rejected,
+            failed: self.counts.failed,
+            tokens: self.counts.tokens,
+            cooled: self.counts.cooled,
+            cooling: self.cooldown.until(now).map(|until| until - now),
+            aside: self.aside.clone(),
+            limits: self.endpoint.limits,
+        }
+    }
+}
+
+/// A call that has ended.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) sent: Instant,
+    pub(crate) bytes: usize,
+    pub(crate) cost: Cost,
+    pub(crate) usage: Option<&'a Usage>,
+    pub(crate) failure: Option<&'a Failure>,
+}
+
+/// Buckets and a count of what is in flight: the part that an endpoint and a whole run have in common.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    requests: Option<Bucket>,
+    tokens: Option<Bucket>,
+    pub(crate) in_flight: usize,
+}
+
+impl Gate {
+    pub(crate) fn new(limits: &Limits, now: Instant) -> Gate {
+        let bucket = |per_minute: Option<f64>, limit| per_minute.map(|rate| Bucket::per_minute(rate, limit, now));
+        Gate { requests: bucket(limits.rpm, Limit::Requests), tokens: bucket(limits.tpm, Limit::Tokens), in_flight: 0 }
+    }
+
+    pub(crate) fn ready(&self, now: Instant, cost: Cost) -> Ready {
+        let of = |bucket: &Option<Bucket>, units| bucket.as_ref().map_or(Ready::Now, |bucket| bucket.ready(now, units));
+        of(&self.requests, 1.0).and(of(&self.tokens, cost.tokens))
+    }
+
+    pub(crate) fn admit(&mut self, now: Instant, cost: Cost) {
+        self.in_flight += 1;
+        if let Some(bucket) = &mut self.requests {
+            bucket.take(now, 1.0);
+        }
+        if let Some(bucket) = &mut self.tokens {
+            bucket.take(now, cost.tokens);
+        }
+    }
+
+    pub(crate) fn release(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    /// Puts back what was taken and not used.
+    pub(crate) fn give_back(&mut self, now: Instant, requests: f64, tokens: f64) {
+        if let Some(bucket) = self.requests.as_mut().filter(|_| requests != 0.0) {
+            bucket.give_back(now, requests);
+        }
+        if let Some(bucket) = &mut self.tokens {
+            bucket.give_back(now, tokens);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! How one request ended, with every attempt that was made for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::money::Money;
+use crate::response::{Output, Response, Usage};
+
+/// How one request ended. Exactly one of these comes out for every request that went in.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The request's place in the input, from 0.
+    pub index: u64,
+    /// The answer, or why there is none.
+    pub result: Result<Response, Failure>,
+    /// Every attempt, in order; empty if it was never sent.
+    pub attempts: Vec<Attempt>,
+}
+
+/// One call made for a request.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The endpoint that was called.
+    pub endpoint: Arc<str>,
+    /// The model as the user named it.
+    pub model: Arc<str>,
+    /// How long it waited to be admitted, backoff before it included.
+    pub waited: Duration,
+    /// How long the call took.
+    pub took: Duration,
+    /// What it used, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// What it cost, where price and usage are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Money>,
+    /// Why it failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+impl Outcome {
+    /// Returns the answer's text.
+    ///
+    /// # Errors
+    ///
+    /// The failure of a request without an answer. An answer that is not text is an empty one.
+    pub fn text(&self) -> Result<&str, &Failure> {
+        self.result.as_ref().map(|response| match &response.output {
+            Output::Text(text) => text.as_str(),
+            _ => "",
+        })
+    }
+
+    /// Returns the attempt that decided the outcome.
+    #[must_use]
+    pub fn last(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// Returns what all attempts together used; nothing if no attempt's usage is known.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.attempts.iter().filter_map(|attempt| attempt.usage).reduce(|mut sum, usage| {
+            sum += usage;
+            sum
+        })
+    }
+
+    /// Returns what all attempts together cost. Nothing if the cost of an answer is unknown: never a zero that is a guess.
+    #[must_use]
+    pub fn cost(&self) -> Option<Money> {
+        let known = self.attempts.iter().filter_map(|attempt| attempt.cost);
+        match self.last() {
+            Some(last) if self.result.is_ok() && last.cost.is_none() => None,
+            Some(_) => known.reduce(|a, b| a + b),
+            None => None,
+        }
+    }
+}

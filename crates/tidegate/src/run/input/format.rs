@@ -1,0 +1,56 @@
+//! The formats of input files, and which file has which.
+
+/// A format of input files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A JSON object a line.
+    Jsonl,
+    /// Comma-separated values with a header.
+    Csv,
+    /// Tab-separated values with a header.
+    Tsv,
+    /// A prompt a line.
+    Text,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Format; 4] = [Format::Jsonl, Format::Csv, Format::Tsv, Format::Text];
+
+    /// Returns the name used on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Format::Jsonl => "jsonl",
+            Format::Csv => "csv",
+            Format::Tsv => "tsv",
+            Format::Text => "text",
+        }
+    }
+
+    /// Returns the format of that [`name`](Format::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Format> {
+        Format::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// Returns the format that a file's extension tells, with or without `.gz` behind it.
+    ///
+    /// ```
+    /// use tidegate::run::input::Format;
+    /// assert_eq!(Format::from_path("data/rows.CSV.gz"), Some(Format::Csv));
+    /// assert_eq!(Format::from_path("rows"), None);
+    /// ```
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Format> {
+        let path = path.to_ascii_lowercase();
+        let (_, extension) = path.strip_suffix(".gz").unwrap_or(&path).rsplit_once('.')?;
+        match extension {
+            "jsonl" | "ndjson" | "jsonlines" | "json" => Some(Format::Jsonl),
+            "csv" => Some(Format::Csv),
+            "tsv" | "tab" => Some(Format::Tsv),
+            "txt" | "text" => Some(Format::Text),
+            _ => None,
+        }
+    }
+}

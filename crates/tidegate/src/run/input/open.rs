@@ -1,0 +1,139 @@
+//! Finds the input files and opens them: globs, standard input, gzip, a look at the first bytes.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::read::MultiGzDecoder;
+
+use super::Format;
+use crate::error::{Error, Result};
+
+/// A file to read.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// What it is called in messages.
+    pub(super) name: Arc<str>,
+    /// Nothing for standard input.
+    path: Option<PathBuf>,
+    /// Its size, if it is a regular file: one that may be opened twice.
+    pub(super) bytes: Option<u64>,
+}
+
+/// Finds all files, in the order of the paths.
+pub(super) fn find(paths: &[String]) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for path in paths {
+        match path.as_str() {
+            "-" => sources.push(Source { name: "<stdin>".into(), path: None, bytes: None }),
+            path if is_glob(path) => sources.extend(expand(path)?),
+            path => sources.push(Source::file(Path::new(path))?),
+        }
+    }
+    let mut seen = HashSet::new();
+    match sources.iter().find(|source| !seen.insert(&source.name)) {
+        Some(twice) => Err(Error::input(&twice.name, "is named twice; its rows would be sent twice")),
+        None => Ok(sources),
+    }
+}
+
+/// Returns whether a path is a pattern: a file that really has such a name wins.
+fn is_glob(path: &str) -> bool {
+    path.contains(['*', '?', '[']) && !Path::new(path).exists()
+}
+
+fn expand(pattern: &str) -> Result<Vec<Source>> {
+    let matches = glob::glob(pattern).map_err(|e| Error::input(pattern, format!("is not a pattern: {}", e.msg)))?;
+    let mut paths = matches
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| Error::input(e.path().display(), format!("cannot be read: {}", e.error())))?;
+    paths.retain(|path| !path.is_dir());
+    paths.sort_unstable();
+    match paths.is_empty() {
+        true => Err(Error::input(pattern, "no file matches this pattern")),
+        false => paths.iter().map(|path| Source::file(path)).collect(),
+    }
+}
+
+impl Source {
+    fn file(path: &Path) -> Result<Source> {
+        let name = path.display();
+        let data = path.metadata().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::input(&name, "there is no such file"),
+            _ => Error::input(&name, format!("cannot be read: {error}")),
+        })?;
+        if data.is_dir() {
+            return Err(Error::input(&name, format!("is a directory; name its files, such as '{name}/*.jsonl'")));
+        }
+        let bytes = data.is_file().then_some(data.len());
+        Ok(Source { name: name.to_string().into(), path: Some(path.to_owned()), bytes })
+    }
+
+    /// Opens the file, unpacked if it is packed; `read` counts the bytes as they are on disk.
+    pub(super) fn open(&self, read: Arc<AtomicU64>) -> Result<Box<dyn Read + Send>> {
+        let unreadable = |error: io::Error| Error::input(&self.name, format!("cannot be read: {error}"));
+        let raw: Box<dyn Read + Send> = match &self.path {
+            Some(path) => Box::new(File::open(path).map_err(unreadable)?),
+            None => Box::new(io::stdin()),
+        };
+        let mut raw = Counted { inner: raw, read };
+        let head = magic(&mut raw).map_err(unreadable)?;
+        let named_gz = self.name.to_ascii_lowercase().ends_with(".gz");
+        match head == GZIP {
+            false if named_gz && !head.is_empty() => {
+                Err(Error::input(&self.name, "is not in gzip format; rename it if it is not packed"))
+            }
+            true => Ok(Box::new(MultiGzDecoder::new(Cursor::new(head).chain(raw)))),
+            false => Ok(Box::new(Cursor::new(head).chain(raw))),
+        }
+    }
+
+    /// Decides on the format by what was asked for, the extension, or the first bytes, and refuses what is none.
+    pub(super) fn format(&self, asked: Option<Format>, head: &[u8]) -> Result<Format> {
+        if head.starts_with(b"\xFF\xFE") || head.starts_with(b"\xFE\xFF") {
+            return Err(Error::input(&self.name, "is UTF-16; convert it with iconv -f UTF-16 -t UTF-8"));
+        }
+        let first = head.trim_ascii_start().first();
+        let format = asked.or_else(|| Format::from_path(&self.name)).or(match first {
+            None | Some(b'{' | b'[') if self.bytes.is_none() => Some(Format::Jsonl),
+            _ => None,
+        });
+        match format {
+            Some(Format::Jsonl) if first == Some(&b'[') => {
+                let message = "is one JSON list, not an object a line; convert it with jq -c '.[]' FILE > FILE.jsonl";
+                Err(Error::input(&self.name, message))
+            }
+            Some(format) => Ok(format),
+            None => Err(Error::input(&self.name, "the format is unknown; give --format jsonl, csv, tsv or text")),
+        }
+    }
+}
+
+const GZIP: [u8; 2] = [0x1F, 0x8B];
+
+/// Reads the first byte, and the second if the first may begin a gzip file: a pipe's first row may be that short.
+fn magic(source: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    source.by_ref().take(1).read_to_end(&mut head)?;
+    if head.first() == Some(&GZIP[0]) {
+        source.by_ref().take(1).read_to_end(&mut head)?;
+    }
+    Ok(head)
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    inner: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(into)?;
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}

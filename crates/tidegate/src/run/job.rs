@@ -1,0 +1,324 @@
+//! The file job: input files in, a journal and its output out, resumable at any instant.
+//!
+//! A reader thread takes rows, drops those that are done and renders the others; the run sends them; every outcome becomes
+//! a record in the journal, whose own thread stores and publishes it. The three meet in bounded places only: a few chunks
+//! of requests ahead of the run, 64 MB of records behind it. A row is finished when its record is stored, and a row that
+//! was not answered for a reason that is not its own (a stop, a refused key) is never recorded, so that the same command
+//! sends it again.
+
+mod identity;
+mod inspect;
+mod intake;
+mod policy;
+mod results;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use self::inspect::{Inspection, Sample};
+use self::intake::{Bad, Intake, Taken, Task};
+use self::policy::Policy;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::failure::Kind;
+use crate::run::Item;
+use crate::run::input::InputOptions;
+use crate::run::journal::{self, Changed, Closed, Invocation, Journal, Manifest, Resume, Rules, Writer};
+use crate::run::output::{Format, OutputOptions, Projection};
+use crate::run::progress::Progress;
+use crate::run::prompt::PromptOptions;
+use crate::run::record::Record;
+use crate::run::summary::{Stopped, Summary, Tally};
+
+/// Records that wait to be stored beyond this many bytes hold the run back.
+const MOST_PENDING: u64 = 64 << 20;
+/// Chunks of rendered rows that wait for the run.
+const CHUNKS_AHEAD: usize = 4;
+
+/// What is to be done: plain data.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Where rows come from.
+    pub input: InputOptions,
+    /// How they become requests.
+    pub prompt: PromptOptions,
+    /// The result file; the standard output, without a journal, if absent.
+    pub out: Option<PathBuf>,
+    /// The results' format; that of the input's kind if absent.
+    pub format: Option<Format>,
+    /// The fields of a record to write, in this order; all if empty.
+    pub fields: Vec<String>,
+    /// What the field `output` is called.
+    pub output_column: Option<String>,
+    /// Whether every model is asked about every row.
+    pub each_model: bool,
+    /// How often each row is asked; at least 1.
+    pub repeat: u16,
+    /// Only the first rows, that many.
+    pub rows: Option<u64>,
+    /// Only that many rows, chosen at random but always the same.
+    pub sample: Option<u64>,
+    /// Whether a row that cannot be read becomes a failed record instead of stopping the intake.
+    pub skip_bad_rows: bool,
+    /// Whether rows with the same id are kept apart instead of stopping the intake.
+    pub allow_duplicate_ids: bool,
+    /// What to do about rows that were answered when something else was asked.
+    pub changed: Changed,
+    /// The kinds of failed records that are sent again.
+    pub retry_failed: Vec<Kind>,
+    /// How long a stopped run waits for what is in flight.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Job {
+    fn default() -> Job {
+        Job {
+            input: InputOptions::default(),
+            prompt: PromptOptions::default(),
+            out: None,
+            format: None,
+            fields: Vec::new(),
+            output_column: None,
+            each_model: false,
+            repeat: 1,
+            rows: None,
+            sample: None,
+            skip_bad_rows: false,
+            allow_duplicate_ids: false,
+            changed: Changed::Ask,
+            retry_failed: Vec::new(),
+            drain_timeout: Duration::from_secs(25),
+        }
+    }
+}
+
+/// How a running job is watched and stopped.
+#[derive(Debug, Clone, Default)]
+pub struct Control {
+    /// Stop taking rows, finish what is in flight, write.
+    pub stop: CancellationToken,
+    /// Stop now: what is in flight is given up.
+    pub kill: CancellationToken,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+impl Job {
+    /// Does the job.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the input, the template or the output before anything is sent, and storage. What is found wrong
+    /// with a later row stops the intake and is told in the summary.
+    pub async fn run(&self, client: &Client, control: &Control) -> Result<Summary> {
+        let begun = Instant::now();
+        let mut prepared = self.prepare(client, &control.progress)?;
+        let repaired = prepared.repaired;
+        let (writer, manifest, mut warnings) = self.start(&mut prepared)?;
+        let stop = control.stop.child_token();
+        let (source, side) = read_ahead(prepared.intake)?;
+        let mut work = Work { client, control, stop, writer, tally: Tally::default(), policy: Policy::default(), side, line: Vec::new() };
+        let ended = work.consume(source, self.drain_timeout).await;
+        let Work { writer, tally, policy, side, .. } = work;
+        // Stored is what was committed: an error of the writer outranks whatever the run had to say.
+        let closed = writer.close()?;
+        ended?;
+        warnings.extend(closed.warnings.iter().cloned());
+        let mut summary = Summary::of(&tally);
+        let numbers = control.progress.numbers();
+        summary.read = numbers.read;
+        summary.done_before = numbers.done_before;
+        summary.unsent = numbers.wanted.saturating_sub(numbers.done_before + tally.finished());
+        summary.seconds = begun.elapsed().as_secs_f64();
+        summary.endpoints = client.snapshot().endpoints;
+        summary.repaired_bytes = repaired;
+        summary.warnings = warnings;
+        let failed_intake = side.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        summary.stopped = match failed_intake {
+            Some(error) => Some(Stopped::Input { message: error.to_string() }),
+            None if control.stop.is_cancelled() || control.kill.is_cancelled() => Some(Stopped::User),
+            None => policy.stopped,
+        };
+        note_invocation(closed, manifest, &summary)?;
+        Ok(summary)
+    }
+
+    /// Opens input and output and decides what is new, what is done and what has changed; sends nothing.
+    fn prepare(&self, client: &Client, progress: &Progress) -> Result<Prepared> {
+        let (input, renderer) = self.open()?;
+        let output = self.output_options(input.columns());
+        let mut identity = identity::of(self, &renderer);
+        let opened = self.out.as_deref().map(Journal::open).transpose()?;
+        let (journal, old, repaired) = match opened {
+            Some(opened) => (Some(opened.journal), opened.manifest, opened.repaired),
+            None => (None, None, 0),
+        };
+        if let Some(old) = &old {
+            identity::keep_row_key(&mut identity, &old.identity);
+        }
+        let mut manifest = Manifest::new(jiff::Timestamp::now().to_string(), output, identity);
+        if let Some(old) = &old {
+            manifest.seed = old.seed;
+            manifest.created.clone_from(&old.created);
+            manifest.invocations.clone_from(&old.invocations);
+        }
+        let rules = self.rules(client);
+        let resume = |rules: &Rules| journal.as_ref().map_or_else(|| Ok(Resume::default()), |journal| Resume::load(journal, rules));
+        let intake = |resume, progress: &Progress, opened| Intake::new(self, client, opened, resume, &manifest, progress);
+        let differences = old.as_ref().map(|old| Manifest::differences(old, &manifest)).unwrap_or_default();
+        if let (Some(journal), Changed::Ask, false) = (&journal, self.changed, differences.is_empty()) {
+            let redo = Rules { changed: Changed::Redo, ..rules.clone() };
+            let trial = intake(resume(&redo)?, &Progress::default(), self.open()?)?;
+            identity::ask_about_changes(&differences, trial, journal)?;
+        }
+        let intake = intake(resume(&rules)?, progress, (input, renderer))?;
+        Ok(Prepared { intake, journal, manifest, repaired })
+    }
+
+    /// Makes the output whole and starts the writer.
+    fn start(&self, prepared: &mut Prepared) -> Result<(Arc<Writer>, Manifest, Vec<String>)> {
+        let mut manifest = prepared.manifest.clone();
+        let Some(journal) = prepared.journal.take() else {
+            let writer = Writer::stream(Projection::new(&manifest.output)?, std::io::stdout())?;
+            return Ok((Arc::new(writer), manifest, Vec::new()));
+        };
+        manifest.invocations.push(Invocation { started: jiff::Timestamp::now().to_string(), ..Invocation::default() });
+        let started = journal.start(&manifest)?;
+        let told = |path: &PathBuf| format!("what tidegate had not written was moved to {}", path.display());
+        Ok((Arc::new(started.writer), manifest, started.kept.iter().map(told).collect()))
+    }
+
+    fn rules(&self, client: &Client) -> Rules {
+        let models = client.models().iter().map(ToString::to_string).collect();
+        Rules { models, retry: self.retry_failed.clone(), changed: self.changed }
+    }
+
+    fn output_options(&self, columns: Option<&[String]>) -> OutputOptions {
+        let has = |name: &str| columns.is_some_and(|columns| columns.iter().any(|column| column == name));
+        let batch_file = self.prompt.template.is_none() && ["method", "url", "body"].into_iter().all(has);
+        OutputOptions {
+            format: self.format.unwrap_or(if batch_file { Format::OpenaiBatch } else { Format::Jsonl }),
+            fields: self.fields.clone(),
+            output_column: self.output_column.clone(),
+            columns: columns.map(<[String]>::to_vec).unwrap_or_default(),
+            samples: self.repeat > 1,
+        }
+    }
+}
+
+/// Everything that is known before the first request.
+struct Prepared {
+    intake: Intake,
+    journal: Option<Journal>,
+    manifest: Manifest,
+    repaired: u64,
+}
+
+/// What comes from the reader beside requests.
+#[derive(Clone, Default)]
+struct Side {
+    bad: Arc<Mutex<Vec<Bad>>>,
+    error: Arc<Mutex<Option<Error>>>,
+}
+
+/// Starts the reader thread and returns what it has rendered as a stream.
+fn read_ahead(mut intake: Intake) -> Result<(impl Stream<Item = Item<Task>> + Send, Side)> {
+    let (sender, mut chunks) = mpsc::channel::<Vec<Taken>>(CHUNKS_AHEAD);
+    let side = Side::default();
+    let theirs = side.clone();
+    let work = move || {
+        let read = intake.read_into(|chunk| sender.blocking_send(chunk).is_ok());
+        *theirs.error.lock().unwrap_or_else(PoisonError::into_inner) = read.err();
+    };
+    let thread = std::thread::Builder::new().name("tidegate-reader".to_owned()).spawn(work);
+    thread.map_err(|source| Error::storage("reader".as_ref(), "cannot start its thread", source))?;
+    let mut chunk = Vec::new().into_iter();
+    let bad = side.bad.clone();
+    let source = stream::poll_fn(move |cx| {
+        loop {
+            match chunk.next() {
+                Some(Taken::Send(item)) => return Poll::Ready(Some(item)),
+                Some(Taken::Bad(row)) => bad.lock().unwrap_or_else(PoisonError::into_inner).push(row),
+                None => match chunks.poll_recv(cx) {
+                    Poll::Ready(Some(next)) => chunk = next.into_iter(),
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    });
+    Ok((source, side))
+}
+
+/// A job under way.
+struct Work<'a> {
+    client: &'a Client,
+    control: &'a Control,
+    stop: CancellationToken,
+    writer: Arc<Writer>,
+    tally: Tally,
+    policy: Policy,
+    side: Side,
+    line: Vec<u8>,
+}
+
+impl Work<'_> {
+    /// Takes outcomes until there are no more, or until the time to wait for them is over.
+    async fn consume(&mut self, source: impl Stream<Item = Item<Task>> + Send, drain: Duration) -> Result<()> {
+        let mut run = std::pin::pin!(self.client.run_items(source).stop_on(self.stop.clone()));
+        let mut killed = std::pin::pin!(self.control.kill.cancelled());
+        let stop = self.stop.clone();
+        let mut drained = std::pin::pin!(async move {
+            stop.cancelled().await;
+            tokio::time::sleep(drain).await;
+        });
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = run.next() => next,
+                () = &mut killed => break,
+                () = &mut drained => break,
+            };
+            let Some((outcome, task)) = next else { break };
+            self.finish(&outcome, &task)?;
+            self.finish_bad_rows()?;
+            if self.writer.pending_bytes() > MOST_PENDING {
+                self.writer.wait_below(MOST_PENDING / 2).await;
+            }
+        }
+        self.finish_bad_rows()
+    }
+}
+
+/// Adds this invocation's numbers to the manifest.
+fn note_invocation(closed: Closed, mut manifest: Manifest, summary: &Summary) -> Result<()> {
+    let (Some(journal), Some(invocation)) = (closed.journal, manifest.invocations.last_mut()) else { return Ok(()) };
+    invocation.ended = Some(jiff::Timestamp::now().to_string());
+    if let Ok(serde_json::Value::Object(numbers)) = serde_json::to_value(summary) {
+        invocation.summary = numbers;
+        invocation.summary.remove("endpoints");
+    }
+    journal.write_manifest(&manifest)
+}
+
+/// Returns the summary of everything that an output's journal holds, over all invocations.
+///
+/// # Errors
+///
+/// No journal beside that output, damage, storage.
+pub fn report(out: &Path) -> Result<Summary> {
+    let mut tally = Tally::default();
+    journal::read(out, |row, _| {
+        let record = Record::parse(row.record).map_err(|error| Error::damaged(out, format!("a record cannot be read: {error}")))?;
+        tally.add(&results::finished(&record));
+        Ok(())
+    })?;
+    Ok(Summary::of(&tally))
+}

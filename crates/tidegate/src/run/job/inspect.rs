@@ -1,0 +1,139 @@
+//! A look at the whole job without sending anything: what `--dry-run` and `--check-input` show.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+
+use super::Job;
+use super::intake::Taken;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::run::progress::Progress;
+use crate::run::prompt::fingerprint;
+
+/// How many requests, and how many faults, are shown.
+const SHOWN: usize = 3;
+/// The fewest and, where `max_tokens` does not say, the most output tokens that an estimate assumes per request.
+const OUTPUT_TOKENS: (u64, u64) = (16, 1024);
+
+/// What a job would do.
+#[derive(Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// Rows in the input.
+    pub rows: u64,
+    /// Requests that would be sent.
+    pub to_send: u64,
+    /// Records that are there already.
+    pub done_before: u64,
+    /// Requests that are the same as an earlier one.
+    pub duplicates: u64,
+    /// Rows that cannot be turned into requests.
+    pub bad_rows: u64,
+    /// The first of them, with their place.
+    pub faults: Vec<String>,
+    /// What would stop the intake, such as a repeated id.
+    pub stopped_by: Option<String>,
+    /// Input tokens, from few to many.
+    pub input_tokens: (u64, u64),
+    /// Output tokens, from few to many.
+    pub output_tokens: (u64, u64),
+    /// Whether the upper bound of the output is assumed, because no limit is set.
+    pub output_assumed: bool,
+    /// The price in US dollars, from low to high, where known.
+    pub cost_usd: Option<(f64, f64)>,
+    /// The first requests.
+    pub samples: Vec<Sample>,
+}
+
+/// A request as it would be sent.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub struct Sample {
+    /// The model.
+    pub model: String,
+    /// The body.
+    pub body: serde_json::Value,
+}
+
+impl Inspection {
+    /// Returns whether the input can be used as it is.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.bad_rows == 0 && self.stopped_by.is_none()
+    }
+}
+
+impl Job {
+    /// Reads the whole input, renders every request that would be sent, and sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::run`] before its first request.
+    pub fn inspect(&self, client: &Client) -> Result<Inspection> {
+        let progress = Progress::default();
+        // Bad rows are counted here whatever the run would do about them.
+        let lenient = Job { skip_bad_rows: true, ..self.clone() };
+        let mut intake = lenient.prepare(client, &progress)?.intake;
+        let mut found = Inspection::default();
+        let mut seen = HashSet::new();
+        loop {
+            match intake.next() {
+                Ok(Some(Taken::Send(item))) => {
+                    let (a, b) = (fingerprint(&item.request, 1), fingerprint(&item.request, 2));
+                    found.duplicates += u64::from(!seen.insert(u64::from(a) << 32 | u64::from(b)));
+                    found.count(client, &item);
+                }
+                Ok(Some(Taken::Bad(bad))) => {
+                    found.bad_rows += 1;
+                    if found.faults.len() < SHOWN {
+                        found.faults.push(bad.message);
+                    }
+                }
+                Ok(None) => break,
+                Err(error @ (Error::Input { .. } | Error::Changed(_))) => {
+                    found.stopped_by = Some(error.to_string());
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let numbers = progress.numbers();
+        (found.rows, found.done_before) = (numbers.read, numbers.done_before);
+        Ok(found)
+    }
+}
+
+impl Inspection {
+    fn count<C>(&mut self, client: &Client, item: &crate::run::Item<C>) {
+        let model = item.model.clone().or_else(|| client.models().first().cloned());
+        let size = item.request.size() as u64;
+        let input = (size / 5 + 1, size / 3 + 4);
+        let limit = item.request.params.max_tokens.map(u64::from);
+        let most = limit.unwrap_or(OUTPUT_TOKENS.1);
+        let output = (OUTPUT_TOKENS.0.min(most), most);
+        self.output_assumed |= limit.is_none();
+        self.to_send += 1;
+        self.input_tokens = (self.input_tokens.0 + input.0, self.input_tokens.1 + input.1);
+        self.output_tokens = (self.output_tokens.0 + output.0, self.output_tokens.1 + output.1);
+        let Some(model) = model else { return };
+        self.add_cost(client.price(&model), input, output);
+        if self.samples.len() < SHOWN
+            && let Some(body) = client.preview(&model, &item.request)
+        {
+            self.samples.push(Sample { model: model.to_string(), body });
+        }
+    }
+
+    /// Adds one request's price; one unknown price makes the sum unknown.
+    fn add_cost(&mut self, price: Option<crate::Price>, input: (u64, u64), output: (u64, u64)) {
+        let cost = |input_tokens, output_tokens| {
+            let usage = crate::Usage { input_tokens, output_tokens, ..crate::Usage::default() };
+            price.map(|price| price.cost(&usage).usd())
+        };
+        let sum = if self.to_send == 1 { Some((0.0, 0.0)) } else { self.cost_usd };
+        self.cost_usd = sum
+            .zip(cost(input.0, output.0).zip(cost(input.1, output.1)))
+            .map(|((low, high), (less, more))| (low + less, high + more));
+    }
+}

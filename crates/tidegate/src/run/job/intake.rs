@@ -1,0 +1,371 @@
+//! From the input's rows to what is to be sent: keys, the journal's word on each, rendered requests.
+//!
+//! All of it runs on the reader's thread, or in a trial that only counts. A row that is done is known by its key and a check
+//! of its bytes, and is passed over without being rendered.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{Job, identity};
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::run::Item;
+use crate::run::input::{Input, InputOptions, Row};
+use crate::run::journal::{Decision, Identity, Manifest, Resume};
+use crate::run::key::{KeyRule, peek};
+use crate::run::progress::Progress;
+use crate::run::prompt::{Rendered, Renderer, fingerprint};
+
+/// Rows handed over together, so that two threads meet once per chunk and not once per row.
+const CHUNK_ROWS: usize = 64;
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// What is kept of a row while it is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    pub(super) key: u64,
+    pub(super) raw: u32,
+    pub(super) request: u32,
+    pub(super) sample: u16,
+    /// Whether records show the sample's number.
+    pub(super) numbered: bool,
+    pub(super) replaces: bool,
+    pub(super) batch: bool,
+    /// The row as JSON, and where in it the id stands.
+    pub(super) json: Bytes,
+    pub(super) id: Option<Range<usize>>,
+}
+
+/// A row that cannot be turned into a request.
+#[derive(Debug)]
+pub(super) struct Bad {
+    pub(super) task: Task,
+    pub(super) message: String,
+}
+
+/// What the intake makes of a row.
+pub(super) enum Taken {
+    Send(Item<Task>),
+    Bad(Bad),
+}
+
+/// The input with everything that decides about its rows.
+pub(super) struct Intake {
+    input: Input,
+    renderer: Renderer,
+    resume: Resume,
+    rule: KeyRule,
+    seed: u64,
+    /// The seed of the check of a row's bytes: other than before if the run asks something else.
+    stamp: u64,
+    models: Vec<Option<Arc<str>>>,
+    repeat: u16,
+    allow_duplicate_ids: bool,
+    skip_bad_rows: bool,
+    chosen: Chosen,
+    options: InputOptions,
+    progress: Progress,
+    ready: VecDeque<Taken>,
+}
+
+/// Which rows of the input are meant.
+enum Chosen {
+    All,
+    First(u64),
+    /// These, by their number from 0, in order.
+    Some { numbers: VecDeque<u64>, next: u64 },
+}
+
+impl Job {
+    /// Opens the input and reads the templates against its columns.
+    pub(super) fn open(&self) -> Result<(Input, Renderer)> {
+        let input = Input::open(&self.input)?;
+        let renderer = Renderer::new(&self.prompt, input.columns())?;
+        Ok((input, renderer))
+    }
+
+    fn chosen(&self, seed: u64) -> Result<Chosen> {
+        match (self.rows, self.sample) {
+            (Some(_), Some(_)) => Err(Error::Usage("--rows and --sample exclude each other".to_owned())),
+            (Some(rows), None) => Ok(Chosen::First(rows)),
+            (None, Some(count)) => Ok(Chosen::Some { numbers: sample(&self.input, count, seed)?, next: 0 }),
+            (None, None) => Ok(Chosen::All),
+        }
+    }
+}
+
+/// Chooses rows at random, the same ones for the same seed.
+fn sample(options: &InputOptions, count: u64, seed: u64) -> Result<VecDeque<u64>> {
+    if options.paths.iter().any(|path| path == "-") {
+        return Err(Error::Usage("--sample reads the input twice, which the standard input cannot be; give a file".to_owned()));
+    }
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (mut input, mut chosen, mut number) = (Input::open(options)?, Vec::new(), 0);
+    while input.next_row()?.is_some() {
+        if (chosen.len() as u64) < count {
+            chosen.push(number);
+        } else if let Some(place) = chosen.get_mut(rng.u64(..=number) as usize) {
+            *place = number;
+        }
+        number += 1;
+    }
+    chosen.sort_unstable();
+    Ok(chosen.into())
+}
+
+impl Intake {
+    pub(super) fn new(
+        job: &Job,
+        client: &Client,
+        (input, renderer): (Input, Renderer),
+        resume: Resume,
+        manifest: &Manifest,
+        progress: &Progress,
+    ) -> Result<Intake> {
+        let models = if job.each_model { client.models().into_iter().map(Some).collect() } else { vec![None] };
+        let id_column = job.prompt.id_column.clone();
+        Ok(Intake {
+            chosen: job.chosen(0)?,
+            rule: KeyRule { id_column, columns: identity::row_key(&manifest.identity) },
+            seed: manifest.seed,
+            stamp: manifest.seed ^ identity::hash(&manifest.identity),
+            models,
+            repeat: job.repeat.max(1),
+            allow_duplicate_ids: job.allow_duplicate_ids,
+            skip_bad_rows: job.skip_bad_rows,
+            options: job.input.clone(),
+            progress: progress.clone(),
+            ready: VecDeque::new(),
+            input,
+            renderer,
+            resume,
+        })
+    }
+
+    /// Hands over everything that is to be sent, in chunks, until there is no more or nobody takes it.
+    pub(super) fn read_into(&mut self, mut give: impl FnMut(Vec<Taken>) -> bool) -> Result<()> {
+        // What comes through a pipe is handed on row by row: the next one may be long in coming.
+        let most = if self.input.position().1.is_some() { CHUNK_ROWS } else { 1 };
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        let ended = loop {
+            let taken = match self.next() {
+                Ok(Some(taken)) => taken,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            };
+            bytes += taken.size();
+            chunk.push(taken);
+            // The first rows go out alone, so that the first request does not wait for the sixty-fourth row.
+            if chunk.len() >= most || bytes >= CHUNK_BYTES || self.progress.numbers().wanted < 4 {
+                bytes = 0;
+                if !give(std::mem::take(&mut chunk)) {
+                    return Ok(());
+                }
+            }
+        };
+        give(chunk);
+        if ended.is_ok() {
+            self.progress.note(|numbers| numbers.read_all = true);
+        }
+        ended
+    }
+
+    /// Returns the next request or bad row; rows that are done are passed over.
+    pub(super) fn next(&mut self) -> Result<Option<Taken>> {
+        loop {
+            if let Some(taken) = self.ready.pop_front() {
+                return Ok(Some(taken));
+            }
+            let Some(row) = self.next_row()? else { return Ok(None) };
+            self.take(&row)?;
+        }
+    }
+
+    fn next_row(&mut self) -> Result<Option<Row>> {
+        let row = match &mut self.chosen {
+            Chosen::All => self.input.next_row()?,
+            Chosen::First(0) => None,
+            Chosen::First(left) => {
+                *left -= 1;
+                self.input.next_row()?
+            }
+            Chosen::Some { numbers, next } => match numbers.pop_front() {
+                None => None,
+                Some(number) => {
+                    while *next < number {
+                        self.input.next_row()?;
+                        *next += 1;
+                    }
+                    *next += 1;
+                    self.input.next_row()?
+                }
+            },
+        };
+        let position = self.input.position();
+        self.progress.note(|numbers| {
+            numbers.read += u64::from(row.is_some());
+            numbers.position = position;
+        });
+        Ok(row)
+    }
+
+    fn take(&mut self, row: &Row) -> Result<()> {
+        let text = match (&row.fault, row.text()) {
+            (Some(fault), _) => return self.take_bad(row, fault.clone()),
+            (None, Err(fault)) => return self.take_bad(row, fault),
+            (None, Ok(text)) => text,
+        };
+        let peeked = match peek(text, &self.rule, self.seed) {
+            Ok(peeked) => peeked,
+            Err(fault) => return self.take_bad(row, fault),
+        };
+        let id = peeked.id.map(|id| within(text, id.get()));
+        let alone = if id.is_some() && !self.allow_duplicate_ids { Identity::Id } else { Identity::Content };
+        let raw = xxh3_64_with_seed(text.as_bytes(), self.stamp) as u32;
+        let mut rendered = Lazy { renderer: &self.renderer, row, seed: self.seed, made: None };
+        let mut taken = Vec::new();
+        for model in &self.models {
+            for sample in 0..self.repeat {
+                let key = mix(peeked.hash, model.as_deref(), sample);
+                let decision = self.resume.decide(key, raw, alone, || Ok(rendered.fingerprint()))?;
+                match decision {
+                    Decision::Skip => {
+                        self.progress.note(|numbers| {
+                            numbers.wanted += 1;
+                            numbers.done_before += 1;
+                        });
+                        continue;
+                    }
+                    Decision::Differs => return Err(differs(row)),
+                    Decision::Repeated => return Err(self.repeated(row, &text[id.clone().unwrap_or_default()])),
+                    Decision::Send | Decision::Replace => {}
+                }
+                self.progress.note(|numbers| numbers.wanted += 1);
+                let (request, batch) = match rendered.get() {
+                    Ok((rendered, _)) => (rendered.request.clone(), rendered.batch),
+                    Err(fault) => {
+                        let fault = fault.clone();
+                        self.progress.note(|numbers| numbers.wanted -= 1);
+                        return self.take_bad(row, fault);
+                    }
+                };
+                let task = Task {
+                    key,
+                    raw,
+                    request: rendered.fingerprint(),
+                    sample,
+                    numbered: self.repeat > 1,
+                    replaces: decision == Decision::Replace,
+                    batch,
+                    json: row.json.clone(),
+                    id: id.clone(),
+                };
+                let item = Item::new(request, task);
+                taken.push(Taken::Send(match model {
+                    Some(model) => item.for_model(model.clone()),
+                    None => item,
+                }));
+            }
+        }
+        self.ready.extend(taken);
+        Ok(())
+    }
+
+    /// Records a bad row as failed, where that is wanted and not done yet.
+    fn take_bad(&mut self, row: &Row, message: String) -> Result<()> {
+        if !self.skip_bad_rows {
+            let advice = "correct it, or give --skip-bad-rows to record such rows as failed";
+            return Err(Error::Input { place: row.place.to_string(), message: format!("{message}; {advice}") });
+        }
+        let key = xxh3_64_with_seed(&row.json, self.seed ^ 1);
+        let raw = xxh3_64_with_seed(&row.json, self.seed) as u32;
+        let decision = self.resume.decide(key, raw, Identity::Content, || Ok(raw))?;
+        let done = decision == Decision::Skip;
+        self.progress.note(|numbers| {
+            numbers.wanted += 1;
+            numbers.done_before += u64::from(done);
+        });
+        if !done {
+            let replaces = decision == Decision::Replace;
+            let (json, id) = (row.json.clone(), None);
+            let task = Task { key, raw, request: raw, sample: 0, numbered: false, replaces, batch: false, json, id };
+            self.ready.push_back(Taken::Bad(Bad { task, message: format!("{}: {message}", row.place) }));
+        }
+        Ok(())
+    }
+
+    /// Says where a repeated id stands, and where it stood first if the input can be read again.
+    fn repeated(&self, row: &Row, id: &str) -> Error {
+        let first = Input::open(&self.options).ok().and_then(|mut input| {
+            while let Ok(Some(earlier)) = input.next_row() {
+                let same = earlier.text().ok().and_then(|text| Some(peek(text, &self.rule, self.seed).ok()?.id?.get() == id));
+                if same == Some(true) {
+                    return Some(earlier.place.to_string());
+                }
+            }
+            None
+        });
+        let first = first.unwrap_or_else(|| "an earlier row".to_owned());
+        let message = format!(
+            "the id {id} is that of {first} too; make ids unique, choose another --id-column, or give \
+             --allow-duplicate-ids to keep such rows apart"
+        );
+        Error::Input { place: row.place.to_string(), message }
+    }
+}
+
+/// A row's request, rendered when it is needed and only once.
+struct Lazy<'a> {
+    renderer: &'a Renderer,
+    row: &'a Row,
+    seed: u64,
+    made: Option<Result<(Rendered, u32), String>>,
+}
+
+impl Lazy<'_> {
+    fn get(&mut self) -> &Result<(Rendered, u32), String> {
+        self.made.get_or_insert_with(|| {
+            let rendered = self.renderer.render(self.row)?;
+            let print = fingerprint(&rendered.request, self.seed);
+            Ok((rendered, print))
+        })
+    }
+
+    /// Returns the check of the request; 0 for a row that cannot be rendered, which is then found to be bad.
+    fn fingerprint(&mut self) -> u32 {
+        self.get().as_ref().map_or(0, |(_, print)| *print)
+    }
+}
+
+impl Taken {
+    fn size(&self) -> usize {
+        match self {
+            Taken::Send(item) => item.context.json.len() + item.request.size(),
+            Taken::Bad(bad) => bad.task.json.len(),
+        }
+    }
+}
+
+/// Returns where `part`, a slice of `whole`, stands in it.
+fn within(whole: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// Returns the key of one record of a row: the row's own for the first sample, so that asking more often later keeps it.
+fn mix(row: u64, model: Option<&str>, sample: u16) -> u64 {
+    let row = model.map_or(row, |model| xxh3_64_with_seed(model.as_bytes(), row));
+    if sample == 0 { row } else { xxh3_64_with_seed(&sample.to_le_bytes(), row) }
+}
+
+fn differs(row: &Row) -> Error {
+    Error::Changed(format!(
+        "{}: this row has been answered before, but asks something else now; give --redo-changed to ask again, \
+         --keep-changed to keep the old answers, or another output with -o",
+        row.place
+    ))
+}

@@ -1,0 +1,151 @@
+//! From an outcome to a record in the journal.
+
+use serde_json::value::RawValue;
+
+use super::Work;
+use super::intake::{Bad, Task};
+use crate::error::Result;
+use crate::failure::{Failure, Kind};
+use crate::money::Money;
+use crate::outcome::Outcome;
+use crate::run::journal::{Row, RowHead};
+use crate::run::record::{Answer, Record, RecordError, write_record};
+use crate::run::summary::Finished;
+
+impl Work<'_> {
+    /// Records an outcome, unless the row is to stay unsent.
+    pub(super) fn finish(&mut self, outcome: &Outcome, task: &Task) -> Result<()> {
+        if let Err(failure) = &outcome.result
+            && stays_unsent(failure.kind)
+        {
+            if failure.kind.advice().aside.is_some() && self.policy.refused(self.client) {
+                self.stop.cancel();
+            }
+            return Ok(());
+        }
+        let record = record(outcome, task);
+        self.store(&record, task.head(&record), detail(outcome, task).as_deref())?;
+        if self.policy.finished(outcome.result.as_ref().err()) {
+            self.stop.cancel();
+        }
+        Ok(())
+    }
+
+    /// Records the rows that could not be turned into requests.
+    pub(super) fn finish_bad_rows(&mut self) -> Result<()> {
+        // One lock per outcome, never contended: the reader's rows arrive here on this very thread.
+        let bad = std::mem::take(&mut *self.side.bad.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        for Bad { task, message } in bad {
+            let failure = Failure::new(Kind::BadRow, message);
+            let record = Record { error: Some((&failure).into()), ..empty(&task) };
+            self.store(&record, task.head(&record), None)?;
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, record: &Record<'_>, head: RowHead<'_>, detail: Option<&[u8]>) -> Result<()> {
+        self.line.clear();
+        write_record(record, &mut self.line);
+        self.writer.append(&Row { head, record: &self.line, detail })?;
+        self.tally.add(&finished(record));
+        self.control.progress.note(|numbers| {
+            numbers.succeeded = self.tally.succeeded;
+            numbers.failed = self.tally.failed;
+            numbers.usage = self.tally.usage;
+            numbers.cost = self.tally.cost;
+            numbers.unpriced = self.tally.unpriced;
+            numbers.unstored = self.writer.pending_bytes();
+        });
+        Ok(())
+    }
+}
+
+/// Returns whether a row that ended so was not answered for a reason that is not its own.
+fn stays_unsent(kind: Kind) -> bool {
+    kind.is_unsent() || kind.advice().aside.is_some()
+}
+
+impl Task {
+    fn head<'a>(&self, record: &'a Record<'_>) -> RowHead<'a> {
+        RowHead {
+            key: self.key,
+            raw: self.raw,
+            request: self.request,
+            sample: self.sample,
+            replaces: self.replaces,
+            failed: record.error.as_ref().map(|error| error.kind),
+            model: record.model.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+/// Makes the record of a row of which nothing but the input is known.
+fn empty(task: &Task) -> Record<'_> {
+    Record {
+        id: task.id.clone().and_then(|id| raw(&task.json[id])),
+        input: raw(&task.json),
+        output: None,
+        model: None,
+        sample: task.numbered.then_some(task.sample),
+        endpoint: None,
+        finish_reason: None,
+        usage: None,
+        cost: None,
+        latency: std::time::Duration::ZERO,
+        attempts: 0,
+        request_id: None,
+        error: None,
+    }
+}
+
+/// Reads a piece of a row as it stands; nothing if it is not JSON.
+fn raw(bytes: &[u8]) -> Option<&RawValue> {
+    serde_json::from_slice(bytes).ok()
+}
+
+fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
+    let last = outcome.last();
+    let record = Record {
+        model: last.map(|attempt| (&*attempt.model).into()),
+        endpoint: last.map(|attempt| (&*attempt.endpoint).into()),
+        usage: outcome.usage(),
+        cost: outcome.cost(),
+        latency: last.map(|attempt| attempt.took).unwrap_or_default(),
+        attempts: outcome.attempts.len() as u32,
+        ..empty(task)
+    };
+    match &outcome.result {
+        Ok(response) => Record {
+            output: Some(Answer::from(&response.output)),
+            finish_reason: response.finish.name().map(Into::into),
+            request_id: response.request_id.as_deref().map(Into::into),
+            ..record
+        },
+        Err(failure) => Record {
+            request_id: failure.request_id.as_deref().map(Into::into),
+            error: Some(RecordError::from(failure)),
+            ..record
+        },
+    }
+}
+
+/// Returns what the record does not say: a batch row's body, or the attempts before the last.
+fn detail(outcome: &Outcome, task: &Task) -> Option<Vec<u8>> {
+    match &outcome.result {
+        Ok(response) if task.batch => Some(response.raw.to_vec()),
+        _ if !task.batch && outcome.attempts.len() > 1 => serde_json::to_vec(&outcome.attempts).ok(),
+        _ => None,
+    }
+}
+
+/// Returns what a tally wants to know of a record.
+pub(super) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
+    Finished {
+        model: record.model.as_deref().unwrap_or_default(),
+        failure: record.error.as_ref().map(|error| (error.kind, &*error.message)),
+        usage: record.usage,
+        cost: record.cost.or(record.error.as_ref().map(|_| Money::ZERO)),
+        latency_ms: record.latency.as_secs_f64() * 1e3,
+        attempts: record.attempts,
+    }
+}

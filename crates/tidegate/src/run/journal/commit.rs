@@ -1,0 +1,319 @@
+//! The commit protocol: how rows become durable, and how the outputs follow.
+//!
+//! For each batch: sync the outputs; write the rows and a commit frame that holds the outputs' synced lengths; sync the
+//! journal; append the rows' projection to the outputs. So whatever an output holds is in the journal, and after a crash
+//! it is whole up to the length in the last commit, from where the last batch is projected again.
+//!
+//! An output whose past rows were replaced cannot be mended by appending. The lengths then say [`STALE`] from the first
+//! such commit on, while rows are still appended for whoever is reading along, and the output is rewritten as a whole
+//! when the run ends, or when the next one begins.
+//!
+//! States of an output: *good* (synced up to its length), *ahead* (one batch appended, not synced), *stale*. It never
+//! holds a row that is not committed, and bytes that the journal cannot explain are moved away, never destroyed.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use super::Journal;
+use super::dir::{self, Staged};
+use super::frame::{self, Commit, Content, Split};
+use super::manifest::Manifest;
+use super::scan::{self, Batch, STALE};
+use crate::error::{Error, Result};
+use crate::run::output::Projection;
+
+/// How much of a projection is collected before it is written, when an output is made anew.
+const REWRITE_CHUNK: usize = 1 << 20;
+
+/// A file that grows: the seam at which tests make the disk fail.
+pub(super) trait Store: Send {
+    /// Appends bytes, all of them.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Returns once everything appended is durable.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Cuts the file off at a length.
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+}
+
+impl Store for File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+}
+
+/// One output file.
+struct Output {
+    path: PathBuf,
+    file: Box<dyn Store>,
+    length: u64,
+    ahead: bool,
+}
+
+/// Writes batches to the journal and their projection to the outputs.
+pub(super) struct Committer {
+    journal: Journal,
+    file: Box<dyn Store>,
+    outputs: Vec<Output>,
+    projection: Projection,
+    session: u32,
+    stale: bool,
+    scratch: Vec<Vec<u8>>,
+}
+
+impl Committer {
+    /// Takes over a journal, and makes the outputs what it and the manifest say they are.
+    ///
+    /// Returns with it the files that were moved away because the journal could not explain what they held.
+    pub(super) fn start(journal: Journal, manifest: &Manifest) -> Result<(Committer, Vec<PathBuf>)> {
+        let projection = Projection::new(&manifest.output)?;
+        let paths = projection.paths(&journal.out);
+        let known = journal.survey.lengths.clone();
+        let mut kept = Vec::new();
+        match &known {
+            None => refuse_foreign(&paths)?,
+            Some(known) if known.len() < paths.len() => kept = keep_others(&journal, &paths)?,
+            Some(_) => {}
+        }
+        let reformatted = journal.written_as.as_ref().is_some_and(|old| *old != manifest.output);
+        let good = |known: &Vec<u64>| known.len() == paths.len() && !known.contains(&STALE) && !reformatted;
+        let mut committer = Committer {
+            session: journal.survey.session + 1,
+            file: Box::new(dir::open_append(&journal.path)?),
+            outputs: Vec::new(),
+            stale: !known.as_ref().is_none_or(good),
+            scratch: vec![Vec::new(); paths.len()],
+            projection,
+            journal,
+        };
+        if committer.stale {
+            committer.mark_stale(paths.len())?;
+        }
+        manifest.write(&committer.journal.dir)?;
+        if !committer.stale {
+            committer.repair(&paths, &known.unwrap_or_else(|| vec![0; paths.len()]), &mut kept)?;
+        }
+        if committer.stale {
+            committer.rewrite()?;
+        }
+        Ok((committer, kept))
+    }
+
+    /// Makes a batch of row frames durable, then publishes it. The buffer may be changed; it is the caller's to clear.
+    pub(super) fn commit(&mut self, frames: &mut Vec<u8>, batch: Batch) -> Result<()> {
+        self.stale |= batch.replacing > 0;
+        let rows = frames.len();
+        let lengths = self.known_good()?;
+        self.store(frames, batch, lengths)?;
+        self.publish(&frames[..rows])
+    }
+
+    /// Ends the run: the outputs are whole and synced, and the journal says so.
+    pub(super) fn finish(mut self) -> Result<Finished> {
+        let rewritten = self.stale;
+        if self.stale {
+            self.rewrite()?;
+        } else if self.outputs.iter().any(|output| output.ahead) {
+            let lengths = self.known_good()?;
+            self.store(&mut Vec::new(), Batch::default(), lengths)?;
+        }
+        Ok(Finished { rewritten, warnings: self.projection.warnings(), journal: self.journal })
+    }
+
+    /// Syncs the outputs and returns their lengths.
+    fn known_good(&mut self) -> Result<Vec<u64>> {
+        if self.stale {
+            return Ok(vec![STALE; self.outputs.len()]);
+        }
+        for output in &mut self.outputs {
+            if std::mem::take(&mut output.ahead) {
+                output.file.sync().map_err(|source| Error::storage(&output.path, "cannot be synced", source))?;
+            }
+        }
+        Ok(self.outputs.iter().map(|output| output.length).collect())
+    }
+
+    /// Writes frames and the commit that makes them count, in one write.
+    fn store(&mut self, frames: &mut Vec<u8>, batch: Batch, lengths: Vec<u64>) -> Result<()> {
+        let start = self.journal.survey.end;
+        let commit = Commit { rows: batch.rows, session: self.session, position: start + frames.len() as u64, lengths };
+        frame::push_commit(frames, &commit);
+        if let Err(source) = self.file.append(frames).and_then(|()| self.file.sync()) {
+            // A full disk leaves a part of the batch. It does not count, and the next run would cut it off as well.
+            let _ = self.file.truncate(start);
+            return Err(Error::storage(&self.journal.path, "cannot be written", source));
+        }
+        self.journal.survey.add(batch, &commit, start + frames.len() as u64);
+        Ok(())
+    }
+
+    /// Appends the projection of stored rows to the outputs.
+    fn publish(&mut self, frames: &[u8]) -> Result<()> {
+        self.scratch.iter_mut().for_each(Vec::clear);
+        project_frames(&mut self.projection, frames, &mut self.scratch)?;
+        for (output, bytes) in self.outputs.iter_mut().zip(&self.scratch) {
+            output.append(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Brings each output back to its known-good length and appends the last batch again. Sets `stale` where that is
+    /// not enough.
+    fn repair(&mut self, paths: &[PathBuf], known: &[u64], kept: &mut Vec<PathBuf>) -> Result<()> {
+        if known.iter().any(|&length| length > 0) {
+            let projection = &mut self.projection;
+            self.journal.walk(|_, row| projection.prime(row).map(ControlFlow::Break))?;
+        }
+        let last = self.journal.survey.last_batch..self.journal.survey.end;
+        let (projection, scratch) = (&mut self.projection, &mut self.scratch);
+        scan::walk(&self.journal.path, last, |_, row| projection.project(row, scratch).map(ControlFlow::Continue))?;
+        for ((path, &length), again) in paths.iter().zip(known).zip(&self.scratch) {
+            let found = std::fs::metadata(path).map_or(0, |found| found.len());
+            self.stale |= found < length;
+            if found > length + again.len() as u64 {
+                kept.push(self.journal.dir.keep(path)?);
+                self.stale = true;
+            }
+        }
+        if self.stale {
+            return Ok(());
+        }
+        for ((path, &length), again) in paths.iter().zip(known).zip(&self.scratch) {
+            let mut output = Output::open(path)?;
+            output.truncate(length)?;
+            output.append(again)?;
+            self.outputs.push(output);
+        }
+        Ok(())
+    }
+
+    /// Says in the journal that the outputs are not to be trusted.
+    fn mark_stale(&mut self, outputs: usize) -> Result<()> {
+        let stale = vec![STALE; outputs];
+        if self.journal.survey.lengths.as_ref() == Some(&stale) {
+            return Ok(());
+        }
+        self.store(&mut Vec::new(), Batch::default(), stale)
+    }
+
+    /// Makes every output anew from the rows that count. Until that is done the journal calls them stale.
+    fn rewrite(&mut self) -> Result<()> {
+        let paths = self.projection.paths(&self.journal.out);
+        self.mark_stale(paths.len())?;
+        self.journal.refresh()?;
+        self.outputs.clear();
+        let mut staged = Vec::new();
+        for path in &paths {
+            staged.push(self.journal.dir.stage(path)?);
+        }
+        self.project_all(&mut staged)?;
+        for (staged, path) in staged.into_iter().zip(&paths) {
+            self.journal.dir.publish(staged, path)?;
+            self.outputs.push(Output::open(path)?);
+        }
+        self.stale = false;
+        let lengths = self.known_good()?;
+        self.store(&mut Vec::new(), Batch::default(), lengths)
+    }
+
+    fn project_all(&mut self, files: &mut [Staged]) -> Result<()> {
+        let (projection, scratch) = (&mut self.projection, &mut self.scratch);
+        projection.restart();
+        scratch.iter_mut().for_each(Vec::clear);
+        self.journal.walk(|_, row| {
+            projection.project(row, scratch)?;
+            drain(scratch, files, REWRITE_CHUNK)?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        drain(scratch, files, 1)
+    }
+}
+
+/// Writes out each buffer that holds at least that many bytes.
+fn drain(buffers: &mut [Vec<u8>], files: &mut [Staged], least: usize) -> Result<()> {
+    for (buffer, staged) in buffers.iter_mut().zip(files) {
+        if buffer.len() >= least {
+            let written = staged.file.write_all(buffer);
+            written.map_err(|source| Error::storage(&staged.path, "cannot be written", source))?;
+            buffer.clear();
+        }
+    }
+    Ok(())
+}
+
+/// What remains when a run has ended.
+pub(super) struct Finished {
+    /// The journal, still locked.
+    pub(super) journal: Journal,
+    /// Whether the outputs were made anew.
+    pub(super) rewritten: bool,
+    /// What the projection could not show.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Output {
+    fn open(path: &Path) -> Result<Output> {
+        let file = dir::open_append(path)?;
+        let length = file.metadata().map_err(|source| Error::storage(path, "cannot be read", source))?.len();
+        Ok(Output { path: path.to_owned(), file: Box::new(file), length, ahead: false })
+    }
+
+    fn truncate(&mut self, length: u64) -> Result<()> {
+        if self.length != length {
+            self.file.truncate(length).map_err(|source| Error::storage(&self.path, "cannot be cut off", source))?;
+            self.length = length;
+            self.ahead = true;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if let Err(source) = self.file.append(bytes) {
+            // Readers shall see whole lines only; the journal has the rest.
+            let _ = self.file.truncate(self.length);
+            return Err(Error::storage(&self.path, "cannot be written", source));
+        }
+        self.length += bytes.len() as u64;
+        self.ahead = true;
+        Ok(())
+    }
+}
+
+/// Projects the rows of a buffer of our own frames.
+pub(super) fn project_frames(projection: &mut Projection, frames: &[u8], out: &mut [Vec<u8>]) -> Result<()> {
+    let mut rest = frames;
+    while let Split::Whole(body, len) = frame::split(rest) {
+        if let Some(Content::Row(row)) = frame::content(body) {
+            projection.project(&row, out)?;
+        }
+        rest = &rest[len..];
+    }
+    Ok(())
+}
+
+fn refuse_foreign(paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        if dir::is_foreign(path)? {
+            return Err(dir::refusal(path));
+        }
+    }
+    Ok(())
+}
+
+/// Moves away what stands where a changed format puts a second file.
+fn keep_others(journal: &Journal, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let others = paths.iter().filter(|path| **path != journal.out && path.exists());
+    others.map(|path| journal.dir.keep(path)).collect()
+}

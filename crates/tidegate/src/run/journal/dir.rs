@@ -1,0 +1,169 @@
+//! `OUT.tidegate/`: where the journal lives, who may use it, and how files in and beside it are made.
+//!
+//! Prompts and answers are private, so everything here is readable by its owner only. A file that is replaced is written
+//! beside, synced and renamed, so that at any instant there is either the old one or the new one.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::frame;
+use crate::error::{Error, Result};
+
+/// The directory beside an output that belongs to this process.
+#[derive(Debug)]
+pub(super) struct Dir {
+    path: PathBuf,
+    /// Held as long as this is open; the system lets go of it even when we are killed.
+    _lock: File,
+}
+
+impl Dir {
+    /// Returns where an output's directory is.
+    pub(super) fn path_of(out: &Path) -> PathBuf {
+        let mut path = OsString::from(out);
+        path.push(".tidegate");
+        PathBuf::from(path)
+    }
+
+    /// Makes the directory if need be and takes its lock.
+    ///
+    /// # Errors
+    /// An output that we did not make, a lock that another process holds, storage.
+    pub(super) fn open(out: &Path) -> Result<Dir> {
+        let path = Dir::path_of(out);
+        if !path.join("journal").exists() && is_foreign(out)? {
+            return Err(refusal(out));
+        }
+        create_private_dir(&path).map_err(|source| Error::storage(&path, "cannot be created", source))?;
+        let lock_path = path.join("lock");
+        let failed = |source| Error::storage(&lock_path, "cannot be locked", source);
+        let lock = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&lock_path);
+        let lock = lock.map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Dir { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse(out.to_owned())),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// Returns the journal's path.
+    pub(super) fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// Makes an empty journal if there is none.
+    pub(super) fn create_journal(&self) -> Result<()> {
+        let path = self.journal();
+        if path.exists() {
+            return Ok(());
+        }
+        self.replace(&path, &frame::header())
+    }
+
+    /// Returns where the manifest is.
+    pub(super) fn manifest(&self) -> PathBuf {
+        self.path.join("manifest.json")
+    }
+
+    /// Moves a file of unknown contents into the directory, instead of overwriting it, and returns where it is now.
+    pub(super) fn keep(&self, file: &Path) -> Result<PathBuf> {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let free = |number: &u32| !self.path.join(format!("{name}.kept-{number}")).exists();
+        let number = (1..).find(free).unwrap_or_default();
+        let kept = self.path.join(format!("{name}.kept-{number}"));
+        fs::rename(file, &kept).map_err(|source| Error::storage(file, "cannot be moved away", source))?;
+        Ok(kept)
+    }
+
+    /// Replaces a small file as a whole.
+    pub(super) fn replace(&self, path: &Path, contents: &[u8]) -> Result<()> {
+        let mut staged = self.stage(path)?;
+        staged.file.write_all(contents).map_err(|source| Error::storage(&staged.path, "cannot be written", source))?;
+        self.publish(staged, path)
+    }
+
+    /// Begins a new version of a file, inside the directory.
+    pub(super) fn stage(&self, path: &Path) -> Result<Staged> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let path = self.path.join(name);
+        let mut options = OpenOptions::new();
+        let file = private(options.create(true).truncate(true).write(true)).open(&path);
+        let file = file.map_err(|source| Error::storage(&path, "cannot be created", source))?;
+        Ok(Staged { path, file })
+    }
+
+    /// Puts a new version in its place: whole or not at all, even if the machine stops.
+    pub(super) fn publish(&self, staged: Staged, path: &Path) -> Result<()> {
+        let failed = |source| Error::storage(path, "cannot be replaced", source);
+        staged.file.sync_all().map_err(failed)?;
+        drop(staged.file);
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::rename(&staged.path, path).and_then(|()| sync_dir(parent)).map_err(failed)
+    }
+}
+
+/// A new version of a file that is not in its place yet.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+}
+
+/// Makes the error about an output that is not ours.
+pub(super) fn refusal(out: &Path) -> Error {
+    Error::Usage(format!(
+        "refusing to overwrite {}, which tidegate did not make; choose another output with -o, or move it away",
+        out.display()
+    ))
+}
+
+/// Returns whether something exists there that we would destroy; an empty file is not.
+pub(super) fn is_foreign(out: &Path) -> Result<bool> {
+    match fs::metadata(out) {
+        Ok(found) => Ok(!found.is_file() || found.len() > 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error::storage(out, "cannot be read", source)),
+    }
+}
+
+/// Opens a file to append to, readable by its owner only if it is new.
+pub(super) fn open_append(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    private(options.create(true).append(true))
+        .open(path)
+        .map_err(|source| Error::storage(path, "cannot be opened for writing", source))
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(unix)]
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Elsewhere a directory cannot be opened as a file; a rename is as durable as the system makes it.
+#[cfg(not(unix))]
+fn sync_dir(_: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Whether a row of the input is sent: the decision, apart from the loop that acts on it.
+//!
+//! | in the journal | decision |
+//! |---|---|
+//! | nothing | send |
+//! | answered by a model still in the list | skip |
+//! | answered by a model no longer in the list | send, replace |
+//! | failed, kind not to be retried | skip |
+//! | failed, kind to be retried | send, replace |
+//! | any of the two skipped ones, but the rendered request is another | as `changed` says: differs, send and replace, or skip |
+
+use super::index::{Found, Index, IndexBuilder, Seen};
+use super::{Journal, RowHead};
+use crate::error::Result;
+use crate::failure::Kind;
+
+/// What to do about rows that were answered when something else was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Changed {
+    /// Nothing is sent; the user is asked.
+    #[default]
+    Ask,
+    /// Send them again (`--redo-changed`).
+    Redo,
+    /// Keep the old answers (`--keep-changed`).
+    Keep,
+}
+
+/// What to do with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It is done.
+    Skip,
+    /// It is new.
+    Send,
+    /// It is in the journal and is to be sent again; its new row must be appended with `replaces`.
+    Replace,
+    /// It was answered when something else was asked, and the user has not said what to do about that.
+    Differs,
+    /// Its id has come before in this pass.
+    Repeated,
+}
+
+/// Whether a row's key is its own, or shared with every row of the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// The row has an id.
+    Id,
+    /// The row is known by its content, and as often as it occurs.
+    Content,
+}
+
+/// The user's wishes about rows that are in the journal.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// The models whose answers count; all of them if empty.
+    pub models: Vec<String>,
+    /// The kinds of failure that are sent again.
+    pub retry: Vec<Kind>,
+    /// What to do about rows that were answered when something else was asked.
+    pub changed: Changed,
+}
+
+impl Rules {
+    /// Returns whether a stored row counts as done.
+    #[must_use]
+    pub fn counts(&self, row: &RowHead<'_>) -> bool {
+        let retried = row.failed.is_some_and(|kind| self.retry.contains(&kind));
+        // A row that never reached a model, such as a broken line, does not depend on the list.
+        let wanted =
+            self.models.is_empty() || row.model.is_empty() || self.models.iter().any(|model| model == row.model);
+        !retried && wanted
+    }
+}
+
+/// The rows of a journal, ready to decide about each row of an input.
+#[derive(Debug, Default)]
+pub struct Resume {
+    done: Index,
+    again: Index,
+    seen: Seen,
+    changed: Changed,
+}
+
+impl Resume {
+    /// Reads a journal.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn load(journal: &Journal, rules: &Rules) -> Result<Resume> {
+        let mut done = IndexBuilder::with_capacity(journal.rows() as usize);
+        let mut again = IndexBuilder::default();
+        journal.scan(|row, _| {
+            let head = &row.head;
+            let index = if rules.counts(head) { &mut done } else { &mut again };
+            index.insert(head.key, head.raw, head.request);
+            Ok(())
+        })?;
+        Ok(Resume { done: done.build(), again: again.build(), seen: Seen::new(), changed: rules.changed })
+    }
+
+    /// Returns how many stored rows count as done, and how many are to be sent again.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.done.len(), self.again.len())
+    }
+
+    /// Decides about a row; `request` renders it and returns the check of what would be asked, and is only called if the
+    /// raw row is not the same as it was.
+    ///
+    /// # Errors
+    /// What `request` returns.
+    pub fn decide(
+        &mut self,
+        key: u64,
+        raw: u32,
+        identity: Identity,
+        request: impl FnOnce() -> Result<u32>,
+    ) -> Result<Decision> {
+        match self.done.take(key, raw) {
+            Found::Done => return Ok(Decision::Skip),
+            Found::Changed { request: before } => {
+                let same = self.changed == Changed::Keep || request()? == before;
+                return Ok(if same { Decision::Skip } else { self.about_changed() });
+            }
+            Found::Taken if identity == Identity::Id => return Ok(Decision::Repeated),
+            Found::Taken | Found::Absent => {}
+        }
+        match self.again.take(key, raw) {
+            Found::Done | Found::Changed { .. } => Ok(Decision::Replace),
+            Found::Taken if identity == Identity::Id => Ok(Decision::Repeated),
+            Found::Taken | Found::Absent if identity == Identity::Id && self.seen.meet(key) => Ok(Decision::Repeated),
+            Found::Taken | Found::Absent => Ok(Decision::Send),
+        }
+    }
+
+    fn about_changed(&self) -> Decision {
+        match self.changed {
+            Changed::Ask => Decision::Differs,
+            Changed::Redo => Decision::Replace,
+            Changed::Keep => Decision::Skip,
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The fields that `--fields` may name, and what each holds of a record.
+//!
+//! A name that is none of ours is a column of the input; `input.NAME` always is, for a column called like one of ours.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::OutputOptions;
+use crate::error::{Error, Result};
+use crate::response::Usage;
+use crate::run::record::{Answer, Record, Text, dollars, push_json};
+
+/// A field of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    Id,
+    Input,
+    Output,
+    Model,
+    Sample,
+    Endpoint,
+    FinishReason,
+    Usage,
+    InputTokens,
+    OutputTokens,
+    CachedTokens,
+    ReasoningTokens,
+    CostUsd,
+    LatencyMs,
+    Attempts,
+    RequestId,
+    Error,
+    ErrorKind,
+    ErrorMessage,
+    ErrorStatus,
+}
+
+/// Every field of ours with its name.
+const NAMES: [(&str, Own); 20] = [
+    ("id", Own::Id),
+    ("input", Own::Input),
+    ("output", Own::Output),
+    ("model", Own::Model),
+    ("sample", Own::Sample),
+    ("endpoint", Own::Endpoint),
+    ("finish_reason", Own::FinishReason),
+    ("usage", Own::Usage),
+    ("input_tokens", Own::InputTokens),
+    ("output_tokens", Own::OutputTokens),
+    ("cached_tokens", Own::CachedTokens),
+    ("reasoning_tokens", Own::ReasoningTokens),
+    ("cost_usd", Own::CostUsd),
+    ("latency_ms", Own::LatencyMs),
+    ("attempts", Own::Attempts),
+    ("request_id", Own::RequestId),
+    ("error", Own::Error),
+    ("error_kind", Own::ErrorKind),
+    ("error_message", Own::ErrorMessage),
+    ("error_status", Own::ErrorStatus),
+];
+
+/// The fields of a JSON record.
+pub(super) const RECORD: [Own; 13] = [
+    Own::Id,
+    Own::Input,
+    Own::Output,
+    Own::Model,
+    Own::Sample,
+    Own::Endpoint,
+    Own::FinishReason,
+    Own::Usage,
+    Own::CostUsd,
+    Own::LatencyMs,
+    Own::Attempts,
+    Own::RequestId,
+    Own::Error,
+];
+
+/// The fields of a CSV after the input's columns: the same, without nesting.
+pub(super) const FLAT: [Own; 17] = [
+    Own::Id,
+    Own::Output,
+    Own::Model,
+    Own::Sample,
+    Own::Endpoint,
+    Own::FinishReason,
+    Own::InputTokens,
+    Own::OutputTokens,
+    Own::CachedTokens,
+    Own::ReasoningTokens,
+    Own::CostUsd,
+    Own::LatencyMs,
+    Own::Attempts,
+    Own::RequestId,
+    Own::ErrorKind,
+    Own::ErrorMessage,
+    Own::ErrorStatus,
+];
+
+/// Where a field comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A field of ours.
+    Own(Own),
+    /// A column of the input.
+    Input(String),
+}
+
+/// One field of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) source: Source,
+}
+
+/// What a field holds.
+#[derive(Debug)]
+pub(super) enum Cell<'a> {
+    /// Nothing.
+    Null,
+    /// Text.
+    Text(&'a str),
+    /// JSON text.
+    Raw(Cow<'a, str>),
+}
+
+/// Returns the chosen fields, or nothing if none were chosen.
+pub(super) fn chosen(options: &OutputOptions) -> Result<Option<Vec<Field>>> {
+    let mut fields: Vec<Field> = Vec::new();
+    for name in &options.fields {
+        let field = Field::named(name, options);
+        if name.is_empty() || fields.iter().any(|other| other.name == field.name) {
+            return Err(Error::Usage(format!("--fields: {name:?} is empty or comes twice")));
+        }
+        fields.push(field);
+    }
+    Ok((!fields.is_empty()).then_some(fields))
+}
+
+/// Returns those of our fields that an output has, with the user's name for `output`.
+pub(super) fn own(fields: &[Own], options: &OutputOptions) -> Vec<Field> {
+    let wanted = fields.iter().filter(|own| **own != Own::Sample || options.samples);
+    wanted.map(|&own| Field { name: own.shown(options), source: Source::Own(own) }).collect()
+}
+
+impl Own {
+    fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
+    }
+
+    fn shown(self, options: &OutputOptions) -> String {
+        match &options.output_column {
+            Some(name) if self == Own::Output => name.clone(),
+            _ => self.name().to_owned(),
+        }
+    }
+
+    /// Returns what a record holds in this field.
+    pub(super) fn cell<'r>(self, record: &'r Record<'_>) -> Cell<'r> {
+        let tokens = |count: fn(&Usage) -> u64| record.usage.as_ref().map(count).into();
+        let error = record.error.as_ref();
+        match self {
+            Own::Id => record.id.into(),
+            Own::Input => record.input.into(),
+            Own::Output => record.output.as_ref().map_or(Cell::Null, Cell::answer),
+            Own::Model => record.model.as_deref().into(),
+            Own::Sample => record.sample.map(u64::from).into(),
+            Own::Endpoint => record.endpoint.as_deref().into(),
+            Own::FinishReason => record.finish_reason.as_deref().into(),
+            Own::Usage => Cell::json(record.usage.as_ref()),
+            Own::InputTokens => tokens(|usage| usage.input_tokens),
+            Own::OutputTokens => tokens(|usage| usage.output_tokens),
+            Own::CachedTokens => tokens(|usage| usage.cached_tokens),
+            Own::ReasoningTokens => tokens(|usage| usage.reasoning_tokens),
+            Own::CostUsd => record.cost.map_or(Cell::Null, |cost| Cell::Raw(dollars(cost).into())),
+            Own::LatencyMs => Cell::Raw((record.latency.as_micros() as f64 / 1000.0).to_string().into()),
+            Own::Attempts => Some(u64::from(record.attempts)).into(),
+            Own::RequestId => record.request_id.as_deref().into(),
+            Own::Error => Cell::json(error),
+            Own::ErrorKind => error.map(|error| error.kind.name()).into(),
+            Own::ErrorMessage => error.map(|error| &*error.message).into(),
+            Own::ErrorStatus => error.and_then(|error| error.status).map(u64::from).into(),
+        }
+    }
+}
+
+impl Field {
+    fn named(name: &str, options: &OutputOptions) -> Field {
+        if let Some((_, own)) = NAMES.iter().find(|(own, _)| *own == name) {
+            return Field { name: own.shown(options), source: Source::Own(*own) };
+        }
+        let column = name.strip_prefix("input.").unwrap_or(name);
+        Field { name: column.to_owned(), source: Source::Input(column.to_owned()) }
+    }
+}
+
+impl<'a> Cell<'a> {
+    fn json(value: Option<&impl Serialize>) -> Cell<'a> {
+        let Some(value) = value else { return Cell::Null };
+        serde_json::to_string(value).map_or(Cell::Null, |text| Cell::Raw(text.into()))
+    }
+
+    fn answer<'r>(answer: &'r Answer<'_>) -> Cell<'r> {
+        match answer {
+            Answer::Text(text) => Cell::Text(text),
+            Answer::Raw(raw) => Cell::Raw(raw.get().into()),
+            Answer::Vector(_) | Answer::Value(_) => Cell::json(Some(answer)),
+        }
+    }
+
+    /// Appends the cell as JSON.
+    pub(super) fn push_json(&self, line: &mut Vec<u8>) {
+        match self {
+            Cell::Null => line.extend_from_slice(b"null"),
+            Cell::Text(text) => push_json(line, text),
+            Cell::Raw(raw) => line.extend_from_slice(raw.as_bytes()),
+        }
+    }
+
+    /// Returns the cell as plain text: nothing for null, strings without quotes, anything else as JSON.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        match self {
+            Cell::Null => Cow::Borrowed(""),
+            Cell::Text(text) => Cow::Borrowed(text),
+            Cell::Raw(raw) if raw == "null" => Cow::Borrowed(""),
+            Cell::Raw(raw) if raw.starts_with('"') => {
+                serde_json::from_str(raw).map_or(Cow::Borrowed(&**raw), |Text(text)| text)
+            }
+            Cell::Raw(raw) => Cow::Borrowed(raw),
+        }
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Cell<'a> {
+    fn from(text: Option<&'a str>) -> Cell<'a> {
+        text.map_or(Cell::Null, Cell::Text)
+    }
+}
+
+impl<'a> From<Option<&'a RawValue>> for Cell<'a> {
+    fn from(raw: Option<&'a RawValue>) -> Cell<'a> {
+        raw.map_or(Cell::Null, |raw| Cell::Raw(raw.get().into()))
+    }
+}
+
+impl From<Option<u64>> for Cell<'_> {
+    fn from(number: Option<u64>) -> Self {
+        number.map_or(Cell::Null, |number| Cell::Raw(number.to_string().into()))
+    }
+}
+
+/// The columns of an input row in their order; an input that is no object is one column called `input`.
+#[derive(Debug, Default)]
+pub(super) struct Columns<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Columns<'a> {
+    /// Reads a record's input.
+    pub(super) fn of(record: &Record<'a>) -> Columns<'a> {
+        let Some(input) = record.input else { return Columns::default() };
+        serde_json::from_str(input.get()).unwrap_or_else(|_| Columns(vec![(Cow::Borrowed("input"), input)]))
+    }
+
+    /// Returns a column, looking first where it stood in other rows.
+    pub(super) fn get(&self, name: &str, place: usize) -> Option<&'a RawValue> {
+        let there = self.0.get(place).filter(|(column, _)| column == name);
+        there.or_else(|| self.0.iter().find(|(column, _)| column == name)).map(|(_, value)| *value)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Columns<'a>, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Columns<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Columns<'de>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    pairs.push((name, value));
+                }
+                Ok(Columns(pairs))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// Names the chosen columns that no row of the input had: a typing error, more often than not.
+pub(super) fn never_met<'f>(fields: impl Iterator<Item = (&'f Field, &'f bool)>, rows: u64) -> Vec<String> {
+    let missing = fields.filter(|(field, met)| rows > 0 && !**met && matches!(field.source, Source::Input(_)));
+    missing.map(|(field, _)| format!("no row has the column {:?} that --fields names", field.name)).collect()
+}

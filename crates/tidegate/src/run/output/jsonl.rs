@@ -1,0 +1,52 @@
+//! JSON lines with chosen fields, or with another name for the output.
+
+use super::OutputOptions;
+use super::fields::{self, Cell, Columns, Field, RECORD, Source};
+use crate::error::Result;
+use crate::run::record::{Record, push_json};
+
+/// Writes an object of the chosen fields a line.
+#[derive(Debug)]
+pub(super) struct ChosenFields {
+    fields: Vec<Field>,
+    /// For each field whether any row had it.
+    met: Vec<bool>,
+    rows: u64,
+}
+
+impl ChosenFields {
+    pub(super) fn new(options: &OutputOptions) -> Result<ChosenFields> {
+        let fields = fields::chosen(options)?.unwrap_or_else(|| fields::own(&RECORD, options));
+        Ok(ChosenFields { met: vec![false; fields.len()], fields, rows: 0 })
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.met.fill(false);
+        self.rows = 0;
+    }
+
+    pub(super) fn project(&mut self, record: &Record<'_>, line: &mut Vec<u8>) {
+        let columns = Columns::of(record);
+        self.rows += 1;
+        line.push(b'{');
+        for (number, (field, met)) in self.fields.iter().zip(&mut self.met).enumerate() {
+            if number > 0 {
+                line.push(b',');
+            }
+            push_json(line, &field.name);
+            line.push(b':');
+            let cell = match &field.source {
+                Source::Own(own) => own.cell(record),
+                Source::Input(name) => columns.get(name, number).into(),
+            };
+            *met |= !matches!(cell, Cell::Null);
+            cell.push_json(line);
+        }
+        line.extend_from_slice(b"}\n");
+    }
+
+    /// A column that no row had is a typing error more often than not.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        fields::never_met(self.fields.iter().zip(&self.met), self.rows)
+    }
+}

@@ -1,0 +1,296 @@
+//! What a run came to: counts, causes, tokens, money, time.
+//!
+//! A [`Tally`] takes one row after the other, live from the run or later from the journal, so that `report` and the run's own
+//! summary can never disagree. A [`Summary`] is the tally with what only the run knows: how long it took, what limited it,
+//! why it stopped. Its JSON form is versioned by [`Summary::VERSION`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::event::EndpointSnapshot;
+use crate::failure::{Failure, Kind};
+use crate::money::Money;
+use crate::response::Usage;
+
+/// One finished row, as far as counting goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'a> {
+    /// The model that answered or failed last.
+    pub model: &'a str,
+    /// Why it failed, if it did.
+    pub failure: Option<(Kind, &'a str)>,
+    /// What all its attempts used, where known.
+    pub usage: Option<Usage>,
+    /// What all its attempts cost, where known.
+    pub cost: Option<Money>,
+    /// The time of the call that decided it, in milliseconds.
+    pub latency_ms: f64,
+    /// How many attempts it took.
+    pub attempts: u32,
+}
+
+/// Rows that failed for one cause.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cause {
+    /// How many.
+    pub rows: u64,
+    /// What the first of them said.
+    pub example: String,
+}
+
+/// What one model did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelTally {
+    /// Rows it answered.
+    pub succeeded: u64,
+    /// Rows that failed with it.
+    pub failed: u64,
+    /// What they cost, as far as known, in US dollars.
+    pub cost_usd: f64,
+}
+
+/// Counts over finished rows.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// Rows answered.
+    pub succeeded: u64,
+    /// Rows failed.
+    pub failed: u64,
+    /// The failed rows by cause.
+    pub causes: BTreeMap<Kind, Cause>,
+    /// Tokens of all attempts.
+    pub usage: Usage,
+    /// What is known of the cost.
+    pub cost: Money,
+    /// Answered rows whose cost is not known.
+    pub unpriced: u64,
+    /// Calls made beyond the first of each row.
+    pub retries: u64,
+    /// The rows by model.
+    pub models: BTreeMap<String, ModelTally>,
+    latency_us: Histogram<u64>,
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally {
+            succeeded: 0,
+            failed: 0,
+            causes: BTreeMap::new(),
+            usage: Usage::default(),
+            cost: Money::ZERO,
+            unpriced: 0,
+            retries: 0,
+            models: BTreeMap::new(),
+            latency_us: microseconds_up_to_a_day(),
+        }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "the arguments are constants that a test shows to be valid")]
+fn microseconds_up_to_a_day() -> Histogram<u64> {
+    Histogram::new_with_max(86_400_000_000, 3).expect("3 digits up to a day")
+}
+
+impl Tally {
+    /// Counts one more row.
+    pub fn add(&mut self, row: &Finished<'_>) {
+        // Without an allocation for a model that is known already.
+        let model = match self.models.get_mut(row.model) {
+            Some(model) => model,
+            None => self.models.entry(row.model.to_owned()).or_default(),
+        };
+        match row.failure {
+            None => {
+                self.succeeded += 1;
+                model.succeeded += 1;
+                self.unpriced += u64::from(row.cost.is_none());
+                self.latency_us.saturating_record((row.latency_ms * 1e3) as u64);
+            }
+            Some((kind, message)) => {
+                self.failed += 1;
+                model.failed += 1;
+                let cause = self.causes.entry(kind).or_default();
+                if cause.rows == 0 {
+                    message.clone_into(&mut cause.example);
+                }
+                cause.rows += 1;
+            }
+        }
+        if let Some(usage) = row.usage {
+            self.usage += usage;
+        }
+        if let Some(cost) = row.cost {
+            self.cost += cost;
+            model.cost_usd += cost.usd();
+        }
+        self.retries += u64::from(row.attempts.saturating_sub(1));
+    }
+
+    /// Returns rows answered and failed together.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        self.succeeded + self.failed
+    }
+
+    /// Returns the latency of answered rows at a percentile, such as 95.
+    #[must_use]
+    pub fn latency(&self, percentile: f64) -> Duration {
+        Duration::from_micros(self.latency_us.value_at_percentile(percentile))
+    }
+
+    /// Returns the known cost, or nothing if no answered row's cost is known.
+    #[must_use]
+    pub fn known_cost(&self) -> Option<Money> {
+        (self.unpriced < self.succeeded || self.cost > Money::ZERO || self.finished() == 0).then_some(self.cost)
+    }
+}
+
+/// Why a run ended before its input did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "reason")]
+#[non_exhaustive]
+pub enum Stopped {
+    /// The user asked for it.
+    User,
+    /// No endpoint can serve any more.
+    NoEndpoint {
+        /// What the provider said.
+        failure: Failure,
+    },
+    /// The first rows all failed for the same cause.
+    SameCause {
+        /// The cause, with the first row's message.
+        failure: Failure,
+        /// How many rows.
+        rows: u64,
+    },
+    /// A row stopped the intake: it cannot be read, repeats an id, or asks something else than before.
+    Input {
+        /// Which row, and what to do.
+        message: String,
+    },
+}
+
+/// What one invocation came to.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The version of this form.
+    pub version: u32,
+    /// Rows read from the input.
+    pub read: u64,
+    /// Records that were there already.
+    pub done_before: u64,
+    /// Rows answered now.
+    pub succeeded: u64,
+    /// Rows failed now.
+    pub failed: u64,
+    /// Rows that were not sent, or whose answer was not waited for.
+    pub unsent: u64,
+    /// The failed rows by cause.
+    pub causes: BTreeMap<Kind, Cause>,
+    /// The rows by model.
+    pub models: BTreeMap<String, ModelTally>,
+    /// Tokens of all attempts.
+    pub usage: Usage,
+    /// What is known of the cost, in US dollars; null if nothing is.
+    pub cost_usd: Option<f64>,
+    /// Answered rows whose cost is not known.
+    pub unpriced: u64,
+    /// Latency of answered rows in milliseconds.
+    pub latency_ms: Percentiles,
+    /// Calls made beyond the first of each row.
+    pub retries: u64,
+    /// Wall time in seconds.
+    pub seconds: f64,
+    /// How the endpoints did; empty in a report.
+    pub endpoints: Vec<EndpointSnapshot>,
+    /// Why it ended early.
+    pub stopped: Option<Stopped>,
+    /// Bytes of a torn journal tail that were cut off at the start.
+    pub repaired_bytes: u64,
+    /// Things worth knowing.
+    pub warnings: Vec<String>,
+}
+
+/// Latency at the usual percentiles, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Percentiles {
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+}
+
+impl Summary {
+    /// The version of the JSON form.
+    pub const VERSION: u32 = 1;
+
+    /// Makes a summary of what a tally holds; the rest is for the caller to fill in.
+    #[must_use]
+    pub fn of(tally: &Tally) -> Summary {
+        let ms = |percentile| tally.latency(percentile).as_secs_f64() * 1e3;
+        Summary {
+            version: Summary::VERSION,
+            read: tally.finished(),
+            done_before: 0,
+            succeeded: tally.succeeded,
+            failed: tally.failed,
+            unsent: 0,
+            causes: tally.causes.clone(),
+            models: tally.models.clone(),
+            usage: tally.usage,
+            cost_usd: tally.known_cost().map(Money::usd),
+            unpriced: tally.unpriced,
+            latency_ms: Percentiles { p50: ms(50.0), p95: ms(95.0), p99: ms(99.0) },
+            retries: tally.retries,
+            seconds: 0.0,
+            endpoints: Vec::new(),
+            stopped: None,
+            repaired_bytes: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Returns the calls rejected for load, over all endpoints.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.endpoints.iter().map(|endpoint| endpoint.rejected).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(failure: Option<(Kind, &'static str)>, cost: Option<f64>) -> Finished<'static> {
+        let usage = Some(Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() });
+        Finished { model: "m", failure, usage, cost: cost.map(Money::from_usd), latency_ms: 20.0, attempts: 2 }
+    }
+
+    #[test]
+    fn rows_are_counted_by_outcome_and_cause() {
+        let mut tally = Tally::default();
+        tally.add(&row(None, Some(0.5)));
+        tally.add(&row(Some((Kind::Timeout, "first")), Some(0.25)));
+        tally.add(&row(Some((Kind::Timeout, "second")), None));
+        let summary = Summary::of(&tally);
+        assert_eq!((summary.succeeded, summary.failed, summary.retries), (1, 2, 3));
+        assert_eq!(summary.causes[&Kind::Timeout], Cause { rows: 2, example: "first".to_owned() });
+        assert_eq!((summary.cost_usd, summary.usage.total()), (Some(0.75), 45));
+        assert!((summary.latency_ms.p50 - 20.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn an_unknown_cost_is_never_zero() {
+        let mut tally = Tally::default();
+        tally.add(&row(None, None));
+        assert_eq!(Summary::of(&tally).cost_usd, None);
+        tally.add(&row(None, Some(1.0)));
+        assert_eq!((Summary::of(&tally).cost_usd, tally.unpriced), (Some(1.0), 1));
+    }
+}

@@ -1,0 +1,290 @@
+//! What the simulated model says: text that proves which prompt it answers, values that satisfy a schema, vectors.
+//!
+//! Everything here is a pure function of the request and its fate. A token is four bytes, rounded up, everywhere.
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::dice::{mix, unit};
+use super::scenario::{Fault, ReplyText, Scenario, Script};
+use super::schema;
+use crate::call::wire::openai::server::{
+    self, Answer, ChatRequest, DONE, EmbeddingRequest, MessageAsked, Reply, ResponseFormat, Texts,
+};
+use crate::call::wire::openai::types::UsageReply;
+
+/// How much of the last message an echo holds, in bytes.
+const ECHO: usize = 200;
+/// How much text one event of a stream holds, in bytes: five tokens.
+const EVENT: usize = 20;
+/// What a reply that is too short is filled up with, as often as it takes; one byte a character.
+const FILLER: &str = " and so on";
+/// The most answers or numbers one request may ask for.
+const MOST_CHOICES: u32 = 128;
+const MOST_DIMENSIONS: u32 = 65_536;
+
+/// What is to happen to a request, apart from limits.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fate<'a> {
+    Good,
+    Scripted(&'a Script),
+    Fault(Fault),
+}
+
+/// A reply that has not met limits and latency yet.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) status: StatusCode,
+    pub(super) body: Body,
+    pub(super) usage: UsageReply,
+    /// Seconds to wait, from a script.
+    pub(super) retry_after: Option<f64>,
+}
+
+/// The body of a [`Draft`].
+#[derive(Debug)]
+pub(super) enum Body {
+    Json(Bytes),
+    /// Events with the output tokens that each carries.
+    Events(Vec<(Bytes, u64)>),
+}
+
+impl Draft {
+    pub(super) fn json(status: StatusCode, body: Bytes) -> Draft {
+        Draft { status, body: Body::Json(body), usage: UsageReply::default(), retry_after: None }
+    }
+
+    fn good(body: Body, usage: UsageReply) -> Draft {
+        Draft { status: StatusCode::OK, body, usage, retry_after: None }
+    }
+}
+
+/// Decides what happens to the `attempt`th sending (from 0) of a prompt: by script, or else by the chance in `draw`.
+pub(super) fn fate(scenario: &Scenario, attempt: u32, draw: f64, says: impl Fn(&str) -> bool) -> Fate<'_> {
+    let mut attempt = attempt;
+    for script in scenario.script.iter().filter(|script| says(&script.contains)) {
+        match script.times {
+            // Used up; what comes next in the script counts its own sendings.
+            Some(times) if attempt >= times => attempt -= times,
+            _ => return script.fault.map_or(Fate::Scripted(script), Fate::Fault),
+        }
+    }
+    scenario.faults.pick(draw).map_or(Fate::Good, Fate::Fault)
+}
+
+/// Returns the draft that a script or a fault decides without looking at the request any further.
+pub(super) fn refused(fate: Fate<'_>) -> Option<Draft> {
+    let draft = |status: u16, message: &str, kind: &str, code: Option<&str>| {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Draft::json(status, server::error(message, kind, code))
+    };
+    match fate {
+        Fate::Scripted(script) => {
+            let status = script.status?;
+            let mut made = draft(status, "a scripted answer", "scripted", None);
+            if let Some(body) = &script.body {
+                made.body = Body::Json(Bytes::copy_from_slice(body.as_bytes()));
+            }
+            made.retry_after = script.retry_after_s;
+            Some(made)
+        }
+        Fate::Fault(Fault::Status429) => {
+            Some(draft(429, "Rate limit reached. Please slow down.", "requests", Some("rate_limit_exceeded")))
+        }
+        Fate::Fault(Fault::Status500) => {
+            Some(draft(500, "The server had an error while processing your request.", "server_error", None))
+        }
+        Fate::Fault(Fault::Status503) => Some(draft(503, "The upstream is not available.", "server_error", None)),
+        Fate::Fault(Fault::Status529) => Some(draft(529, "Overloaded", "overloaded_error", None)),
+        Fate::Fault(_) | Fate::Good => None,
+    }
+}
+
+/// Writes the reply to a chat request.
+///
+/// # Errors
+///
+/// A message about what is wrong with the request.
+pub(super) fn chat(
+    scenario: &Scenario,
+    request: &ChatRequest<'_>,
+    fate: Fate<'_>,
+    created: u64,
+) -> Result<Draft, String> {
+    let choices = request.choices();
+    if request.messages.is_empty() {
+        return Err("[] is too short - 'messages'".to_owned());
+    }
+    if choices == 0 || choices > MOST_CHOICES {
+        return Err(format!("Invalid 'n': {choices} is not from 1 to {MOST_CHOICES}."));
+    }
+    let prompt = prompt_hash(&request.messages);
+    let answers: Vec<Answer> = (0..choices)
+        .map(|index| answer(scenario, request, fate, choice_hash(prompt, index)))
+        .collect::<Result<_, String>>()?;
+    let input = request.messages.iter().map(|message| bytes(&message.content)).sum::<usize>();
+    let output = answers.iter().map(|answer| tokens(answer.text.len())).sum();
+    let id = format!("chatcmpl-{prompt:016x}");
+    let usage = usage(tokens(input), output);
+    let reply = Reply { id: &id, model: &request.model, created, answers: &answers, usage };
+    let body = if request.streams() {
+        Body::Events(events(&reply, request.streams_usage()))
+    } else {
+        Body::Json(reply.whole())
+    };
+    Ok(Draft::good(body, usage))
+}
+
+/// Returns the hash that an echo shows the first half of: of all messages' texts in order.
+fn prompt_hash(messages: &[MessageAsked<'_>]) -> u64 {
+    messages
+        .iter()
+        .flat_map(|message| message.content.iter())
+        .fold(0, |hash, text| xxh3_64_with_seed(text.as_bytes(), hash))
+}
+
+/// The first answer shows the prompt's own hash; the others differ from it and from each other.
+fn choice_hash(prompt: u64, index: u32) -> u64 {
+    if index == 0 { prompt } else { mix(prompt ^ u64::from(index)) }
+}
+
+fn bytes(texts: &Texts<'_>) -> usize {
+    texts.iter().map(str::len).sum()
+}
+
+fn tokens(bytes: usize) -> u64 {
+    bytes.div_ceil(4) as u64
+}
+
+fn usage(input: u64, output: u64) -> UsageReply {
+    UsageReply {
+        prompt_tokens: input,
+        completion_tokens: output,
+        total_tokens: input + output,
+        ..UsageReply::default()
+    }
+}
+
+fn answer(scenario: &Scenario, request: &ChatRequest<'_>, fate: Fate<'_>, hash: u64) -> Result<Answer, String> {
+    let text = match fate {
+        Fate::Fault(Fault::EmptyContent) => return Ok(Answer { text: String::new(), finish: "stop" }),
+        Fate::Fault(Fault::ContentFilter) => return Ok(Answer { text: String::new(), finish: "content_filter" }),
+        Fate::Scripted(Script { reply: Some(text), .. }) => text.clone(),
+        _ => match &request.response_format {
+            Some(format) if format.kind != "text" => structured(format, fate, hash, &request.messages)?,
+            _ => plain(scenario, &request.messages, hash),
+        },
+    };
+    Ok(shorten(text, request.max_tokens()))
+}
+
+/// Cuts a text at the most output tokens.
+fn shorten(mut text: String, max_tokens: Option<u64>) -> Answer {
+    let most = max_tokens.map_or(usize::MAX, |tokens| usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(4));
+    if text.len() <= most {
+        return Answer { text, finish: "stop" };
+    }
+    text.truncate(text.floor_char_boundary(most));
+    Answer { text, finish: "length" }
+}
+
+fn plain(scenario: &Scenario, messages: &[MessageAsked<'_>], hash: u64) -> String {
+    let mut text = match &scenario.reply {
+        ReplyText::Text(text) => text.clone(),
+        ReplyText::Echo => format!("[{:08x}] {}", hash >> 32, last_words(messages)),
+    };
+    let missing = (scenario.output_tokens as usize * 4).saturating_sub(text.len());
+    text.extend(FILLER.chars().cycle().take(missing));
+    text
+}
+
+/// Returns the beginning of the last user message, or of the last message where no user speaks.
+fn last_words<'a>(messages: &'a [MessageAsked<'_>]) -> &'a str {
+    let of_user = messages.iter().rev().find(|message| message.role == "user");
+    let text = of_user.or(messages.last()).and_then(|message| message.content.iter().next()).unwrap_or_default();
+    &text[..text.floor_char_boundary(ECHO)]
+}
+
+/// Makes a value of the form that was asked for, or one that violates it, as JSON text.
+fn structured(
+    format: &ResponseFormat<'_>,
+    fate: Fate<'_>,
+    hash: u64,
+    messages: &[MessageAsked<'_>],
+) -> Result<String, String> {
+    let schema = format.json_schema.as_ref().and_then(|schema| schema.schema);
+    let mut value = match schema {
+        Some(schema) => {
+            let schema: Value = serde_json::from_str(schema.get()).map_err(|error| error.to_string())?;
+            schema::generate(&schema, hash).map_err(|error| format!("Invalid schema for response_format: {error}"))?
+        }
+        None => json!({"echo": last_words(messages), "hash": format!("{:08x}", hash >> 32)}),
+    };
+    if let Fate::Fault(Fault::SchemaViolation) = fate {
+        value = violate(value);
+    }
+    Ok(value.to_string())
+}
+
+/// Breaks a value as models do: a field is missing, or it is another type.
+fn violate(value: Value) -> Value {
+    match value {
+        Value::Object(mut fields) if !fields.is_empty() => {
+            let first = fields.keys().next().cloned().unwrap_or_default();
+            fields.shift_remove(&first);
+            Value::Object(fields)
+        }
+        Value::Object(_) => Value::Array(Vec::new()),
+        _ => json!({"unexpected": true}),
+    }
+}
+
+/// Writes the events of a streamed reply.
+fn events(reply: &Reply<'_>, with_usage: bool) -> Vec<(Bytes, u64)> {
+    let mut events = Vec::new();
+    for (answer, index) in reply.answers.iter().zip(0..) {
+        events.push((reply.first_event(index), 0));
+        let mut rest = answer.text.as_str();
+        while !rest.is_empty() {
+            // A character is at most four bytes, so a piece is never empty.
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(EVENT));
+            events.push((reply.text_event(index, piece), tokens(piece.len())));
+            rest = after;
+        }
+        events.push((reply.finish_event(index, answer.finish), 0));
+    }
+    if with_usage {
+        events.push((reply.usage_event(), 0));
+    }
+    events.push((DONE, 0));
+    events
+}
+
+/// Writes the reply to an embeddings request.
+///
+/// # Errors
+///
+/// A message about what is wrong with the request.
+pub(super) fn embed(scenario: &Scenario, request: &EmbeddingRequest<'_>, fate: Fate<'_>) -> Result<Draft, String> {
+    let dimensions = request.dimensions.unwrap_or(scenario.dimensions);
+    if dimensions == 0 || dimensions > MOST_DIMENSIONS {
+        return Err(format!("Invalid 'dimensions': {dimensions} is not from 1 to {MOST_DIMENSIONS}."));
+    }
+    let vectors: Vec<Vec<f32>> = match fate {
+        Fate::Fault(Fault::EmptyContent) => Vec::new(),
+        _ => request.input.iter().map(|text| vector(text, dimensions)).collect(),
+    };
+    let usage = usage(tokens(bytes(&request.input)), 0);
+    let body = server::embeddings(&request.model, &vectors, request.encoding(), usage);
+    Ok(Draft::good(Body::Json(body), usage))
+}
+
+/// Makes a vector of length 1 that follows from the text.
+fn vector(text: &str, dimensions: u32) -> Vec<f32> {
+    let hash = xxh3_64_with_seed(text.as_bytes(), 0);
+    let raw: Vec<f64> = (0..dimensions).map(|place| unit(mix(hash ^ u64::from(place))) * 2.0 - 1.0).collect();
+    let length = raw.iter().map(|number| number * number).sum::<f64>().sqrt();
+    raw.into_iter().map(|number| (number / length.max(f64::MIN_POSITIVE)) as f32).collect()
+}

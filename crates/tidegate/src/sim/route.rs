@@ -1,0 +1,76 @@
+//! From a method and a path to what is asked for.
+
+use http::{Method, Uri};
+
+use crate::request::TaskKind;
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    Call(TaskKind),
+    Models,
+    Stats,
+    Reset,
+    /// The path exists, but not with this method.
+    OtherMethod,
+    Nowhere,
+}
+
+impl Route {
+    /// Reads the path with or without `/v1` in front.
+    pub(super) fn of(method: &Method, uri: &Uri) -> Route {
+        let path = uri.path();
+        let path = path.strip_prefix("/v1/").or(path.strip_prefix('/')).unwrap_or(path);
+        let (route, wanted) = match path {
+            "chat/completions" => (Route::Call(TaskKind::Chat), Method::POST),
+            "embeddings" => (Route::Call(TaskKind::Embed), Method::POST),
+            "models" => (Route::Models, Method::GET),
+            "__sim/stats" => (Route::Stats, Method::GET),
+            "__sim/reset" => (Route::Reset, Method::POST),
+            _ => return Route::Nowhere,
+        };
+        if *method == wanted { route } else { Route::OtherMethod }
+    }
+}
+
+/// Returns the value of `id` in a query, with percent signs decoded.
+pub(super) fn id_of(uri: &Uri) -> Option<Vec<u8>> {
+    let value = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("id="))?;
+    let mut id = Vec::with_capacity(value.len());
+    let mut bytes = value.as_bytes().iter().copied();
+    while let Some(byte) = bytes.next() {
+        let escaped = (byte == b'%').then(|| bytes.clone()).and_then(|mut next| Some([next.next()?, next.next()?]));
+        match escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()) {
+            Some(decoded) => {
+                id.push(decoded);
+                bytes.nth(1);
+            }
+            None => id.push(byte),
+        }
+    }
+    Some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_found_with_and_without_version() {
+        let route = |method: &Method, path: &str| Route::of(method, &path.parse().unwrap());
+        assert_eq!(route(&Method::POST, "/v1/chat/completions"), Route::Call(TaskKind::Chat));
+        assert_eq!(route(&Method::POST, "http://sim.invalid/v1/embeddings?x=1"), Route::Call(TaskKind::Embed));
+        assert_eq!(route(&Method::GET, "/models"), Route::Models);
+        assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
+        assert_eq!(route(&Method::POST, "/v1/messages"), Route::Nowhere);
+    }
+
+    #[test]
+    fn ids_in_queries_are_decoded() {
+        let id = |path: &str| id_of(&path.parse().unwrap()).map(|id| String::from_utf8(id).unwrap());
+        assert_eq!(id("/__sim/stats"), None);
+        assert_eq!(id("/__sim/stats?a=b&id=row-1"), Some("row-1".to_owned()));
+        assert_eq!(id("/__sim/stats?id=a%20b%2Fc%"), Some("a b/c%".to_owned()));
+        assert_eq!(id("/__sim/stats?id=%C3%A9%zz"), Some("é%zz".to_owned()));
+    }
+}

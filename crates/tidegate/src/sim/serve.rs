@@ -1,0 +1,238 @@
+//! One call's way through the simulator: counted, checked, answered, admitted, and planned.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::answer::{self, Draft, Fate};
+use super::dice::{Dice, Draw, mix};
+use super::ledger::Receipt;
+use super::limit::{Cause, Cost, Gate, Refusal};
+use super::scenario::{Fault, Resource};
+use super::{ID_HEADER, Plan, Simulator, Visit, delivery, headers};
+use crate::call::transport::HttpRequest;
+use crate::call::wire::openai::server::{self, ChatRequest, EmbeddingRequest};
+use crate::request::TaskKind;
+
+/// What is known of a call on arrival.
+struct Call<'a> {
+    request: &'a HttpRequest,
+    id: u64,
+    body: u64,
+    /// Whose limits apply.
+    scope: u64,
+    /// Seconds since the first arrival.
+    at: f64,
+    wall: SystemTime,
+    attempt: u32,
+}
+
+/// Why a request is wrong, whatever the limits say.
+struct Denial {
+    status: StatusCode,
+    error: Bytes,
+}
+
+/// A call that is ready to be admitted.
+struct Prepared<'a> {
+    draft: Draft,
+    fate: Fate<'a>,
+    max_output_tokens: Option<u64>,
+}
+
+impl Simulator {
+    /// Decides what happens to a call for a completion or an embedding.
+    pub(super) fn serve(&self, now: Instant, request: &HttpRequest, kind: TaskKind) -> Plan {
+        let call = self.note(now, request);
+        let dice = Dice::new(self.scenario().seed, call.body, call.attempt);
+        match self.prepare(&call, kind, dice) {
+            Ok(prepared) => self.admit(&call, prepared, dice),
+            Err(Denial { status, error }) => self.turn_away(&call, Draft::json(status, error), HeaderMap::new()),
+        }
+    }
+
+    /// Counts an arrival.
+    fn note<'a>(&self, now: Instant, request: &'a HttpRequest) -> Call<'a> {
+        let body = xxh3_64(request.body());
+        let id = request.headers().get(ID_HEADER).map_or(body, |id| xxh3_64(id.as_bytes()));
+        let scope = match self.scenario().per_key {
+            true => key(request).map_or(0, |key| xxh3_64(key.as_bytes())),
+            false => 0,
+        };
+        let mut state = self.state();
+        let (start, wall) = *state.start.get_or_insert_with(|| (now, SystemTime::now()));
+        let since = now.saturating_duration_since(start);
+        let attempt = state.ledger.arrive(id, since.as_secs(), self.scenario().remember_ids);
+        Call { request, id, body, scope, at: since.as_secs_f64(), wall: wall + since, attempt }
+    }
+
+    /// Checks and answers a request.
+    fn prepare(&self, call: &Call<'_>, kind: TaskKind, dice: Dice) -> Result<Prepared<'_>, Denial> {
+        self.check_key(call.request)?;
+        match kind {
+            TaskKind::Chat => self.prepare_chat(call, dice),
+            TaskKind::Embed => self.prepare_embedding(call, dice),
+        }
+    }
+
+    fn prepare_chat(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
+        let scenario = self.scenario();
+        let asked: ChatRequest<'_> = read(call.request.body())?;
+        self.check_model(&asked.model)?;
+        let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| {
+            asked.messages.iter().any(|message| message.content.contain(text))
+        });
+        let draft = match answer::refused(fate) {
+            Some(draft) => draft,
+            None => answer::chat(scenario, &asked, fate, unix_seconds(call.wall)).map_err(bad_request)?,
+        };
+        Ok(Prepared { draft, fate, max_output_tokens: asked.max_tokens() })
+    }
+
+    fn prepare_embedding(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
+        let scenario = self.scenario();
+        let asked: EmbeddingRequest<'_> = read(call.request.body())?;
+        self.check_model(&asked.model)?;
+        let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| asked.input.contain(text));
+        let draft = match answer::refused(fate) {
+            Some(draft) => draft,
+            None => answer::embed(scenario, &asked, fate).map_err(bad_request)?,
+        };
+        Ok(Prepared { draft, fate, max_output_tokens: None })
+    }
+
+    fn check_key(&self, request: &HttpRequest) -> Result<(), Denial> {
+        let keys = &self.scenario().keys;
+        let given = key(request).and_then(|key| key.to_str().ok());
+        let given = given.map(|given| given.strip_prefix("Bearer ").unwrap_or(given));
+        if keys.is_empty() || given.is_some_and(|given| keys.iter().any(|key| key == given)) {
+            return Ok(());
+        }
+        let error = server::error("Incorrect API key provided.", "invalid_request_error", Some("invalid_api_key"));
+        Err(Denial { status: StatusCode::UNAUTHORIZED, error })
+    }
+
+    fn check_model(&self, model: &str) -> Result<(), Denial> {
+        let models = &self.scenario().models;
+        if models.is_empty() || models.iter().any(|known| known == model) {
+            return Ok(());
+        }
+        let message = format!("The model `{model}` does not exist or you do not have access to it.");
+        let error = server::error(&message, "invalid_request_error", Some("model_not_found"));
+        Err(Denial { status: StatusCode::NOT_FOUND, error })
+    }
+
+    /// Takes a call through the limits.
+    fn admit(&self, call: &Call<'_>, prepared: Prepared<'_>, dice: Dice) -> Plan {
+        let scenario = self.scenario();
+        let usage = prepared.draft.usage;
+        let mut state = self.state();
+        let mut standings = Vec::new();
+        let mut refusal = None;
+        if !scenario.limits.is_empty() {
+            let gate = state.gates.entry(call.scope).or_insert_with(|| Gate::new(&scenario.limits));
+            let cost = Cost {
+                input_tokens: usage.prompt_tokens as f64,
+                output_tokens: usage.completion_tokens as f64,
+                max_output_tokens: prepared.max_output_tokens.map(|tokens| tokens as f64),
+            };
+            refusal = gate.admit(&scenario.limits, call.at, &cost, scenario.rejected_calls_count).err();
+            standings = gate.standings(&scenario.limits, call.at);
+        }
+        if refusal.is_none() {
+            state.ledger.enter();
+            if let Fate::Fault(fault) = prepared.fate {
+                state.ledger.fault(fault);
+            }
+        }
+        let in_flight = state.ledger.in_flight();
+        drop(state);
+
+        let mut headers = HeaderMap::new();
+        headers::tell(&mut headers, scenario.headers, &standings, call.wall);
+        match refusal {
+            Some(refusal) => self.turn_away(call, self.too_many(&refusal, &mut headers), headers),
+            None => self.go_on(call, prepared, in_flight, dice, headers),
+        }
+    }
+
+    /// Plans the reply to a call that passed the limits.
+    fn go_on(&self, call: &Call<'_>, prepared: Prepared<'_>, in_flight: u64, dice: Dice, headers: HeaderMap) -> Plan {
+        let scenario = self.scenario();
+        let Prepared { draft, fate, .. } = prepared;
+        let broken = matches!(fate, Fate::Fault(fault) if fault != Fault::SlowBody);
+        let receipt = Receipt {
+            id: call.id,
+            status: match fate {
+                Fate::Fault(Fault::Reset | Fault::Hang) => 0,
+                _ => draft.status.as_u16(),
+            },
+            input_tokens: draft.usage.prompt_tokens,
+            output_tokens: draft.usage.completion_tokens,
+            good: draft.status == StatusCode::OK && !broken,
+            finished: false,
+        };
+        let delay = delivery::delay(scenario, &draft, in_flight, dice);
+        let headers = self.finish_headers(call, &draft, headers);
+        let act = delivery::act(scenario, draft, fate, headers);
+        Plan { delay, act, visit: Visit { simulator: Some(self.clone()), receipt, admitted: Some(call.scope) } }
+    }
+
+    /// Plans the reply to a call that is refused.
+    fn turn_away(&self, call: &Call<'_>, draft: Draft, headers: HeaderMap) -> Plan {
+        let scenario = self.scenario();
+        let receipt = Receipt { id: call.id, status: draft.status.as_u16(), ..Receipt::default() };
+        let headers = self.finish_headers(call, &draft, headers);
+        Plan {
+            delay: delivery::ms(scenario.reject_ms),
+            act: delivery::act(scenario, draft, Fate::Good, headers),
+            visit: Visit { simulator: Some(self.clone()), receipt, admitted: None },
+        }
+    }
+
+    fn finish_headers(&self, call: &Call<'_>, draft: &Draft, mut headers: HeaderMap) -> HeaderMap {
+        let id = format!("req_{:016x}", mix(call.id ^ u64::from(call.attempt)));
+        if let Ok(id) = HeaderValue::try_from(id) {
+            headers.insert("x-request-id", id);
+        }
+        if let Some(Ok(hint)) = draft.retry_after.map(|seconds| HeaderValue::try_from(seconds.to_string())) {
+            headers.insert(header::RETRY_AFTER, hint);
+        }
+        headers
+    }
+
+    /// Writes the reply to a call that a limit refused, and its hint how long to wait.
+    fn too_many(&self, refusal: &Refusal, headers: &mut HeaderMap) -> Draft {
+        if let (Cause::Wait(seconds), false) = (refusal.cause, refusal.hidden) {
+            headers::retry_after(headers, self.scenario().retry_after, seconds);
+        }
+        let kind = match refusal.of {
+            Resource::Requests | Resource::Concurrency => "requests",
+            Resource::InputTokens | Resource::OutputTokens | Resource::Tokens => "tokens",
+        };
+        let error = server::error(&refusal.message(), kind, Some("rate_limit_exceeded"));
+        Draft::json(StatusCode::TOO_MANY_REQUESTS, error)
+    }
+}
+
+/// Returns the key of a request as it was sent: OpenAI's header, or Azure's.
+fn key(request: &HttpRequest) -> Option<&HeaderValue> {
+    request.headers().get(header::AUTHORIZATION).or_else(|| request.headers().get("api-key"))
+}
+
+fn read<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Denial> {
+    serde_json::from_slice(body)
+        .map_err(|error| bad_request(format!("We could not parse the JSON body of your request: {error}")))
+}
+
+fn bad_request(message: String) -> Denial {
+    Denial { status: StatusCode::BAD_REQUEST, error: server::error(&message, "invalid_request_error", None) }
+}
+
+fn unix_seconds(wall: SystemTime) -> u64 {
+    wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
