@@ -7,10 +7,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use tidegate::{Kind, Price};
+use tidegate::{Balance, Kind, Price};
 
 use crate::duration;
 use crate::keys;
@@ -44,9 +44,6 @@ pub(crate) enum Command {
 #[derive(Args)]
 #[command(after_help = RUN_EXAMPLES)]
 pub(crate) struct RunArgs {
-    /// Files or globs, plain or .gz; - is the standard input
-    #[arg(value_name = "INPUT", required_unless_present = "print_config")]
-    pub(crate) inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) input: InputArgs,
     #[command(flatten)]
@@ -86,6 +83,9 @@ Exit codes: 0 all rows succeeded, 1 some failed, 2 usage or input, 3 stopped by 
 #[derive(Args)]
 #[command(next_help_heading = "Input")]
 pub(crate) struct InputArgs {
+    /// Files or globs, plain or .gz; - is the standard input
+    #[arg(value_name = "INPUT", help_heading = "Arguments", required_unless_present = "print_config")]
+    pub(crate) inputs: Vec<PathBuf>,
     /// Format of the input [default: by extension]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub(crate) format: Option<InputFormat>,
@@ -98,7 +98,7 @@ pub(crate) struct InputArgs {
     /// Record rows that cannot be read as failed instead of stopping
     #[arg(long)]
     pub(crate) skip_bad_rows: Option<bool>,
-    /// Largest row, in bytes [default: 67108864]
+    /// Largest row, in bytes [default: 33554432]
     #[arg(long, value_name = "BYTES", value_parser = value::count)]
     pub(crate) max_row_bytes: Option<u32>,
 }
@@ -144,8 +144,8 @@ pub(crate) struct ModelArgs {
     /// Address of any OpenAI-compatible server, with /v1
     #[arg(long, value_name = "URL", value_parser = value::base_url)]
     pub(crate) base_url: Option<String>,
-    /// Make the models one pool, spread by this policy [default: fallback in order]
-    #[arg(long, value_name = "POLICY", conflicts_with = "each_model")]
+    /// How requests are spread over the models [default: order, a fallback list]
+    #[arg(long, value_name = "POLICY", value_parser = policies(), conflicts_with = "each_model")]
     pub(crate) balance: Option<String>,
     /// Ask every model about every row
     #[arg(long)]
@@ -354,16 +354,18 @@ fn in_a_variable(error: &clap::Error) -> clap::Error {
 }
 
 fn command() -> clap::Command {
-    let adapt = |arg| with_negative_numbers(with_no(arg));
-    ["run", "models", "report"]
-        .into_iter()
-        .fold(Cli::command(), |cli, name| cli.mut_subcommand(name, |command| with_short_help(command.mut_args(adapt))))
+    let run = |run: clap::Command| run.mut_args(|arg| with_negative_numbers(with_no(arg)));
+    Cli::command().mut_subcommand("run", run).mut_subcommands(with_short_help)
 }
 
 /// Help is one line a flag, after `-h` and `--help` alike.
 fn with_short_help(command: clap::Command) -> clap::Command {
     let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort).help("Print help");
     command.disable_help_flag(true).arg(help)
+}
+
+fn policies() -> PossibleValuesParser {
+    PossibleValuesParser::new(Balance::ALL.map(Balance::name))
 }
 
 fn with_no(arg: Arg) -> Arg {
@@ -455,7 +457,7 @@ mod tests {
             &["-c", "f", "--no-config"],
             &["--rows", "1", "--sample", "1"],
             &["--redo-changed", "--keep-changed"],
-            &["--balance", "x", "--each-model"],
+            &["--balance", "cost", "--each-model"],
         ];
         for flags in cases {
             let flags: Vec<_> = ["in.jsonl"].iter().chain(flags).copied().collect();
@@ -471,7 +473,7 @@ mod tests {
         assert_eq!(read("--quiet"), None);
         assert_eq!(read("--retry-failed"), Some(vec![]));
         assert_eq!(read("--retry-failed=auth,timeout"), Some(vec![Kind::Auth, Kind::Timeout]));
-        assert_eq!(run_args(&["--retry-failed", "in.jsonl"]).ok().map(|args| args.inputs.len()), Some(1));
+        assert_eq!(run_args(&["--retry-failed", "in.jsonl"]).ok().map(|args| args.input.inputs.len()), Some(1));
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(crate) struct Settings {
     pub(crate) format: Option<InputFormat>,
     /// The fields of a result record that are written; default: all.
     pub(crate) fields: Option<Vec<String>>,
-    /// How requests are spread over the models; default: an ordered fallback.
+    /// How requests are spread over the models: a policy by name; default: `order`, a fallback list.
     pub(crate) balance: Option<String>,
     /// Whether every model is asked about every row; default: false.
     pub(crate) each_model: bool,
@@ -174,7 +174,7 @@ pub(crate) struct Run {
     pub(crate) allow_duplicate_ids: bool,
     /// Whether a row that cannot be read is recorded as failed instead of stopping the intake; default: false.
     pub(crate) skip_bad_rows: bool,
-    /// The largest row in bytes; default 64 MiB. Larger needs memory: every row in flight may be as large.
+    /// The largest row in bytes; default 32 MiB. Larger needs memory: every row in flight may be as large.
     #[serde(deserialize_with = "value::count_setting")]
     pub(crate) max_row_bytes: u32,
     /// How long a stopped run waits for what is in flight; default 25 s; 0 does not wait.
@@ -201,7 +201,7 @@ impl Default for Run {
         Run {
             allow_duplicate_ids: false,
             skip_bad_rows: false,
-            max_row_bytes: 64 << 20,
+            max_row_bytes: 32 << 20,
             drain_timeout: Duration::from_secs(25),
             http2: Http2::default(),
             scenario: None,
