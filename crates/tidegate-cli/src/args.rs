@@ -16,6 +16,7 @@ use crate::duration;
 use crate::keys;
 use crate::settings::value;
 use crate::settings::{Http2, InputFormat, LogFormat, OutputFormat};
+use crate::sim_server::SimArgs;
 
 /// Sends very many LLM requests as fast as the providers' limits allow, and loses none.
 #[derive(Parser)]
@@ -35,6 +36,8 @@ Examples:
 pub(crate) enum Command {
     /// Sends every row of the input to a model and writes the results; the same command resumes
     Run(Box<RunArgs>),
+    /// Serves a simulated provider over HTTP, to test pipelines against
+    Sim(Box<SimArgs>),
     /// Lists the models that the catalog knows, their sizes and prices
     Models(ModelsArgs),
     /// Prints the summary of a run again
