@@ -2,9 +2,13 @@
 
 mod args;
 mod duration;
+mod format;
 mod keys;
+mod logging;
 mod models;
+mod progress;
 mod settings;
+mod summary;
 
 use std::io::Write;
 
