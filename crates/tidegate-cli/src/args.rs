@@ -3,16 +3,20 @@
 //! Every flag that is a setting can also be given as a variable, `TIDEGATE_` and the flag's name in capitals. The names
 //! are made from the flags, so that none can be forgotten; what asks for one action (`--dry-run`) has no variable.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use tidegate::{Kind, Price};
+use clap::builder::{BoolishValueParser, PossibleValuesParser};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tidegate::{Balance, Kind, Price};
 
 use crate::duration;
 use crate::keys;
 use crate::settings::value;
 use crate::settings::{Http2, InputFormat, LogFormat, OutputFormat};
+use crate::sim_server::SimArgs;
 
 /// Sends very many LLM requests as fast as the providers' limits allow, and loses none.
 #[derive(Parser)]
@@ -32,6 +36,8 @@ Examples:
 pub(crate) enum Command {
     /// Sends every row of the input to a model and writes the results; the same command resumes
     Run(Box<RunArgs>),
+    /// Serves a simulated provider over HTTP, to test pipelines against
+    Sim(Box<SimArgs>),
     /// Lists the models that the catalog knows, their sizes and prices
     Models(ModelsArgs),
     /// Prints the summary of a run again
@@ -81,7 +87,7 @@ Exit codes: 0 all rows succeeded, 1 some failed, 2 usage or input, 3 stopped by 
 #[command(next_help_heading = "Input")]
 pub(crate) struct InputArgs {
     /// Files or globs, plain or .gz; - is the standard input
-    #[arg(value_name = "INPUT", required_unless_present = "print_config")]
+    #[arg(value_name = "INPUT", help_heading = "Arguments", required_unless_present = "print_config")]
     pub(crate) inputs: Vec<PathBuf>,
     /// Format of the input [default: by extension]
     #[arg(long, value_name = "FORMAT", value_enum)]
@@ -90,12 +96,12 @@ pub(crate) struct InputArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) id_column: Option<String>,
     /// Keep rows with the same id apart instead of stopping
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    #[arg(long)]
     pub(crate) allow_duplicate_ids: Option<bool>,
     /// Record rows that cannot be read as failed instead of stopping
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    #[arg(long)]
     pub(crate) skip_bad_rows: Option<bool>,
-    /// Largest row, in bytes [default: 67108864]
+    /// Largest row, in bytes [default: 33554432]
     #[arg(long, value_name = "BYTES", value_parser = value::count)]
     pub(crate) max_row_bytes: Option<u32>,
 }
@@ -122,7 +128,7 @@ pub(crate) struct PromptArgs {
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) max_tokens: Option<u32>,
     /// Text at which an answer ends; may be repeated
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) stop: Vec<String>,
     /// Number that makes answers repeatable where the provider can
     #[arg(long, value_name = "N")]
@@ -141,11 +147,11 @@ pub(crate) struct ModelArgs {
     /// Address of any OpenAI-compatible server, with /v1
     #[arg(long, value_name = "URL", value_parser = value::base_url)]
     pub(crate) base_url: Option<String>,
-    /// Make the models one pool, spread by this policy [default: fallback in order]
-    #[arg(long, value_name = "POLICY", conflicts_with = "each_model")]
+    /// How requests are spread over the models [default: order, a fallback list]
+    #[arg(long, value_name = "POLICY", value_parser = policies(), conflicts_with = "each_model")]
     pub(crate) balance: Option<String>,
     /// Ask every model about every row
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    #[arg(long)]
     pub(crate) each_model: Option<bool>,
     /// Ask about each row K times [default: 1]
     #[arg(long, value_name = "K", value_parser = value::count)]
@@ -254,13 +260,13 @@ pub(crate) struct TrialArgs {
 #[command(next_help_heading = "While it runs")]
 pub(crate) struct WatchArgs {
     /// Show nothing but errors
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    #[arg(long)]
     pub(crate) quiet: Option<bool>,
     /// Log requests; twice: everything
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Write progress as JSON lines
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    #[arg(long)]
     pub(crate) json_events: Option<bool>,
     /// File for the log [default: the standard error]
     #[arg(long, value_name = "FILE")]
@@ -280,7 +286,7 @@ pub(crate) struct ConfigArgs {
     #[arg(short, long, value_name = "FILE", conflicts_with = "no_config")]
     pub(crate) config: Option<PathBuf>,
     /// Read no configuration file
-    #[arg(long)]
+    #[arg(long, value_parser = BoolishValueParser::new())]
     pub(crate) no_config: bool,
     /// Print the effective configuration, secrets masked; send nothing
     #[arg(long)]
@@ -324,35 +330,83 @@ const ACTIONS: [&str; 9] = [
     "print_config",
 ];
 
+/// Flags of `run` that can also say no (`--each-model=false`), against a file that says yes.
+const SWITCHES: [&str; 5] = ["allow_duplicate_ids", "skip_bad_rows", "each_model", "quiet", "json_events"];
+
+/// Flags of which a run has only one: one on the command line hides the variables of the others.
+const EITHER: [&[&str]; 3] = [&["prompt", "template", "embed"], &["balance", "each_model"], &["config", "no_config"]];
+
 /// Reads the command line; a wrong one, `--help` and `--version` end the process.
 pub(crate) fn parse() -> Cli {
-    let matches = command().get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    read(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
+}
+
+/// Reads words twice: without variables, which names every mistake in the words themselves, and with them.
+fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let given = command().try_get_matches_from(&words)?;
+    let given = given.subcommand_matches("run");
+    let with_variables = |run: clap::Command| run.mut_args(|arg| with_variable(arg, given));
+    let matches = command().mut_subcommand("run", with_variables).try_get_matches_from(words);
+    Cli::from_arg_matches(&matches.map_err(|error| in_a_variable(&error))?)
+}
+
+fn in_a_variable(error: &clap::Error) -> clap::Error {
+    let message = error.to_string();
+    let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    command().error(error.kind(), format!("a TIDEGATE_ variable is wrong: {message}"))
 }
 
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("run", |run| run.mut_args(with_variable).mut_args(with_negative_numbers))
+    let run = |run: clap::Command| run.mut_args(|arg| with_negative_numbers(with_no(arg)));
+    Cli::command().mut_subcommand("run", run).mut_subcommands(with_short_help)
 }
 
-/// An empty variable is as good as none: that is what an unset one becomes in a compose file.
-fn with_variable(arg: clap::Arg) -> clap::Arg {
-    let id = arg.get_id().as_str();
-    let name = format!("TIDEGATE_{}", id.to_uppercase());
-    let is_setting = arg.get_long().is_some() && !ACTIONS.contains(&id);
-    if is_setting && keys::variable(&name).is_some() { arg.env(name).hide_env(true) } else { arg }
+/// Help is one line a flag, after `-h` and `--help` alike.
+fn with_short_help(command: clap::Command) -> clap::Command {
+    let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort).help("Print help");
+    command.disable_help_flag(true).arg(help)
+}
+
+fn policies() -> PossibleValuesParser {
+    PossibleValuesParser::new(Balance::ALL.map(Balance::name))
+}
+
+fn with_no(arg: Arg) -> Arg {
+    if !SWITCHES.contains(&arg.get_id().as_str()) {
+        return arg;
+    }
+    let arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL");
+    arg.value_parser(BoolishValueParser::new()).hide_possible_values(true)
 }
 
 /// `--rpm -5` is a wrong value and not an unknown flag.
-fn with_negative_numbers(arg: clap::Arg) -> clap::Arg {
+fn with_negative_numbers(arg: Arg) -> Arg {
     let takes_value = arg.get_action().takes_values() && arg.get_long().is_some();
     if takes_value { arg.allow_negative_numbers(true) } else { arg }
 }
 
+/// An empty variable is as good as none: that is what an unset one becomes in a compose file.
+fn with_variable(arg: Arg, given: Option<&ArgMatches>) -> Arg {
+    let id = arg.get_id().as_str();
+    let name = format!("TIDEGATE_{}", id.to_uppercase());
+    let is_setting = arg.get_long().is_some() && id != "help" && !ACTIONS.contains(&id);
+    let is_hidden = given.is_some_and(|given| rivals(id).any(|rival| is_given(given, rival)));
+    if is_setting && !is_hidden && keys::variable(&name).is_some() { arg.env(name) } else { arg }
+}
+
+fn rivals(id: &str) -> impl Iterator<Item = &'static str> {
+    let group = EITHER.into_iter().find(|group| group.contains(&id)).unwrap_or_default();
+    group.iter().copied().filter(move |rival| *rival != id)
+}
+
+fn is_given(given: &ArgMatches, id: &str) -> bool {
+    given.value_source(id) == Some(ValueSource::CommandLine)
+}
+
 #[cfg(test)]
 pub(crate) fn run_args(flags: &[&str]) -> Result<RunArgs, String> {
-    let words = ["tidegate", "run"].iter().chain(flags);
-    let matches = command().try_get_matches_from(words).map_err(|error| error.to_string())?;
-    match Cli::from_arg_matches(&matches).map_err(|error| error.to_string())?.command {
+    let words = ["tidegate", "run"].iter().chain(flags).map(OsString::from).collect();
+    match read(words).map_err(|error| error.to_string())?.command {
         Command::Run(args) => Ok(*args),
         _ => Err("not a run".to_owned()),
     }
@@ -367,12 +421,12 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound_and_every_action_is_a_flag() {
+    fn the_definition_is_sound_and_every_name_is_a_flag() {
         command().debug_assert();
         let run = command();
         let run = run.find_subcommand("run").unwrap();
-        for action in ACTIONS {
-            assert!(run.get_arguments().any(|arg| arg.get_id() == action), "{action}");
+        for id in ACTIONS.into_iter().chain(SWITCHES).chain(EITHER.into_iter().flatten().copied()) {
+            assert!(run.get_arguments().any(|arg| arg.get_id() == id), "{id}");
         }
     }
 
@@ -406,7 +460,7 @@ mod tests {
             &["-c", "f", "--no-config"],
             &["--rows", "1", "--sample", "1"],
             &["--redo-changed", "--keep-changed"],
-            &["--balance", "x", "--each-model"],
+            &["--balance", "cost", "--each-model"],
         ];
         for flags in cases {
             let flags: Vec<_> = ["in.jsonl"].iter().chain(flags).copied().collect();
@@ -423,6 +477,21 @@ mod tests {
         assert_eq!(read("--retry-failed"), Some(vec![]));
         assert_eq!(read("--retry-failed=auth,timeout"), Some(vec![Kind::Auth, Kind::Timeout]));
         assert_eq!(run_args(&["--retry-failed", "in.jsonl"]).ok().map(|args| args.input.inputs.len()), Some(1));
+    }
+
+    #[test]
+    fn a_switch_can_say_no() {
+        let read = |flag| run_args(&["in.jsonl", flag]).ok().and_then(|args| args.model.each_model);
+        assert_eq!([read("--each-model"), read("--each-model=no"), read("--quiet")], [Some(true), Some(false), None]);
+    }
+
+    #[test]
+    fn one_flag_hides_its_rivals_variables() {
+        assert_eq!(rivals("template").collect::<Vec<_>>(), ["prompt", "embed"]);
+        assert_eq!(rivals("rpm").count(), 0);
+        let given = command().try_get_matches_from(["tidegate", "run", "in.jsonl", "-t", "f"]).unwrap();
+        let given = given.subcommand_matches("run").unwrap();
+        assert!(is_given(given, "template") && !is_given(given, "prompt") && !is_given(given, "no_config"));
     }
 
     #[test]

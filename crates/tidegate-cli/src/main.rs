@@ -7,18 +7,55 @@ mod keys;
 mod logging;
 mod models;
 mod progress;
+mod run;
 mod settings;
+mod sim_server;
 mod summary;
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use args::Command;
+use tidegate::{Error, ErrorKind};
 
-fn main() -> anyhow::Result<()> {
-    let text = match args::parse().command {
-        Command::Run(args) => settings::load(&args)?.masked_toml()?,
-        Command::Models(args) => models::listing(&args)?,
-        Command::Report(args) => anyhow::bail!("{} has no summary", args.out.display()),
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let done = match args::parse().command {
+        Command::Run(args) => run::run(*args),
+        Command::Sim(args) => sim(*args).map(|()| ExitCode::SUCCESS),
+        Command::Models(args) => models::listing(&args).map_err(Into::into).and_then(|text| print(&text)),
+        Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
     };
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        exit_code(&error)
+    })
+}
+
+/// Returns the exit code of an error: what scripts branch on.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<Error>().map(Error::kind) {
+        Some(ErrorKind::Storage) => ExitCode::from(4),
+        Some(ErrorKind::InUse) => ExitCode::from(5),
+        Some(ErrorKind::Usage) | None => ExitCode::from(2),
+    }
+}
+
+/// Prints to the standard output. Whoever closes a pipe early has seen enough.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn sim(args: sim_server::SimArgs) -> anyhow::Result<()> {
+    runtime()?.block_on(sim_server::serve(args.resolve()?))
+}
+
+/// One thread carries all connections; the reader and the journal have threads of their own.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

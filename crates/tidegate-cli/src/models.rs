@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tidegate::call::provider::{PROVIDERS, provider};
-use tidegate::catalog::{self, Model};
+use tidegate::catalog::{self, Model, ModelKind};
 use tidegate::suggest::closest;
 use tidegate::{Error, Price, Result};
 
@@ -29,24 +29,27 @@ struct Listed {
 pub(crate) fn listing(args: &ModelsArgs) -> Result<String> {
     let wanted = |model: &&Model| args.provider.as_deref().is_none_or(|name| model.provider == name);
     let models: Vec<&Model> = catalog::models().iter().filter(wanted).collect();
-    if let (Some(name), true) = (&args.provider, models.is_empty() && !args.json) {
-        return unlisted(name);
+    match &args.provider {
+        Some(name) if !providers().contains(&name.as_str()) => Err(unknown(name)),
+        _ if args.json => json(&models),
+        Some(name) if models.is_empty() => Ok(unlisted(name)),
+        _ => Ok(table(&models)),
     }
-    if args.json { json(&models) } else { Ok(table(&models)) }
 }
 
 fn is_callable(model: &Model) -> bool {
-    provider(model.provider).is_some() && model.kind != catalog::ModelKind::Responses
+    provider(model.provider).is_some() && model.kind != ModelKind::Responses
 }
 
-fn unlisted(name: &str) -> Result<String> {
-    if provider(name).is_some() {
-        return Ok(format!("The catalog lists no models of {name}; {name}/MODEL takes any that it serves.\n"));
-    }
+fn unlisted(name: &str) -> String {
+    format!("The catalog lists no models of {name}; {name}/MODEL takes any that it serves.\n")
+}
+
+fn unknown(name: &str) -> Error {
     let known = providers();
-    let meant = closest(name, known.iter().copied()).map(|near| format!("; did you mean '{near}'?"));
-    let meant = meant.unwrap_or_else(|| format!("; there are {}", known.join(", ")));
-    Err(Error::Usage(format!("--provider: no provider '{name}'{meant}")))
+    let meant = closest(name, known.iter().copied()).map(|near| format!("did you mean '{near}'?"));
+    let meant = meant.unwrap_or_else(|| format!("there are {}", known.join(", ")));
+    Error::Usage(format!("--provider: no provider '{name}'; {meant}"))
 }
 
 /// Every provider that can be called, then those that are only listed.
@@ -107,13 +110,15 @@ fn notes(model: &Model) -> Vec<String> {
     if !is_callable(model) {
         notes.push("not callable yet".to_owned());
     }
-    if model.kind != catalog::ModelKind::Chat {
-        notes.push(model.kind.name().to_owned());
+    match model.kind {
+        ModelKind::Responses => notes.push("responses API only".to_owned()),
+        ModelKind::Embedding => notes.push("embeddings".to_owned()),
+        _ => {}
     }
     if let Some(long) = model.price.and_then(|price| price.long) {
         notes.push(format!("above {} tokens {} / {}", long.above, long.input, long.output));
     }
-    notes.extend(model.retired.map(|day| format!("retired {day}")));
+    notes.extend(model.retired.map(|day| format!("ends {day}")));
     notes
 }
 
@@ -164,7 +169,8 @@ mod tests {
         );
         assert!(!table.contains("openai/"));
         assert!(list(Some("vllm"), false).unwrap().contains("vllm/MODEL"));
-        assert!(list(Some("opnai"), false).unwrap_err().to_string().contains("did you mean 'openai'?"));
+        assert_eq!(list(Some("vllm"), true).unwrap(), "[]\n");
+        assert!(list(Some("opnai"), true).unwrap_err().to_string().contains("did you mean 'openai'?"));
     }
 
     #[test]

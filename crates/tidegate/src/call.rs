@@ -80,8 +80,8 @@ where
     }
 }
 
-/// Where a key comes from when it has to be read again.
-pub type KeySource = Arc<dyn Fn() -> Option<SecretString> + Send + Sync>;
+/// Reads a target's keys again, all of them in the order in which they were given.
+pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
 
 /// The [`Caller`] of a provider: a wire over a transport.
 pub(crate) struct HttpCaller {
@@ -92,7 +92,7 @@ pub(crate) struct HttpCaller {
     embed: Uri,
     headers: HeaderMap,
     key: RwLock<Key>,
-    source: Option<KeySource>,
+    source: Option<(KeySource, usize)>,
     transport: Arc<dyn Transport>,
 }
 
@@ -105,7 +105,8 @@ pub(crate) struct HttpTarget<'a> {
     pub(crate) model: &'a str,
     pub(crate) headers: HeaderMap,
     pub(crate) key: Option<SecretString>,
-    pub(crate) source: Option<KeySource>,
+    /// Where the key can be read again, and its place among those.
+    pub(crate) source: Option<(KeySource, usize)>,
     pub(crate) transport: Arc<dyn Transport>,
 }
 
@@ -209,7 +210,7 @@ impl Caller for HttpCaller {
     }
 
     fn renew(&self) -> BoxFuture<'_, bool> {
-        let renewed = self.source.as_ref().and_then(|source| source()).and_then(|secret| Key::new(Some(secret)).ok());
+        let renewed = self.source.as_ref().and_then(|(source, i)| Key::new(Some(source().into_iter().nth(*i)?)).ok());
         let changed = renewed.is_some_and(|renewed| {
             let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
             let changed = renewed.header != key.header;

@@ -106,7 +106,7 @@ impl Target {
         self
     }
 
-    /// Says how to read the key again after it was refused.
+    /// Says how to read the keys again after one was refused.
     #[must_use]
     pub fn key_source(mut self, source: KeySource) -> Target {
         self.source = Some(source);
@@ -251,7 +251,7 @@ impl ClientBuilder {
                     keys.len() - 1
                 });
                 let name = if i == 0 { target.name.clone() } else { format!("{}#{}", target.name, i + 1).into() };
-                let caller = transports.caller(target, secret)?;
+                let caller = transports.caller(target, secret, i)?;
                 let (limits, price) = (target.limits, target.price);
                 endpoints.push(Arc::new(Endpoint {
                     name,
@@ -295,7 +295,7 @@ impl Transports {
         }
     }
 
-    fn caller(&self, target: &Target, key: Option<SecretString>) -> Result<Arc<dyn Caller>> {
+    fn caller(&self, target: &Target, key: Option<SecretString>, number: usize) -> Result<Arc<dyn Caller>> {
         let (provider, model, base_url) = match &target.place {
             Place::Caller(caller) => return Ok(caller.clone()),
             Place::Provider { provider, model, base_url } => (provider, model, base_url),
@@ -312,7 +312,7 @@ impl Transports {
             model,
             headers: target.headers.clone(),
             key,
-            source: target.source.clone(),
+            source: target.source.clone().map(|source| (source, number)),
             transport: transport.clone(),
         });
         Ok(Arc::new(caller.map_err(|message| Error::Usage(format!("{}: {message}", target.name)))?))

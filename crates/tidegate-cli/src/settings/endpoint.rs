@@ -8,7 +8,7 @@ use super::{Headers, Limits, Provider, Settings};
 use crate::keys;
 
 /// One model at one provider, with everything that was set about it in any place.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct EndpointSettings {
     /// The model.
     pub(crate) model: ModelRef,
@@ -28,14 +28,19 @@ impl Settings {
     /// Resolves every model, in the order of preference.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there is none, or one is not known.
+    /// [`Error::Usage`] when there is none, or one is not known or named twice.
     pub(crate) fn resolve(&self) -> Result<Vec<EndpointSettings>> {
         if self.models.is_empty() {
             return Err(Error::Usage(
                 "no model: name one with -m provider/model, or with models = […] in tidegate.toml".into(),
             ));
         }
-        self.models.iter().map(|model| self.endpoint(model)).collect()
+        let endpoints = self.models.iter().map(|model| self.endpoint(model)).collect::<Result<Vec<_>>>()?;
+        let names: Vec<String> = endpoints.iter().map(|endpoint| endpoint.model.to_string()).collect();
+        match names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+            Some((_, name)) => Err(Error::Usage(format!("{name} is named twice; name each model once"))),
+            None => Ok(endpoints),
+        }
     }
 
     fn endpoint(&self, model: &str) -> Result<EndpointSettings> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tidegate::call::provider::{COMPATIBLE, PROVIDERS, provider};
 use tidegate::suggest::closest;
-use tidegate::{Error, Result};
+use tidegate::{Balance, Error, Result};
 use toml::{Table, Value};
 
 use super::{Provider, Settings};
@@ -74,9 +74,22 @@ fn check(settings: &Settings) -> Result<(), String> {
     if sources.iter().filter(|set| **set).count() > 1 {
         return Err("keep only one of prompt, template and embed".to_owned());
     }
+    if settings.balance.is_some() && settings.each_model {
+        return Err("keep only one of balance and each_model".to_owned());
+    }
+    settings.balance.as_deref().map_or(Ok(()), check_balance)?;
     let own = || settings.providers.keys().map(String::as_str);
     settings.providers.iter().try_for_each(|(name, entry)| check_provider(name, entry))?;
     settings.endpoints.keys().try_for_each(|name| check_endpoint(name, own()))
+}
+
+fn check_balance(name: &str) -> Result<(), String> {
+    let names = Balance::ALL.map(Balance::name);
+    match (names.contains(&name), closest(name, names)) {
+        (true, _) => Ok(()),
+        (false, Some(near)) => Err(format!("balance: no policy '{name}'; did you mean '{near}'?")),
+        (false, None) => Err(format!("balance: no policy '{name}'; there are {}", names.join(", "))),
+    }
 }
 
 fn check_provider(name: &str, entry: &Provider) -> Result<(), String> {
@@ -178,6 +191,8 @@ mod tests {
             ("models = [", "line 1: "),
             ("[limits]\nrpm = 1\nrpm = 2", "line 3: duplicate key"),
             ("prompt = 'a'\ntemplate = 'b'", "keep only one of prompt, template and embed"),
+            ("balance = 'ordre'", "balance: no policy 'ordre'; did you mean 'order'?"),
+            ("balance = 'cost'\neach_model = true", "keep only one of balance and each_model"),
             ("[providers.opnai]\nkey_env = 'X'", "did you mean 'openai'? one of your own needs wire = \"openai\""),
             ("[providers.lab]\nwire = 'anthropic'", "line 2: unknown variant `anthropic`, expected `openai`"),
             ("[providers.openai]\nkey_env = 'X'\nkey_file = 'y'", "keep only one of key_env, key_file"),

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 /// Settings of which a run can have only one: whoever sets one in a higher layer takes the others out of the lower.
-const EITHER: [&str; 3] = ["prompt", "template", "embed"];
+const EITHER: [&[&str]; 2] = [&["prompt", "template", "embed"], &["balance", "each_model"]];
 
 /// Puts every value of `over` into `base`.
 ///
@@ -23,8 +23,8 @@ pub(super) fn lay_over(base: &mut Table, over: Table) {
 
 /// Takes out of `file` what `flags` must win against although it stands in another, more specific place.
 pub(super) fn give_way(file: &mut Table, flags: &Table) {
-    if EITHER.iter().any(|key| flags.contains_key(*key)) {
-        EITHER.iter().for_each(|key| drop(file.remove(*key)));
+    for group in EITHER.iter().filter(|group| group.iter().any(|key| flags.contains_key(*key))) {
+        group.iter().for_each(|key| drop(file.remove(*key)));
     }
     for section in ["providers", "endpoints"] {
         let Some(Value::Table(section)) = file.get_mut(section) else { continue };

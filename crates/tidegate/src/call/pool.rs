@@ -138,11 +138,8 @@ impl Pool {
             };
             moves += usize::from(counts);
             if moves == MOVES {
-                let host = origin.target.host();
-                return Err(Failure::new(
-                    Kind::Connect,
-                    format!("{host} closed {MOVES} connections without a request"),
-                ));
+                let message = format!("{} took no request on {MOVES} new connections", origin.target.host());
+                return Err(Failure::new(Kind::Connect, message));
             }
         }
     }

@@ -124,7 +124,16 @@ impl Job {
         let (writer, manifest, mut warnings) = self.start(&mut prepared)?;
         let stop = control.stop.child_token();
         let (source, side) = read_ahead(prepared.intake)?;
-        let mut work = Work { client, control, stop, writer, tally: Tally::default(), policy: Policy::default(), side, line: Vec::new() };
+        let mut work = Work {
+            client,
+            control,
+            stop,
+            writer,
+            tally: Tally::default(),
+            policy: Policy::default(),
+            side,
+            line: Vec::new(),
+        };
         let ended = work.consume(source, self.drain_timeout).await;
         let Work { writer, tally, policy, side, .. } = work;
         // Stored is what was committed: an error of the writer outranks whatever the run had to say.
@@ -170,8 +179,11 @@ impl Job {
             manifest.invocations.clone_from(&old.invocations);
         }
         let rules = self.rules(client);
-        let resume = |rules: &Rules| journal.as_ref().map_or_else(|| Ok(Resume::default()), |journal| Resume::load(journal, rules));
-        let intake = |resume, progress: &Progress, opened| Intake::new(self, client, opened, resume, &manifest, progress);
+        let resume = |rules: &Rules| {
+            journal.as_ref().map_or_else(|| Ok(Resume::default()), |journal| Resume::load(journal, rules))
+        };
+        let intake =
+            |resume, progress: &Progress, opened| Intake::new(self, client, opened, resume, &manifest, progress);
         let differences = old.as_ref().map(|old| Manifest::differences(old, &manifest)).unwrap_or_default();
         if let (Some(journal), Changed::Ask, false) = (&journal, self.changed, differences.is_empty()) {
             let redo = Rules { changed: Changed::Redo, ..rules.clone() };
@@ -183,16 +195,16 @@ impl Job {
     }
 
     /// Makes the output whole and starts the writer.
-    fn start(&self, prepared: &mut Prepared) -> Result<(Arc<Writer>, Manifest, Vec<String>)> {
+    fn start(&self, prepared: &mut Prepared) -> Result<(Writer, Manifest, Vec<String>)> {
         let mut manifest = prepared.manifest.clone();
         let Some(journal) = prepared.journal.take() else {
             let writer = Writer::stream(Projection::new(&manifest.output)?, std::io::stdout())?;
-            return Ok((Arc::new(writer), manifest, Vec::new()));
+            return Ok((writer, manifest, Vec::new()));
         };
         manifest.invocations.push(Invocation { started: jiff::Timestamp::now().to_string(), ..Invocation::default() });
         let started = journal.start(&manifest)?;
         let told = |path: &PathBuf| format!("what tidegate had not written was moved to {}", path.display());
-        Ok((Arc::new(started.writer), manifest, started.kept.iter().map(told).collect()))
+        Ok((started.writer, manifest, started.kept.iter().map(told).collect()))
     }
 
     fn rules(&self, client: &Client) -> Rules {
@@ -262,7 +274,7 @@ struct Work<'a> {
     client: &'a Client,
     control: &'a Control,
     stop: CancellationToken,
-    writer: Arc<Writer>,
+    writer: Writer,
     tally: Tally,
     policy: Policy,
     side: Side,
@@ -316,7 +328,8 @@ fn note_invocation(closed: Closed, mut manifest: Manifest, summary: &Summary) ->
 pub fn report(out: &Path) -> Result<Summary> {
     let mut tally = Tally::default();
     journal::read(out, |row, _| {
-        let record = Record::parse(row.record).map_err(|error| Error::damaged(out, format!("a record cannot be read: {error}")))?;
+        let record = Record::parse(row.record)
+            .map_err(|error| Error::damaged(out, format!("a record cannot be read: {error}")))?;
         tally.add(&results::finished(&record));
         Ok(())
     })?;

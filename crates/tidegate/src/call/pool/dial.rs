@@ -12,8 +12,8 @@ use super::tls::{Peer, Tls};
 use super::{Http2, PoolOptions, ProxyRules, causes, h1, h2, proxy};
 use crate::failure::{Failure, Kind};
 
-/// What the operating systems call "too many open files".
-const EMFILE: i32 = 24;
+/// What the operating system calls "too many open files".
+const EMFILE: i32 = if cfg!(windows) { 10024 } else { 24 };
 
 /// Makes connections.
 pub(super) struct Dialer {
@@ -29,7 +29,7 @@ pub(super) enum Dialed {
     /// Over HTTP/1.1.
     One(Box<h1::Connection>),
     /// Over HTTP/2.
-    Many(h2::Opened),
+    Many(Box<h2::Opened>),
 }
 
 impl Dialer {
@@ -54,7 +54,8 @@ impl Dialer {
     ///
     /// [`Kind::Connect`], naming the host and the cause.
     pub(super) async fn dial(&self, origin: &Origin) -> Result<Dialed, Failure> {
-        let message = match timeout(self.connect_timeout, self.open(origin)).await {
+        // Boxed, because a request in flight would otherwise hold the room for a whole TLS handshake.
+        let message = match timeout(self.connect_timeout, Box::pin(self.open(origin))).await {
             Ok(Ok(dialed)) => return Ok(dialed),
             Ok(Err(message)) => message,
             Err(_) => format!("no connection to {} within {:?}", origin.target.host(), self.connect_timeout),

@@ -56,7 +56,7 @@ pub(super) struct Opened {
 /// # Errors
 ///
 /// What went wrong, in words for the user.
-pub(super) async fn handshake(stream: Stream) -> Result<Opened, String> {
+pub(super) async fn handshake(stream: Stream) -> Result<Box<Opened>, String> {
     let (sender, mut driver) = Builder::new()
         .initial_max_send_streams(0)
         .initial_window_size(STREAM_WINDOW)
@@ -75,7 +75,7 @@ pub(super) async fn handshake(stream: Stream) -> Result<Opened, String> {
         },
     })
     .await?;
-    Ok(Opened { sender, driver, limit })
+    Ok(Box::new(Opened { sender, driver, limit }))
 }
 
 /// Starts the task that moves the connection's bytes; it ends with the connection, and the connection ends when the
@@ -151,7 +151,11 @@ fn is_closing(sender: &mut Sender) -> bool {
 async fn body(mut incoming: RecvStream, target: &Target) -> Result<Bytes, Failure> {
     let mut whole = Whole::default();
     while let Some(part) = incoming.data().await {
-        let part = part.map_err(|error| cut(target, &error))?;
+        let part = match part {
+            Ok(part) => part,
+            Err(error) if is_satisfied(&error) => break,
+            Err(error) => return Err(cut(target, &error)),
+        };
         // The window is returned at once: the body's own limit bounds the memory.
         let _ = incoming.flow_control().release_capacity(part.len());
         whole.push(part)?;
@@ -163,6 +167,11 @@ async fn body(mut incoming: RecvStream, target: &Target) -> Result<Bytes, Failur
 /// the error of a GOAWAY only to the streams above its number.
 fn is_unprocessed(error: &h2::Error) -> bool {
     error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+}
+
+/// Returns whether the server has sent its whole reply and only wants no more of the request (RFC 9113, section 8.1).
+fn is_satisfied(error: &h2::Error) -> bool {
+    error.is_remote() && error.is_reset() && error.reason() == Some(Reason::NO_ERROR)
 }
 
 fn cut(target: &Target, error: &h2::Error) -> Failure {

@@ -231,11 +231,12 @@ impl Ticket {
     }
 
     /// Shares a new HTTP/2 connection and returns the first stream on it.
-    pub(super) fn many(mut self, opened: h2::Opened) -> Lease {
+    pub(super) fn many(mut self, opened: Box<h2::Opened>) -> Lease {
         self.open = false;
         let origin = self.origin.clone();
-        let place = origin.streams().dialed_many(opened.sender, opened.limit, Instant::now());
-        h2::spawn_driver(opened.driver, Arc::downgrade(&origin), place.id);
+        let h2::Opened { sender, driver, limit } = *opened;
+        let place = origin.streams().dialed_many(sender, limit, Instant::now());
+        h2::spawn_driver(driver, Arc::downgrade(&origin), place.id);
         Lease { origin, place }
     }
 

@@ -199,3 +199,133 @@ impl<C: Clone> Streams<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Kind;
+
+    type Waiting = oneshot::Receiver<Grant<char>>;
+
+    /// Has that many requests take their turn; returns the dials handed out and those that wait.
+    fn arrive(streams: &mut Streams<char>, count: usize) -> (usize, Vec<Waiting>) {
+        let turns: Vec<_> = (0..count).map(|_| streams.turn()).collect();
+        let dials = turns.iter().filter(|turn| matches!(turn, Ok(Grant::Dial))).count();
+        (dials, turns.into_iter().filter_map(Result::err).collect())
+    }
+
+    /// Counts what the waiters have got: streams, dials, failures.
+    fn got(waiting: &mut [Waiting]) -> (usize, usize, usize) {
+        let mut counts = (0, 0, 0);
+        for waiter in waiting {
+            match waiter.try_recv() {
+                Ok(Grant::Stream(_)) => counts.0 += 1,
+                Ok(Grant::Dial) => counts.1 += 1,
+                Ok(Grant::Failed(_)) => counts.2 += 1,
+                Err(_) => {}
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn a_thousand_requests_dial_once_and_then_as_often_as_the_streams_need() {
+        let mut streams = Streams::new(Protocol::Unknown);
+        let (dials, mut waiting) = arrive(&mut streams, 1000);
+        assert_eq!((dials, waiting.len()), (1, 999));
+        streams.dialed_many('a', 100, Instant::now());
+        assert_eq!(got(&mut waiting), (99, 9, 0), "900 are left, 9 dials carry them with their diallers");
+        for name in "bcdefghij".chars() {
+            streams.dialed_many(name, 100, Instant::now());
+        }
+        assert_eq!(got(&mut waiting), (891, 0, 0));
+        assert!(matches!(streams.turn(), Ok(Grant::Dial)), "one more request needs one more connection");
+        assert!(streams.turn().is_err(), "the next one finds room on it");
+    }
+
+    #[test]
+    fn over_http1_everybody_dials() {
+        let mut streams = Streams::<char>::new(Protocol::Unknown);
+        let (dials, mut waiting) = arrive(&mut streams, 50);
+        streams.dialed_one();
+        assert_eq!((dials, got(&mut waiting)), (1, (0, 49, 0)));
+        assert_eq!(arrive(&mut streams, 50).0, 50);
+    }
+
+    #[test]
+    fn a_freed_stream_goes_to_the_oldest_waiter_that_still_exists() {
+        let mut streams = Streams::new(Protocol::Unknown);
+        arrive(&mut streams, 1);
+        let place = streams.dialed_many('a', 10, Instant::now());
+        let (dials, mut waiting) = arrive(&mut streams, 9 + 1 + 3);
+        assert_eq!((dials, waiting.len()), (1, 3), "nine have streams, one dials, three wait for its connection");
+        drop(waiting.remove(0));
+        streams.release(place.id, Instant::now());
+        assert_eq!(got(&mut waiting[..1]), (1, 0, 0));
+        assert_eq!(got(&mut waiting[1..]), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_failed_dial_fails_the_waiters_only_if_nothing_else_is_left() {
+        let failure = Failure::new(Kind::Connect, "refused");
+        let mut streams = Streams::<char>::new(Protocol::Unknown);
+        let (_, mut waiting) = arrive(&mut streams, 10);
+        streams.dial_failed(&failure);
+        assert_eq!(got(&mut waiting), (0, 0, 9));
+
+        let mut streams = Streams::new(Protocol::Many);
+        arrive(&mut streams, 1);
+        let place = streams.dialed_many('a', 1, Instant::now());
+        let (dials, _) = arrive(&mut streams, 1);
+        let mut waiting: Vec<_> = streams.turn().err().into_iter().collect();
+        assert_eq!(dials, 1);
+        streams.dial_failed(&failure);
+        assert_eq!(got(&mut waiting), (0, 0, 0));
+        streams.release(place.id, Instant::now());
+        assert_eq!(waiting.len(), got(&mut waiting).0);
+    }
+
+    #[test]
+    fn a_dropped_dial_is_handed_on() {
+        let mut streams = Streams::<char>::new(Protocol::Unknown);
+        let (_, mut waiting) = arrive(&mut streams, 3);
+        streams.dial_dropped();
+        assert_eq!(got(&mut waiting), (0, 1, 0));
+    }
+
+    #[test]
+    fn a_retired_connection_gets_no_more_requests_and_its_streams_may_end() {
+        let mut streams = Streams::new(Protocol::Unknown);
+        arrive(&mut streams, 1);
+        let place = streams.dialed_many('a', 100, Instant::now());
+        streams.retire(place.id);
+        assert!(matches!(streams.turn(), Ok(Grant::Dial)));
+        streams.release(place.id, Instant::now());
+    }
+
+    #[test]
+    fn a_lowered_limit_holds_new_streams_back() {
+        let mut streams = Streams::new(Protocol::Unknown);
+        arrive(&mut streams, 1);
+        let place = streams.dialed_many('a', 100, Instant::now());
+        streams.set_limit(place.id, 1);
+        assert!(matches!(streams.turn(), Ok(Grant::Dial)));
+        streams.set_limit(place.id, 2);
+        assert!(matches!(streams.turn(), Ok(Grant::Stream(_))));
+    }
+
+    #[test]
+    fn unused_connections_are_forgotten_after_a_while() {
+        let (start, minute) = (Instant::now(), Duration::from_secs(60));
+        let mut streams = Streams::new(Protocol::Unknown);
+        arrive(&mut streams, 2);
+        let place = streams.dialed_many('a', 1, start);
+        streams.prune(start + 10 * minute, minute);
+        streams.release(place.id, start + 10 * minute);
+        streams.prune(start + 10 * minute + minute / 2, minute);
+        assert!(matches!(streams.turn(), Ok(Grant::Stream(Place { connection: 'a', .. }))));
+        streams.release(place.id, start + 11 * minute);
+        streams.prune(start + 13 * minute, minute);
+        assert!(streams.connections.is_empty());
+    }
+}

@@ -64,7 +64,8 @@ pub(super) fn ask_about_changes(differences: &[Difference], mut trial: Intake, j
         return Ok(());
     }
     let what: Vec<String> = differences.iter().map(describe).collect();
-    let price = price_per_row(journal)?.map_or("at an unknown price".to_owned(), |each| format!("for about ${:.4}", each * redo as f64));
+    let price = price_per_row(journal)?
+        .map_or("at an unknown price".to_owned(), |each| format!("for about ${:.4}", each * redo as f64));
     Err(Error::Changed(format!(
         "the output was made in another way:\n{}\n{redo} finished rows would be asked again, {price}. Nothing was sent. \
          Give --redo-changed to ask them again, --keep-changed to keep their answers and send only what is new, or \

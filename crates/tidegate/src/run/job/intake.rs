@@ -77,7 +77,10 @@ enum Chosen {
     All,
     First(u64),
     /// These, by their number from 0, in order.
-    Some { numbers: VecDeque<u64>, next: u64 },
+    Some {
+        numbers: VecDeque<u64>,
+        next: u64,
+    },
 }
 
 impl Job {
@@ -101,7 +104,9 @@ impl Job {
 /// Chooses rows at random, the same ones for the same seed.
 fn sample(options: &InputOptions, count: u64, seed: u64) -> Result<VecDeque<u64>> {
     if options.paths.iter().any(|path| path == "-") {
-        return Err(Error::Usage("--sample reads the input twice, which the standard input cannot be; give a file".to_owned()));
+        return Err(Error::Usage(
+            "--sample reads the input twice, which the standard input cannot be; give a file".to_owned(),
+        ));
     }
     let mut rng = fastrand::Rng::with_seed(seed);
     let (mut input, mut chosen, mut number) = (Input::open(options)?, Vec::new(), 0);
@@ -302,7 +307,8 @@ impl Intake {
     fn repeated(&self, row: &Row, id: &str) -> Error {
         let first = Input::open(&self.options).ok().and_then(|mut input| {
             while let Ok(Some(earlier)) = input.next_row() {
-                let same = earlier.text().ok().and_then(|text| Some(peek(text, &self.rule, self.seed).ok()?.id?.get() == id));
+                let same =
+                    earlier.text().ok().and_then(|text| Some(peek(text, &self.rule, self.seed).ok()?.id?.get() == id));
                 if same == Some(true) {
                     return Some(earlier.place.to_string());
                 }

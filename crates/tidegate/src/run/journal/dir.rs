@@ -36,7 +36,9 @@ impl Dir {
         if !path.join("journal").exists() && is_foreign(out)? {
             return Err(refusal(out));
         }
-        create_private_dir(&path).map_err(|source| Error::storage(&path, "cannot be created", source))?;
+        create_private_dir(&path)
+            .and_then(|()| sync_dir(parent(&path)))
+            .map_err(|source| Error::storage(&path, "cannot be created", source))?;
         let lock_path = path.join("lock");
         let failed = |source| Error::storage(&lock_path, "cannot be locked", source);
         let lock = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&lock_path);
@@ -100,8 +102,7 @@ impl Dir {
         let failed = |source| Error::storage(path, "cannot be replaced", source);
         staged.file.sync_all().map_err(failed)?;
         drop(staged.file);
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::rename(&staged.path, path).and_then(|()| sync_dir(parent)).map_err(failed)
+        fs::rename(&staged.path, path).and_then(|()| sync_dir(parent(path))).map_err(failed)
     }
 }
 
@@ -157,6 +158,11 @@ fn create_private_dir(path: &Path) -> io::Result<()> {
     }
 }
 
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a new name in a directory durable.
 #[cfg(unix)]
 fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

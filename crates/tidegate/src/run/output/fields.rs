@@ -296,5 +296,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
 /// Names the chosen columns that no row of the input had: a typing error, more often than not.
 pub(super) fn never_met<'f>(fields: impl Iterator<Item = (&'f Field, &'f bool)>, rows: u64) -> Vec<String> {
     let missing = fields.filter(|(field, met)| rows > 0 && !**met && matches!(field.source, Source::Input(_)));
-    missing.map(|(field, _)| format!("no row has the column {:?} that --fields names", field.name)).collect()
+    missing
+        .map(|(field, _)| format!("no row of this run has the column {:?} that --fields names", field.name))
+        .collect()
 }

@@ -45,7 +45,6 @@ impl ChosenFields {
         line.extend_from_slice(b"}\n");
     }
 
-    /// A column that no row had is a typing error more often than not.
     pub(super) fn warnings(&self) -> Vec<String> {
         fields::never_met(self.fields.iter().zip(&self.met), self.rows)
     }

@@ -1,0 +1,241 @@
+//! `tidegate run`: settings become a client and a job, the job runs, its summary becomes an exit code.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use http::{HeaderName, HeaderValue};
+use tidegate::call::pool::{self, PoolOptions, ProxyRules, ProxyUrls};
+use tidegate::run::input::{self, InputOptions};
+use tidegate::run::job::{self, Control, Inspection, Job};
+use tidegate::run::journal::Changed;
+use tidegate::run::output;
+use tidegate::run::prompt::PromptOptions;
+use tidegate::run::summary::{Stopped, Summary};
+use tidegate::sim::Scenario;
+use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, RetryPolicy, Target, suggest};
+
+use crate::args::{ReportArgs, RunArgs};
+use crate::settings::{self, EndpointSettings, Http2, InputFormat, OutputFormat, Settings};
+use crate::{keys, runtime};
+
+/// File descriptors that are needed for other things than connections.
+const OTHER_FILES: u64 = 64;
+
+/// Runs the command.
+pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let settings = settings::load(&args)?;
+    if args.config.print_config {
+        return crate::print(&settings.masked_toml()?);
+    }
+    let job = job(&args, &settings)?;
+    let client = client(&settings)?;
+    if args.trial.dry_run || args.trial.check_input {
+        return inspect(&args, &job, &client);
+    }
+    let summary = runtime()?.block_on(work(&job, &client, &settings))?;
+    Ok(exit_code(&summary))
+}
+
+/// Prints the summary of everything that an output holds.
+pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<String> {
+    let summary = job::report(&args.out)?;
+    if args.json {
+        return Ok(serde_json::to_string_pretty(&summary)? + "\n");
+    }
+    let mut text = Vec::new();
+    crate::summary::print(&summary, Some(&args.out), None, &mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+async fn work(job: &Job, client: &Client, settings: &Settings) -> anyhow::Result<Summary> {
+    let control = Control::default();
+    let _ = (settings, Path::new(""));
+    Ok(job.run(client, &control).await?)
+}
+
+/// Returns the exit code that tells how it went.
+fn exit_code(summary: &Summary) -> ExitCode {
+    match &summary.stopped {
+        Some(Stopped::User) => ExitCode::from(130),
+        Some(Stopped::Input { .. }) => ExitCode::from(2),
+        Some(_) => ExitCode::from(3),
+        None if summary.unsent > 0 => ExitCode::from(3),
+        None if summary.failed > 0 => ExitCode::from(1),
+        None => ExitCode::SUCCESS,
+    }
+}
+
+fn inspect(args: &RunArgs, job: &Job, client: &Client) -> anyhow::Result<ExitCode> {
+    let found = job.inspect(client)?;
+    let text = if args.trial.json { serde_json::to_string_pretty(&found)? + "\n" } else { describe(&found, args) };
+    crate::print(&text)?;
+    Ok(if found.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+fn describe(found: &Inspection, _args: &RunArgs) -> String {
+    format!("{found:?}\n")
+}
+
+fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
+    let template = match (&settings.prompt, &settings.template) {
+        (Some(text), _) => Some((text.clone(), "-p".to_owned())),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path);
+            let text =
+                text.map_err(|e| Error::Usage(format!("the template {} cannot be read: {e}", path.display())))?;
+            Some((text, path.display().to_string()))
+        }
+        (None, None) => None,
+    };
+    let (redo, keep) = (args.resume.redo_changed, args.resume.keep_changed);
+    Ok(Job {
+        input: InputOptions {
+            paths: args.input.inputs.iter().map(|path| path.display().to_string()).collect(),
+            format: settings.format.map(input_format),
+            max_row_bytes: settings.run.max_row_bytes as usize,
+        },
+        prompt: PromptOptions {
+            template,
+            system: settings.system.clone(),
+            embed: settings.embed.clone(),
+            params: settings.params.clone(),
+            id_column: settings.id_column.clone(),
+        },
+        out: settings.output.path.clone(),
+        format: output_format(settings),
+        fields: settings.fields.clone().unwrap_or_default(),
+        output_column: settings.output.column.clone(),
+        each_model: settings.each_model,
+        repeat: u16::try_from(settings.repeat)
+            .map_err(|_| Error::Usage("--repeat must be at most 65535".to_owned()))?,
+        rows: args.trial.rows.map(u64::from),
+        sample: args.trial.sample.map(u64::from),
+        skip_bad_rows: settings.run.skip_bad_rows,
+        allow_duplicate_ids: settings.run.allow_duplicate_ids,
+        changed: match (redo, keep) {
+            (true, _) => Changed::Redo,
+            (_, true) => Changed::Keep,
+            _ => Changed::Ask,
+        },
+        retry_failed: match &args.resume.retry_failed {
+            None => Vec::new(),
+            Some(kinds) if kinds.is_empty() => Kind::ALL.into_iter().filter(|kind| kind.is_transient()).collect(),
+            Some(kinds) => kinds.clone(),
+        },
+        drain_timeout: settings.run.drain_timeout,
+    })
+}
+
+fn input_format(format: InputFormat) -> input::Format {
+    match format {
+        InputFormat::Jsonl => input::Format::Jsonl,
+        InputFormat::Csv => input::Format::Csv,
+        InputFormat::Tsv => input::Format::Tsv,
+        InputFormat::Text => input::Format::Text,
+    }
+}
+
+/// Returns the results' format: as told, else by the extension, else by the input.
+fn output_format(settings: &Settings) -> Option<output::Format> {
+    let told = settings.output.format.map(|format| match format {
+        OutputFormat::Jsonl => output::Format::Jsonl,
+        OutputFormat::Csv => output::Format::Csv,
+        OutputFormat::Batch => output::Format::OpenaiBatch,
+    });
+    let csv = settings.output.path.as_ref().is_some_and(|path| path.extension().is_some_and(|name| name == "csv"));
+    told.or_else(|| csv.then_some(output::Format::Csv))
+}
+
+fn client(settings: &Settings) -> anyhow::Result<Client> {
+    let total = Limits { concurrency: Some(most_connections(settings)?), ..limits(settings.total) };
+    let mut builder = Client::builder()
+        .total(total)
+        .balance(balance(settings.balance.as_deref())?)
+        .retry(RetryPolicy {
+            max_attempts: settings.retry.max_attempts,
+            timeout: settings.retry.timeout,
+            ..RetryPolicy::default()
+        })
+        .pool(pool_options(settings)?);
+    if let Some(path) = &settings.run.scenario {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the scenario {}", path.display()))?;
+        builder = builder.scenario(Scenario::from_yaml(&text).with_context(|| path.display().to_string())?);
+    }
+    for endpoint in settings.resolve()? {
+        builder = add_target(builder, &endpoint)?;
+    }
+    Ok(builder.build()?)
+}
+
+fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings) -> anyhow::Result<ClientBuilder> {
+    let found = keys::find(endpoint)?;
+    let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(limits(endpoint.limits));
+    if let Some(price) = endpoint.price {
+        target = target.price(price);
+    }
+    for (name, value) in &endpoint.headers {
+        let value = HeaderValue::from_str(value.as_str())
+            .with_context(|| format!("the header {name} has a value that cannot be sent"))?;
+        target =
+            target.header(HeaderName::try_from(name).with_context(|| format!("{name} is not a header's name"))?, value);
+    }
+    let source = found.source;
+    target = target.key_source(Arc::new(move || source.reload().unwrap_or_default()));
+    Ok(builder.target(found.keys.into_iter().fold(target, Target::key)))
+}
+
+fn limits(limits: settings::Limits) -> Limits {
+    Limits { rpm: limits.rpm, tpm: limits.tpm, concurrency: limits.concurrency }
+}
+
+fn balance(name: Option<&str>) -> anyhow::Result<Balance> {
+    let Some(name) = name else { return Ok(Balance::default()) };
+    Ok(Balance::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = Balance::ALL.iter().map(|policy| policy.name()).collect();
+        let near = suggest::closest(name, names.iter().copied()).map(|near| format!("; did you mean {near}?"));
+        let near = near.unwrap_or_default();
+        Error::Usage(format!("there is no policy `{name}`: there are {}{near}", names.join(", ")))
+    })?)
+}
+
+fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {
+    Ok(PoolOptions {
+        connect_timeout: settings.retry.connect_timeout,
+        http2: match settings.run.http2 {
+            Http2::Auto => pool::Http2::Auto,
+            Http2::Never => pool::Http2::Never,
+            Http2::Always => pool::Http2::PriorKnowledge,
+        },
+        proxy: ProxyRules::new(&proxies())?,
+        ..PoolOptions::default()
+    })
+}
+
+fn proxies() -> ProxyUrls {
+    let either = |name: &str| keys::variable(name).or_else(|| keys::variable(&name.to_uppercase()));
+    // A program under CGI finds what its client sent as `Proxy:` in HTTP_PROXY: only the lower-case name counts there.
+    let cgi = keys::variable("REQUEST_METHOD").is_some();
+    ProxyUrls {
+        https_proxy: either("https_proxy"),
+        http_proxy: if cgi { keys::variable("http_proxy") } else { either("http_proxy") },
+        all_proxy: either("all_proxy"),
+        no_proxy: either("no_proxy"),
+    }
+}
+
+/// Raises the limit of open files as far as it goes, and returns how many requests may be in flight.
+fn most_connections(settings: &Settings) -> anyhow::Result<u32> {
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    let most = u32::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(u32::MAX).max(1);
+    let wanted = settings.total.concurrency.or(settings.limits.concurrency);
+    if wanted.is_some_and(|wanted| wanted > most) {
+        let note =
+            format!("only {files} files may be open: at most {most} requests are in flight; raise it with ulimit -n");
+        writeln!(std::io::stderr(), "warning: {note}")?;
+    }
+    Ok(settings.total.concurrency.unwrap_or(most).min(most))
+}
