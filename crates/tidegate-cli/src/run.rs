@@ -14,10 +14,11 @@ use tidegate::run::output;
 use tidegate::run::prompt::PromptOptions;
 use tidegate::run::summary::{Stopped, Summary};
 use tidegate::sim::Scenario;
-use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target, suggest};
+use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target};
 
 use crate::args::{ReportArgs, RunArgs};
 use crate::settings::{self, EndpointSettings, Http2, InputFormat, OutputFormat, Settings};
+use crate::logging::LogOptions;
 use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
 use crate::signals::Signals;
@@ -105,6 +106,10 @@ fn look(args: &RunArgs, job: &Job, client: &Client) -> anyhow::Result<ExitCode> 
     Ok(if found.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
+fn log_options(settings: &Settings) -> LogOptions<'_> {
+    LogOptions { verbose: settings.run.verbose, file: settings.run.log_file.as_deref(), format: settings.run.log_format }
+}
+
 fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
     let template = match (&settings.prompt, &settings.template) {
         (Some(text), _) => Some((text.clone(), "-p".to_owned())),
@@ -179,7 +184,7 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>) -> anyhow::R
     let total = Limits { concurrency: Some(most_connections(settings)?), ..limits(settings.total) };
     let mut builder = Client::builder()
         .total(total)
-        .balance(balance(settings.balance.as_deref())?)
+        .balance(settings.balance.as_deref().and_then(Balance::from_name).unwrap_or_default())
         .retry(RetryPolicy {
             max_attempts: settings.retry.max_attempts,
             timeout: settings.retry.timeout,
@@ -219,16 +224,6 @@ fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings) -> anyhow::Re
 
 fn limits(limits: settings::Limits) -> Limits {
     Limits { rpm: limits.rpm, tpm: limits.tpm, concurrency: limits.concurrency }
-}
-
-fn balance(name: Option<&str>) -> anyhow::Result<Balance> {
-    let Some(name) = name else { return Ok(Balance::default()) };
-    Ok(Balance::from_name(name).ok_or_else(|| {
-        let names: Vec<_> = Balance::ALL.iter().map(|policy| policy.name()).collect();
-        let near = suggest::closest(name, names.iter().copied()).map(|near| format!("; did you mean {near}?"));
-        let near = near.unwrap_or_default();
-        Error::Usage(format!("there is no policy `{name}`: there are {}{near}", names.join(", ")))
-    })?)
 }
 
 fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {
