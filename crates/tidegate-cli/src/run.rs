@@ -17,10 +17,10 @@ use tidegate::sim::Scenario;
 use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target};
 
 use crate::args::{ReportArgs, RunArgs};
-use crate::settings::{self, EndpointSettings, Http2, InputFormat, OutputFormat, Settings};
 use crate::logging::LogOptions;
 use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
+use crate::settings::{self, EndpointSettings, Http2, InputFormat, OutputFormat, Settings};
 use crate::signals::Signals;
 use crate::{inspect, keys, logging, progress, runtime};
 
@@ -101,13 +101,21 @@ fn exit_code(summary: &Summary) -> ExitCode {
 
 fn look(args: &RunArgs, job: &Job, client: &Client) -> anyhow::Result<ExitCode> {
     let found = job.inspect(client)?;
-    let text = if args.trial.json { serde_json::to_string_pretty(&found)? + "\n" } else { inspect::describe(&found, args.trial.dry_run) };
+    let text = if args.trial.json {
+        serde_json::to_string_pretty(&found)? + "\n"
+    } else {
+        inspect::describe(&found, args.trial.dry_run)
+    };
     crate::print(&text)?;
     Ok(if found.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
 fn log_options(settings: &Settings) -> LogOptions<'_> {
-    LogOptions { verbose: settings.run.verbose, file: settings.run.log_file.as_deref(), format: settings.run.log_format }
+    LogOptions {
+        verbose: settings.run.verbose,
+        file: settings.run.log_file.as_deref(),
+        format: settings.run.log_format,
+    }
 }
 
 fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
