@@ -3,6 +3,7 @@
 //! Nothing here sleeps, retries or locks: one call is one request on the wire, and its failure says what happened. A user's
 //! own [`Caller`] sits in the same place, under the same admission.
 
+pub mod limits;
 pub mod pool;
 pub mod provider;
 pub mod status;
@@ -17,6 +18,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
+use self::limits::Hints;
 use self::provider::Quirks;
 use self::transport::{HttpReply, HttpRequest, Transport};
 use self::wire::WireId;
@@ -33,6 +35,20 @@ pub trait Caller: Send + Sync {
     /// - Does not retry: a failure is returned with its [`Kind`](crate::Kind), which decides what happens next.
     /// - Dropping the future cancels the call.
     fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>>;
+
+    /// Makes one call, and notes what its reply tells about limits, be it a success or a failure.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`call`](Caller::call); a caller that knows nothing about limits need not write it.
+    fn call_with_hints<'a>(
+        &'a self,
+        request: &'a Request,
+        hints: &'a mut Hints,
+    ) -> BoxFuture<'a, Result<Response, Failure>> {
+        let _ = hints;
+        self.call(request)
+    }
 
     /// Reads the credentials again after they were refused; returns whether they are different now.
     fn renew(&self) -> BoxFuture<'_, bool> {
@@ -156,7 +172,7 @@ impl HttpCaller {
         })
     }
 
-    async fn exchange(&self, request: &Request) -> Result<Response, Failure> {
+    async fn exchange(&self, request: &Request, hints: &mut Hints) -> Result<Response, Failure> {
         let wire = self.wire.wire();
         let kind = request.kind();
         let body = wire.encode(request, &self.model, &self.quirks)?;
@@ -169,6 +185,7 @@ impl HttpCaller {
         *http.headers_mut() = self.headers.clone();
         self.authorise(http.headers_mut());
         let reply = self.transport.send(http).await?;
+        *hints = Hints::read(reply.headers());
         self.read(kind, reply)
     }
 
@@ -202,7 +219,15 @@ impl HttpCaller {
 
 impl Caller for HttpCaller {
     fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(self.exchange(request))
+        Box::pin(async move { self.exchange(request, &mut Hints::default()).await })
+    }
+
+    fn call_with_hints<'a>(
+        &'a self,
+        request: &'a Request,
+        hints: &'a mut Hints,
+    ) -> BoxFuture<'a, Result<Response, Failure>> {
+        Box::pin(self.exchange(request, hints))
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {

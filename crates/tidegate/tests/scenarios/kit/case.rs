@@ -28,6 +28,9 @@ pub(crate) struct ProviderCase {
     /// The limits that the user states.
     #[serde(default)]
     pub(crate) stated: Limits,
+    /// Endings of header names that it leaves out, such as `-limit-requests`: everything that contains one of these.
+    #[serde(default)]
+    pub(crate) without_headers: Vec<String>,
     /// When it is out of order.
     #[serde(default)]
     pub(crate) down: Vec<Outage>,

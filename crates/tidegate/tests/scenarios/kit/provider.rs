@@ -10,7 +10,7 @@ use tidegate::sim::SimTransport;
 use tidegate::{Failure, Kind};
 use tokio::time::Instant;
 
-use super::case::{Case, How, Outage};
+use super::case::{Case, How, ProviderCase};
 
 /// What became of one call.
 #[derive(Debug, Clone, Copy)]
@@ -31,22 +31,26 @@ pub(crate) struct Entry {
 
 /// The providers of a scenario.
 pub(crate) struct Providers {
-    each: Vec<(SimTransport, Vec<Outage>)>,
+    each: Vec<(SimTransport, ProviderCase)>,
     start: Instant,
     pub(crate) log: Mutex<Vec<Entry>>,
 }
 
 impl Providers {
     pub(crate) fn new(case: &Case) -> Providers {
-        let each = case.providers.iter().map(|one| (SimTransport::new(one.is.clone()), one.down.clone())).collect();
+        let each = case.providers.iter().map(|one| (SimTransport::new(one.is.clone()), one.clone())).collect();
         Providers { each, start: Instant::now(), log: Mutex::default() }
     }
 
     async fn answer(&self, provider: usize, at: f64, request: HttpRequest) -> Result<HttpReply, Failure> {
-        let (transport, down) = &self.each[provider];
-        let outage = down.iter().find(|outage| (outage.from_s..outage.to_s).contains(&at));
+        let (transport, case) = &self.each[provider];
+        let outage = case.down.iter().find(|outage| (outage.from_s..outage.to_s).contains(&at));
         match outage.map(|outage| outage.how) {
-            None => transport.send(request).await,
+            None => {
+                let mut reply = transport.send(request).await?;
+                hide(&mut reply, &case.without_headers);
+                Ok(reply)
+            }
             Some(How::Hang) => std::future::pending().await,
             Some(How::Refuse) => {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -73,6 +77,14 @@ impl Providers {
         self.log.lock().unwrap().push(entry);
         result
     }
+}
+
+fn hide(reply: &mut HttpReply, names: &[String]) {
+    let hidden = |name: &&http::HeaderName| names.iter().any(|part| name.as_str().contains(part.as_str()));
+    let hidden: Vec<_> = reply.headers().keys().filter(hidden).cloned().collect();
+    hidden.into_iter().for_each(|name| {
+        reply.headers_mut().remove(name);
+    });
 }
 
 /// The way of one client to the providers.

@@ -31,6 +31,9 @@ impl fmt::Display for Report {
 pub(crate) fn judge(name: &str, case: &Case, run: impl Fn(&Case, Option<u32>) -> Measured) -> Report {
     assert!(!case.about.trim().is_empty(), "{name}: say what it shows");
     let measured = run(case, None);
+    if std::env::var_os("TIDEGATE_TRACE").is_some() {
+        trace(&measured);
+    }
     let mut report = Report { lines: Vec::new(), missed: Vec::new() };
     let end = measured.last_sent();
     let whole = measured.shares(case, 0.0, measured.took + 1.0);
@@ -106,4 +109,20 @@ fn compare(
         format!("{name}: {throughput:.1}/s, the best fixed concurrency {} has {:.1}/s", best.1, best.0)
     });
     report.expect(p99 <= most, || format!("{name}: p99 {p99:.2} s, at most {most:.2} s"));
+}
+
+/// Prints what was accepted and rejected, second by second.
+fn trace(measured: &Measured) {
+    let mut seconds = vec![(0, 0, 0); measured.took as usize + 1];
+    for entry in &measured.log {
+        let second = &mut seconds[entry.at as usize];
+        match entry.status {
+            200 => second.0 += 1,
+            429 => second.1 += 1,
+            _ => second.2 += 1,
+        }
+    }
+    for (i, (accepted, rejected, failed)) in seconds.iter().enumerate() {
+        println!("{i:4} s: {accepted:5} accepted {rejected:5} rejected {failed:5} failed");
+    }
 }
