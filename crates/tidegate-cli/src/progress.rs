@@ -51,7 +51,7 @@ pub(crate) async fn show(client: Client, control: Control, screen: Screen) {
         match &drawn {
             Some(drawn) => drawn.draw(&facts.display()),
             None if screen.style == Style::Json => events::progress(&screen, &facts.json()),
-            None => screen.line(&facts.line()),
+            None => screen.raw(&facts.line()),
         }
     }
 }

@@ -141,7 +141,7 @@ fn time(summary: &Summary) -> Option<String> {
     if summary.seconds > 0.0 {
         let finished = (summary.succeeded + summary.failed) as f64;
         let took = Duration::try_from_secs_f64(summary.seconds).unwrap_or_default();
-        let rate = (finished > 0.0).then(|| format!(", {} rows/s", format::short(finished / summary.seconds)));
+        let rate = (finished > 0.0).then(|| format!(", {}", format::rate(finished / summary.seconds, " rows")));
         parts.push(format!("{}{}", format::duration(took), rate.unwrap_or_default()));
     }
     if summary.succeeded > 0 {

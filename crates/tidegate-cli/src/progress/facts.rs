@@ -144,10 +144,7 @@ impl Facts {
     }
 
     fn how_fast(&self) -> impl Iterator<Item = String> {
-        let rows = self.pace.now.map(|rates| match rates.rows {
-            rows if rows < 0.95 => format!("{}/min", format::short(rows * 60.0)),
-            rows => format!("{}/s", format::short(rows)),
-        });
+        let rows = self.pace.now.map(|rates| format::rate(rates.rows, ""));
         let tokens = self.pace.now.map(|rates| rates.tokens).filter(|tokens| *tokens > 0.0);
         rows.into_iter().chain(tokens.map(|tokens| format!("{} tokens/s", format::short(tokens))))
     }

@@ -95,7 +95,7 @@ Once that is put right, the same command resumes.
 #[test]
 fn a_prompt_that_is_wrong_for_every_row() {
     let mut summary = Summary::of(&Tally::default());
-    (summary.failed, summary.unsent, summary.seconds) = (50, 12, 1.5);
+    (summary.failed, summary.unsent, summary.seconds, summary.cost_usd) = (50, 12, 1.5, None);
     let failure = Failure::new(Kind::BadRequest, "max_tokens is too large").with_status(400);
     summary.causes = BTreeMap::from([(Kind::BadRequest, Cause { rows: 50, example: failure.message.clone() })]);
     summary.stopped = Some(Stopped::SameCause { failure, rows: 50 });
