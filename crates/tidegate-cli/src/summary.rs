@@ -63,14 +63,14 @@ pub(crate) fn print(
 type Line = (&'static str, String);
 
 fn rows(summary: &Summary) -> String {
-    let counts = [
-        (summary.succeeded, "answered"),
-        (summary.failed, "failed"),
-        (summary.done_before, "already done"),
-        (summary.unsent, "not sent"),
-    ];
-    let said: Vec<_> =
-        counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", format::count(*n))).collect();
+    let counts = [(summary.succeeded, "answered"), (summary.failed, "failed"), (summary.done_before, "already done")];
+    let count = |n: u64, what| (n > 0).then(|| format!("{} {what}", format::count(n)));
+    let mut said: Vec<_> = counts.into_iter().filter_map(|(n, what)| count(n, what)).collect();
+    if summary.read_all {
+        said.extend(count(summary.unsent, "not sent"));
+    } else {
+        said.push("the rest not sent".to_owned());
+    }
     if said.is_empty() { "none".to_owned() } else { said.join(", ") }
 }
 
