@@ -1,0 +1,6 @@
+//! Black-box tests: the binary itself, spawned in a directory of its own with an empty environment.
+//!
+//! One test program and not one per file, so that the helpers are compiled and linked once.
+
+mod kill;
+mod support;
