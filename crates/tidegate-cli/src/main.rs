@@ -2,10 +2,15 @@
 
 mod args;
 mod duration;
+mod format;
+mod inspect;
 mod keys;
+mod logging;
 mod models;
+mod progress;
 mod run;
 mod settings;
+mod signals;
 mod sim_server;
 mod summary;
 
@@ -26,7 +31,9 @@ fn main() -> ExitCode {
         Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
     };
     done.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        // The library's own errors say in one sentence what their sources would repeat.
+        let text = error.downcast_ref::<Error>().map_or_else(|| format!("{error:#}"), ToString::to_string);
+        let _ = writeln!(std::io::stderr(), "error: {text}");
         exit_code(&error)
     })
 }

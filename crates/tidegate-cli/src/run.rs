@@ -1,7 +1,6 @@
 //! `tidegate run`: settings become a client and a job, the job runs, its summary becomes an exit code.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,17 +8,21 @@ use anyhow::Context;
 use http::{HeaderName, HeaderValue};
 use tidegate::call::pool::{self, PoolOptions, ProxyRules, ProxyUrls};
 use tidegate::run::input::{self, InputOptions};
-use tidegate::run::job::{self, Control, Inspection, Job};
+use tidegate::run::job::{self, Control, Job};
 use tidegate::run::journal::Changed;
 use tidegate::run::output;
 use tidegate::run::prompt::PromptOptions;
 use tidegate::run::summary::{Stopped, Summary};
 use tidegate::sim::Scenario;
-use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, RetryPolicy, Target, suggest};
+use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target};
 
 use crate::args::{ReportArgs, RunArgs};
+use crate::logging::LogOptions;
+use crate::progress::events::Events;
+use crate::progress::screen::{Screen, Style};
 use crate::settings::{self, EndpointSettings, Http2, InputFormat, OutputFormat, Settings};
-use crate::{keys, runtime};
+use crate::signals::Signals;
+use crate::{inspect, keys, logging, progress, runtime};
 
 /// File descriptors that are needed for other things than connections.
 const OTHER_FILES: u64 = 64;
@@ -31,11 +34,10 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         return crate::print(&settings.masked_toml()?);
     }
     let job = job(&args, &settings)?;
-    let client = client(&settings)?;
     if args.trial.dry_run || args.trial.check_input {
-        return inspect(&args, &job, &client);
+        return look(&args, &job, &client(&settings, None)?);
     }
-    let summary = runtime()?.block_on(work(&job, &client, &settings))?;
+    let summary = runtime()?.block_on(work(&job, &settings))?;
     Ok(exit_code(&summary))
 }
 
@@ -50,10 +52,39 @@ pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-async fn work(job: &Job, client: &Client, settings: &Settings) -> anyhow::Result<Summary> {
+/// Runs the job with everything that watches it, and says what it came to.
+async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     let control = Control::default();
-    let _ = (settings, Path::new(""));
-    Ok(job.run(client, &control).await?)
+    let screen = screen(job, settings);
+    logging::start(&log_options(settings), &screen)?;
+    let observer = Events::new(screen.clone(), settings.run.verbose);
+    let client = client(settings, Some(Arc::new(observer)))?;
+    let signals = Signals::new()?.watch(control.clone(), screen.clone(), job.drain_timeout);
+    let display = progress::show(client.clone(), control.clone(), screen.clone());
+    if job.out.is_none() {
+        screen.line("results go to the standard output: without -o there is no journal, and the run cannot be resumed");
+    }
+    let summary = tokio::select! {
+        summary = job.run(&client, &control) => summary?,
+        () = async { tokio::join!(signals, display); } => unreachable!("both watch for ever"),
+    };
+    if let Some(path) = &settings.output.summary {
+        crate::summary::write_json(&summary, path)?;
+    }
+    match screen.style {
+        Style::Quiet => {}
+        Style::Json => progress::events::summary(&screen, &summary),
+        _ => crate::summary::print(&summary, job.out.as_deref(), settings.file.as_deref(), &mut std::io::stderr())?,
+    }
+    Ok(summary)
+}
+
+fn screen(job: &Job, settings: &Settings) -> Screen {
+    Screen::new(match (settings.run.quiet, settings.run.json_events) {
+        (_, true) => Style::Json,
+        (true, _) => Style::Quiet,
+        _ => Style::fitting(job.out.as_deref()),
+    })
 }
 
 /// Returns the exit code that tells how it went.
@@ -68,15 +99,23 @@ fn exit_code(summary: &Summary) -> ExitCode {
     }
 }
 
-fn inspect(args: &RunArgs, job: &Job, client: &Client) -> anyhow::Result<ExitCode> {
+fn look(args: &RunArgs, job: &Job, client: &Client) -> anyhow::Result<ExitCode> {
     let found = job.inspect(client)?;
-    let text = if args.trial.json { serde_json::to_string_pretty(&found)? + "\n" } else { describe(&found, args) };
+    let text = if args.trial.json {
+        serde_json::to_string_pretty(&found)? + "\n"
+    } else {
+        inspect::describe(&found, args.trial.dry_run)
+    };
     crate::print(&text)?;
     Ok(if found.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-fn describe(found: &Inspection, _args: &RunArgs) -> String {
-    format!("{found:?}\n")
+fn log_options(settings: &Settings) -> LogOptions<'_> {
+    LogOptions {
+        verbose: settings.run.verbose,
+        file: settings.run.log_file.as_deref(),
+        format: settings.run.log_format,
+    }
 }
 
 fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
@@ -149,11 +188,11 @@ fn output_format(settings: &Settings) -> Option<output::Format> {
     told.or_else(|| csv.then_some(output::Format::Csv))
 }
 
-fn client(settings: &Settings) -> anyhow::Result<Client> {
+fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>) -> anyhow::Result<Client> {
     let total = Limits { concurrency: Some(most_connections(settings)?), ..limits(settings.total) };
     let mut builder = Client::builder()
         .total(total)
-        .balance(balance(settings.balance.as_deref())?)
+        .balance(settings.balance.as_deref().and_then(Balance::from_name).unwrap_or_default())
         .retry(RetryPolicy {
             max_attempts: settings.retry.max_attempts,
             timeout: settings.retry.timeout,
@@ -164,6 +203,9 @@ fn client(settings: &Settings) -> anyhow::Result<Client> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read the scenario {}", path.display()))?;
         builder = builder.scenario(Scenario::from_yaml(&text).with_context(|| path.display().to_string())?);
+    }
+    if let Some(observer) = observer {
+        builder = builder.observer(observer);
     }
     for endpoint in settings.resolve()? {
         builder = add_target(builder, &endpoint)?;
@@ -190,16 +232,6 @@ fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings) -> anyhow::Re
 
 fn limits(limits: settings::Limits) -> Limits {
     Limits { rpm: limits.rpm, tpm: limits.tpm, concurrency: limits.concurrency }
-}
-
-fn balance(name: Option<&str>) -> anyhow::Result<Balance> {
-    let Some(name) = name else { return Ok(Balance::default()) };
-    Ok(Balance::from_name(name).ok_or_else(|| {
-        let names: Vec<_> = Balance::ALL.iter().map(|policy| policy.name()).collect();
-        let near = suggest::closest(name, names.iter().copied()).map(|near| format!("; did you mean {near}?"));
-        let near = near.unwrap_or_default();
-        Error::Usage(format!("there is no policy `{name}`: there are {}{near}", names.join(", ")))
-    })?)
 }
 
 fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {

@@ -1,9 +1,238 @@
-//! stub
+//! What a person is told when a run has ended: what came of the rows, what it cost, how fast it was, and how to go on.
+//!
+//! One line per subject, and no line for a subject about which there is nothing to say.
+
+mod json;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use tidegate::run::summary::{Cause, ModelTally, Stopped, Summary};
+use tidegate::{EndpointSnapshot, Failure, Kind};
+
+use crate::format;
+
+pub(crate) use json::write_json;
+
+/// Characters of a provider's message that are shown.
+const EXAMPLE: usize = 200;
+/// Seconds below which the share of a limit says nothing: a burst weighs too much.
+const LONG_ENOUGH: f64 = 5.0;
+
+/// Writes the summary of a run, or of what an output holds (a report).
+///
+/// `out` is where the results are, nothing if they went to standard output; `config_file` is the configuration that was
+/// used.
+///
+/// # Errors
+///
+/// What the writer says.
 pub(crate) fn print(
-    s: &tidegate::run::summary::Summary,
-    _: Option<&std::path::Path>,
-    _: Option<&std::path::Path>,
-    to: &mut impl std::io::Write,
-) -> std::io::Result<()> {
-    writeln!(to, "{s:?}")
+    summary: &Summary,
+    out: Option<&Path>,
+    config_file: Option<&Path>,
+    to: &mut impl Write,
+) -> io::Result<()> {
+    for warning in &summary.warnings {
+        writeln!(to, "warning: {warning}")?;
+    }
+    let mut lines = vec![("Rows", rows(summary))];
+    lines.extend(failures(summary));
+    lines.extend(models(summary));
+    lines.extend(tokens(summary).map(|text| ("Tokens", text)));
+    lines.extend(cost(summary).map(|text| ("Cost", text)));
+    lines.extend(time(summary).map(|text| ("Time", text)));
+    lines.extend(retries(summary).map(|text| ("Retries", text)));
+    lines.extend(summary.endpoints.iter().filter_map(|endpoint| used(endpoint, summary.seconds)));
+    lines.extend(repaired(summary).map(|text| ("Repaired", text)));
+    lines.extend(config_file.map(|path| ("Config", path.display().to_string())));
+    lines.extend(out.map(|path| ("Results", path.display().to_string())));
+    let mut last = "";
+    for (name, text) in lines {
+        // A name stands only before the first of its lines.
+        writeln!(to, "{:<10}{text}", if name == last { "" } else { name })?;
+        last = name;
+    }
+    for text in stopped(summary).into_iter().chain(how_to_go_on(summary, out)) {
+        writeln!(to, "{text}")?;
+    }
+    Ok(())
 }
+
+type Line = (&'static str, String);
+
+fn rows(summary: &Summary) -> String {
+    let counts = [
+        (summary.succeeded, "answered"),
+        (summary.failed, "failed"),
+        (summary.done_before, "already done"),
+        (summary.unsent, "not sent"),
+    ];
+    let said: Vec<_> =
+        counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", format::count(*n))).collect();
+    if said.is_empty() { "none".to_owned() } else { said.join(", ") }
+}
+
+fn failures(summary: &Summary) -> Vec<Line> {
+    let mut causes: Vec<_> = summary.causes.iter().collect();
+    causes.sort_by_key(|(_, cause)| std::cmp::Reverse(cause.rows));
+    let line = |(kind, cause): (&Kind, &Cause)| {
+        let example = match format::one_line(&cause.example, EXAMPLE) {
+            example if example.is_empty() => example,
+            example => format!(": {example}"),
+        };
+        ("Failed", format!("{} {kind}{example}", format::count(cause.rows)))
+    };
+    causes.into_iter().map(line).collect()
+}
+
+fn models(summary: &Summary) -> Vec<Line> {
+    if summary.models.len() < 2 {
+        return Vec::new();
+    }
+    let line = |(name, model): (&String, &ModelTally)| {
+        let failed = (model.failed > 0).then(|| format!(", {} failed", format::count(model.failed)));
+        let cost = (model.cost_usd > 0.0).then(|| format!(", {}", format::money(model.cost_usd)));
+        let answered = format::count(model.succeeded);
+        let text = format!("{name}: {answered} answered{}{}", failed.unwrap_or_default(), cost.unwrap_or_default());
+        ("Models", text)
+    };
+    summary.models.iter().map(line).collect()
+}
+
+fn tokens(summary: &Summary) -> Option<String> {
+    let usage = &summary.usage;
+    let part = |n: u64, what| if n > 0 { format!(" ({} {what})", format::count(n)) } else { String::new() };
+    (usage.total() > 0).then(|| {
+        let (input, output) = (format::count(usage.input_tokens), format::count(usage.output_tokens));
+        let (cached, reasoning) = (part(usage.cached_tokens, "cached"), part(usage.reasoning_tokens, "reasoning"));
+        format!("{input} in{cached}, {output} out{reasoning}")
+    })
+}
+
+fn cost(summary: &Summary) -> Option<String> {
+    let finished = summary.succeeded + summary.failed;
+    match summary.cost_usd {
+        _ if finished == 0 => None,
+        Some(usd) if summary.unpriced == 0 => Some(format::money(usd)),
+        Some(usd) => {
+            let rows = format::counted(summary.unpriced, "row", "rows");
+            Some(format!("at least {}; {rows} {}", format::money(usd), unknown(summary)))
+        }
+        None if summary.succeeded == 0 => None,
+        None => Some(unknown(summary)),
+    }
+}
+
+fn unknown(summary: &Summary) -> String {
+    if summary.usage.total() == 0 {
+        return "unknown: the provider does not say how many tokens were used".to_owned();
+    }
+    let unpriced = summary.models.iter().filter(|(_, model)| model.succeeded > 0 && model.cost_usd == 0.0);
+    match unpriced.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ") {
+        names if names.is_empty() => "unknown: some answers do not say how many tokens were used".to_owned(),
+        names => format!("unknown: no price for {names}; give --price IN,OUT"),
+    }
+}
+
+fn time(summary: &Summary) -> Option<String> {
+    let mut parts = Vec::new();
+    if summary.seconds > 0.0 {
+        let finished = (summary.succeeded + summary.failed) as f64;
+        let took = Duration::try_from_secs_f64(summary.seconds).unwrap_or_default();
+        let rate = (finished > 0.0).then(|| format!(", {} rows/s", format::short(finished / summary.seconds)));
+        parts.push(format!("{}{}", format::duration(took), rate.unwrap_or_default()));
+    }
+    if summary.succeeded > 0 {
+        let ms = |ms: f64| format::duration(Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default());
+        let latency = summary.latency_ms;
+        parts.push(format!("latency p50 {}, p95 {}, p99 {}", ms(latency.p50), ms(latency.p95), ms(latency.p99)));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn retries(summary: &Summary) -> Option<String> {
+    let cooled: Duration = summary.endpoints.iter().map(|endpoint| endpoint.cooled).sum();
+    let mut parts = Vec::new();
+    if summary.retries > 0 {
+        parts.push(format::count(summary.retries));
+    }
+    if summary.rejected() > 0 {
+        parts.push(format!("{} rejected for load", format::counted(summary.rejected(), "call", "calls")));
+    }
+    if !cooled.is_zero() {
+        parts.push(format!("{} lost to pauses", format::duration(cooled)));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Says how much of its stated limits an endpoint used.
+fn used(endpoint: &EndpointSnapshot, seconds: f64) -> Option<Line> {
+    if seconds < LONG_ENOUGH || endpoint.sent == 0 {
+        return None;
+    }
+    let share = |used: u64, per_minute: Option<f64>, unit| {
+        let per_minute = per_minute.filter(|limit| *limit > 0.0)?;
+        let share = used as f64 / (per_minute * seconds / 60.0);
+        Some(format!("{} of {} {unit}/min", format::percent(share), format::short(per_minute)))
+    };
+    let parts: Vec<String> =
+        [share(endpoint.sent, endpoint.limits.rpm, "requests"), share(endpoint.tokens, endpoint.limits.tpm, "tokens")]
+            .into_iter()
+            .flatten()
+            .collect();
+    (!parts.is_empty()).then(|| ("Limits", format!("{}: {}", endpoint.name, parts.join(", "))))
+}
+
+fn repaired(summary: &Summary) -> Option<String> {
+    let bytes = summary.repaired_bytes;
+    (bytes > 0).then(|| format!("{} of a record that was being written when the last run died", format::bytes(bytes)))
+}
+
+fn stopped(summary: &Summary) -> Option<String> {
+    let said = |failure: &Failure| format::one_line(&failure.to_string(), EXAMPLE);
+    Some(match summary.stopped.as_ref()? {
+        Stopped::User => "Stopped: you asked for it.".to_owned(),
+        Stopped::NoEndpoint { failure } => format!("Stopped: no endpoint can serve any more: {}", said(failure)),
+        Stopped::SameCause { failure, rows } => {
+            format!("Stopped: the first {rows} rows all failed alike: {}", said(failure))
+        }
+        Stopped::Input { message } => format!("Stopped: {message}"),
+        _ => "Stopped early.".to_owned(),
+    })
+}
+
+fn resume(stopped: Option<&Stopped>) -> &'static str {
+    match stopped {
+        None | Some(Stopped::User) => "The same command resumes.",
+        Some(_) => "Once that is put right, the same command resumes.",
+    }
+}
+
+/// Says what to do about rows without an answer.
+fn how_to_go_on(summary: &Summary, out: Option<&Path>) -> Vec<String> {
+    let unsent = summary.unsent > 0 || summary.stopped.is_some();
+    if out.is_none() {
+        let nothing_kept = "The results went to standard output: without -o OUT nothing can be resumed.";
+        return if unsent { vec![nothing_kept.to_owned()] } else { Vec::new() };
+    }
+    let mut texts = Vec::new();
+    if unsent {
+        texts.push(resume(summary.stopped.as_ref()).to_owned());
+    }
+    let (passing, lasting): (Vec<_>, Vec<_>) = summary.causes.iter().partition(|(kind, _)| kind.is_transient());
+    let passing: u64 = passing.iter().map(|(_, cause)| cause.rows).sum();
+    if passing > 0 {
+        let rows = format::counted(passing, "failed row", "failed rows");
+        texts
+            .push(format!("The same command with --retry-failed asks again about {rows} whose cause may have passed."));
+    } else if !lasting.is_empty() {
+        let kinds: Vec<_> = lasting.iter().map(|(kind, _)| kind.name()).collect();
+        texts.push(format!("The same command with --retry-failed={} asks again about failed rows.", kinds.join(",")));
+    }
+    texts
+}
+
+#[cfg(test)]
+mod tests;

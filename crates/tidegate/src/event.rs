@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub use crate::dispatch::limit::Limit;
 
@@ -30,6 +30,7 @@ pub enum Event {
         /// The endpoint.
         endpoint: Arc<str>,
         /// For how long.
+        #[serde(rename = "pause_s", serialize_with = "seconds")]
         pause: Duration,
     },
     /// An endpoint, or every endpoint of its key, is out of service for the rest of the run.
@@ -56,7 +57,7 @@ impl<F: Fn(&Event) + Send + Sync> Observer for F {
 }
 
 /// How the endpoints are doing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// Each endpoint, in the user's order.
@@ -68,7 +69,7 @@ pub struct Snapshot {
 }
 
 /// How one endpoint is doing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct EndpointSnapshot {
     /// Its name in records.
@@ -88,11 +89,23 @@ pub struct EndpointSnapshot {
     /// Input and output tokens used.
     pub tokens: u64,
     /// Time spent in pauses so far.
+    #[serde(rename = "cooled_s", serialize_with = "seconds")]
     pub cooled: Duration,
     /// How much longer the present pause lasts.
+    #[serde(rename = "cooling_s", serialize_with = "seconds_if_any")]
     pub cooling: Option<Duration>,
     /// Why it is out of service.
     pub aside: Option<Failure>,
     /// The limits that were stated for it.
     pub limits: Limits,
+}
+
+/// Writes a time as a number of seconds, which every language can read.
+fn seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(time.as_secs_f64())
+}
+
+#[expect(clippy::ref_option, reason = "serde passes a reference")]
+fn seconds_if_any<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(to)
 }

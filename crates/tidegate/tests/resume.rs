@@ -187,7 +187,7 @@ fn crashes() -> impl Strategy<Value = Vec<(Vec<Vec<u8>>, u64, u64)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn no_stored_row_is_lost_and_none_shown_twice(runs in crashes(), csv in any::<bool>()) {
         let place = Place::new(if csv { Format::Csv } else { Format::Jsonl });

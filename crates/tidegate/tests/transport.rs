@@ -453,6 +453,38 @@ async fn a_dropped_http2_request_frees_its_stream_and_not_the_connection() {
     assert_eq!(echo.seen.connections(), 1);
 }
 
+/// Requests dropped while they dial, wait or are answered leave nothing behind that others would wait for.
+#[tokio::test]
+async fn requests_dropped_at_any_time_leave_the_others_alone() {
+    let (acceptor, pem) = certificate(&["h2"]);
+    let echo = Echo::new();
+    let address = echo.listen_tls(acceptor).await;
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..20 {
+        let pool = Arc::new(Pool::new(PoolOptions { roots: Roots::Pem(pem.clone()), ..PoolOptions::default() }));
+        let mut sends = JoinSet::new();
+        let handles: Vec<_> = (0..400)
+            .map(|_| {
+                let pool = pool.clone();
+                sends.spawn(async move { pool.send(post(format!("https://{address}/"), "x")).await.map(|_| ()) })
+            })
+            .collect();
+        for handle in handles {
+            if random.bool() {
+                handle.abort();
+            }
+            if random.u8(..) < 40 {
+                tokio::task::yield_now().await;
+            }
+        }
+        while let Some(done) = sends.join_next().await {
+            assert!(matches!(done, Ok(Ok(()))) || done.is_err_and(|error| error.is_cancelled()));
+        }
+        echo.gate.add_permits(250);
+        send_all(&pool, &format!("https://{address}/wait"), 250).await;
+    }
+}
+
 /// The first request dials and is dropped while it does; the one that waited for it dials instead.
 #[tokio::test]
 async fn a_dropped_dial_is_taken_over() {

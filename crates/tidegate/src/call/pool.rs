@@ -8,10 +8,10 @@
 //! How a request finds its way:
 //!
 //! - An *origin* is one scheme, host and port. It owns the idle HTTP/1.1 connections, used last in, first out, and the
-//!   HTTP/2 connections with their free streams ([`streams`] decides who dials and who waits).
-//! - HTTP/1.1 ([`h1`]): the connection is polled inside the future that sends, so no task has to wake another one, and
+//!   HTTP/2 connections with their free streams (`streams.rs` decides who dials and who waits).
+//! - HTTP/1.1 (`h1.rs`): the connection is polled inside the future that sends, so no task has to wake another one, and
 //!   dropping the future closes the socket.
-//! - HTTP/2 ([`h2`]): one spawned task per connection drives it; dropping the future resets the stream.
+//! - HTTP/2 (`h2.rs`): one spawned task per connection drives it; dropping the future resets the stream.
 //!
 //! It never follows a redirect, never unpacks a body, never retries, and reads no environment variable.
 

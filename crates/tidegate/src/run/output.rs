@@ -158,3 +158,147 @@ fn parse<'a>(row: &Row<'a>) -> Result<Record<'a>> {
         Error::damaged("journal".as_ref(), message)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::journal::RowHead;
+
+    /// Makes a record with that id, input and output, and the rest of an answer or a failure.
+    fn record(id: &str, input: &str, output: &str, error: &str) -> String {
+        let usage = r#"{"input_tokens":3,"output_tokens":2,"cached_tokens":0,"reasoning_tokens":0}"#;
+        format!(
+            r#"{{"id":{id},"input":{input},"output":{output},"model":"m","endpoint":"e","finish_reason":"stop","usage":{usage},"cost_usd":0.000031,"latency_ms":1.5,"attempts":1,"request_id":"r1","error":{error}}}"#
+        )
+    }
+
+    fn row<'a>(record: &'a str, detail: Option<&'a str>) -> Row<'a> {
+        let head = RowHead { key: 255, raw: 0, request: 0, sample: 0, replaces: false, failed: None, model: "m" };
+        Row { head, record: record.as_bytes(), detail: detail.map(str::as_bytes) }
+    }
+
+    /// Projects records and returns the lines of both files, and the warnings.
+    fn project(options: &OutputOptions, rows: &[Row<'_>]) -> (String, String, Vec<String>) {
+        let mut projection = Projection::new(options).unwrap();
+        let mut out = [Vec::new(), Vec::new()];
+        rows.iter().for_each(|row| projection.project(row, &mut out).unwrap());
+        let [first, second] = out.map(|lines| String::from_utf8(lines).unwrap());
+        (first, second, projection.warnings())
+    }
+
+    fn lines(options: &OutputOptions, records: &[String]) -> String {
+        let rows: Vec<Row<'_>> = records.iter().map(|record| row(record, None)).collect();
+        project(options, &rows).0
+    }
+
+    fn options(format: Format, fields: &[&str]) -> OutputOptions {
+        let fields = fields.iter().map(|&field| field.to_owned()).collect();
+        OutputOptions { format, fields, ..OutputOptions::default() }
+    }
+
+    #[test]
+    fn plain_jsonl_is_the_record_byte_for_byte() {
+        let record = record("1", r#"{"a":  1.00}"#, r#""x""#, "null");
+        assert_eq!(lines(&options(Format::Jsonl, &[]), std::slice::from_ref(&record)), format!("{record}\n"));
+    }
+
+    #[test]
+    fn chosen_fields_are_ours_or_the_inputs() {
+        let record = record("\"i\"", r#"{"a":1.00,"output":[ 2 ]}"#, r#""x\n""#, "null");
+        let chosen = ["id", "a", "output", "output_tokens", "cost_usd", "error"];
+        let expected = r#"{"id":"i","a":1.00,"output":"x\n","output_tokens":2,"cost_usd":0.000031,"error":null}"#;
+        assert_eq!(lines(&options(Format::Jsonl, &chosen), std::slice::from_ref(&record)), format!("{expected}\n"));
+        let expected = "{\"output\":[ 2 ]}\n";
+        assert_eq!(lines(&options(Format::Jsonl, &["input.output"]), &[record]), expected);
+    }
+
+    #[test]
+    fn the_output_may_have_another_name() {
+        let named = OutputOptions { output_column: Some("summary".to_owned()), ..OutputOptions::default() };
+        let line = lines(&named, &[record("1", "{}", "\"x\"", "null")]);
+        assert!(line.starts_with(r#"{"id":1,"input":{},"summary":"x","model":"m","endpoint""#), "{line}");
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value.as_object().unwrap().len(), 12);
+    }
+
+    #[test]
+    fn a_csv_has_the_inputs_columns_first_and_a_clash_gets_a_number() {
+        let first = record("7", r#"{"id":7,"output":"old","text":"a,\"b\"\nc"}"#, "\"yes\"", "null");
+        let failure = r#"{"kind":"timeout","message":"too slow","status":null}"#;
+        let second = record("8", r#"{"text":null,"id":8,"more":true}"#, "null", failure);
+        let rows = [row(&first, None), row(&second, None)];
+        let (csv, _, warnings) = project(&options(Format::Csv, &[]), &rows);
+        let header = "id,output,text,output_2,model,endpoint,finish_reason,input_tokens,output_tokens,cached_tokens,\
+                      reasoning_tokens,cost_usd,latency_ms,attempts,request_id,error_kind,error_message,error_status";
+        let rest = "m,e,stop,3,2,0,0,0.000031,1.5,1,r1";
+        let expected = format!("{header}\n7,old,\"a,\"\"b\"\"\nc\",yes,{rest},,,\n8,,,,{rest},timeout,too slow,\n");
+        assert_eq!(csv, expected);
+        assert_eq!(warnings, ["1 rows have columns that the first row lacks; the CSV leaves them out"]);
+    }
+
+    #[test]
+    fn a_csv_is_read_by_a_csv_reader_as_it_was_written() {
+        let awkward = ["", "\"", "a\"b", "\r\n", ",", " x ", "é", "\u{feff}"];
+        let records: Vec<String> =
+            awkward.iter().map(|text| record("1", "{}", &serde_json::to_string(text).unwrap(), "null")).collect();
+        let csv = lines(&options(Format::Csv, &["output"]), &records);
+        let read: Vec<String> =
+            ::csv::Reader::from_reader(csv.as_bytes()).records().map(|row| row.unwrap()[0].to_owned()).collect();
+        assert_eq!(read, awkward);
+    }
+
+    #[test]
+    fn samples_are_shown_only_where_there_are_some() {
+        let csv =
+            |samples| lines(&OutputOptions { samples, ..options(Format::Csv, &[]) }, &[record("1", "{}", "1", "null")]);
+        assert!(csv(true).starts_with("id,output,model,sample,endpoint"));
+        assert!(csv(false).starts_with("id,output,model,endpoint"));
+    }
+
+    #[test]
+    fn a_column_that_no_row_has_is_named() {
+        for format in [Format::Jsonl, Format::Csv] {
+            let record = record("1", r#"{"text":1}"#, "1", "null");
+            let (_, _, warnings) = project(&options(format, &["text", "txet"]), &[row(&record, None)]);
+            assert_eq!(warnings, ["no row of this run has the column \"txet\" that --fields names"]);
+        }
+    }
+
+    #[test]
+    fn wrong_fields_are_refused() {
+        for (format, fields) in
+            [(Format::Jsonl, &["id", "id"][..]), (Format::Csv, &[""]), (Format::OpenaiBatch, &["output"])]
+        {
+            let error = Projection::new(&options(format, fields)).unwrap_err();
+            assert!(matches!(error, Error::Usage(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_batch_line_holds_the_providers_body_untouched_on_one_line() {
+        let record = record("\"a-1\"", "{}", "\"x\"", "null");
+        let (line, errors, _) =
+            project(&options(Format::OpenaiBatch, &[]), &[row(&record, Some("{\n \"n\": 1.00, \"s\": \"a\\nb\"}"))]);
+        let body = r#"{  "n": 1.00, "s": "a\nb"}"#;
+        let expected = format!(
+            r#"{{"id":"batch_req_00000000000000ff","custom_id":"a-1","response":{{"status_code":200,"request_id":"r1","body":{body}}},"error":null}}"#
+        );
+        assert_eq!((line, errors), (format!("{expected}\n"), String::new()));
+    }
+
+    #[test]
+    fn failed_batch_rows_go_to_the_error_file() {
+        let refused = record("1", "{}", "null", r#"{"kind":"bad_request","message":"no","status":400}"#);
+        let lost = record("2", "{}", "null", r#"{"kind":"timeout","message":"slow","status":null}"#);
+        let rows = [row(&refused, Some(r#"{"error":{"type":"x"}}"#)), row(&refused, Some("<html>")), row(&lost, None)];
+        let (line, errors, _) = project(&options(Format::OpenaiBatch, &[]), &rows);
+        assert_eq!(line, "");
+        let tails: Vec<&str> = errors.lines().map(|line| line.split_once("\"response\":").unwrap().1).collect();
+        let expected = [
+            r#"{"status_code":400,"request_id":"r1","body":{"error":{"type":"x"}}},"error":null}"#,
+            r#"{"status_code":400,"request_id":"r1","body":{"error":{"code":"bad_request","message":"no"}}},"error":null}"#,
+            r#"null,"error":{"code":"timeout","message":"slow"}}"#,
+        ];
+        assert_eq!(tails, expected);
+    }
+}

@@ -317,3 +317,92 @@ fn keep_others(journal: &Journal, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let others = paths.iter().filter(|path| **path != journal.out && path.exists());
     others.map(|path| journal.dir.keep(path)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::*;
+    use crate::run::journal::dir::Dir;
+    use crate::run::journal::{Opened, Row, RowHead};
+    use crate::run::output::OutputOptions;
+
+    /// A file on a disk with little space left: what fits is written, as a real one does it.
+    struct Full {
+        file: File,
+        left: usize,
+    }
+
+    impl Store for Full {
+        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+            let fits = bytes.len().min(self.left);
+            self.left -= fits;
+            self.file.append(&bytes[..fits])?;
+            if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            self.file.sync()
+        }
+
+        fn truncate(&mut self, _: u64) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+
+    fn open(out: &Path) -> Opened {
+        Journal::open(out).unwrap()
+    }
+
+    fn start(out: &Path) -> Committer {
+        let manifest = Manifest::new(String::new(), OutputOptions::default(), BTreeMap::new());
+        Committer::start(open(out).journal, &manifest).unwrap().0
+    }
+
+    fn commit(committer: &mut Committer, key: u64) -> Result<()> {
+        let head = RowHead { key, raw: 0, request: 0, sample: 0, replaces: false, failed: None, model: "" };
+        let record = format!("{{\"id\":{key}}}");
+        let row = Row { head, record: record.as_bytes(), detail: None };
+        let mut frames = Vec::new();
+        assert!(frame::push_row(&mut frames, &row));
+        committer.commit(&mut frames, Batch { rows: 1, replacing: 0 })
+    }
+
+    #[test]
+    fn when_the_disk_is_full_nothing_is_published_that_is_not_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        // A batch of one row is about 90 bytes: it fails at every byte of the second one.
+        for left in 0..200 {
+            let _ = (fs::remove_file(&out), fs::remove_dir_all(Dir::path_of(&out)));
+            let mut committer = start(&out);
+            let path = committer.journal.path.clone();
+            committer.file = Box::new(Full { file: dir::open_append(&path).unwrap(), left });
+            let results = [commit(&mut committer, 1), commit(&mut committer, 2)];
+            drop(committer);
+            let shown = fs::read_to_string(&out).unwrap().lines().count();
+            let stored = results.iter().filter(|result| result.is_ok()).count();
+            assert_eq!(shown, stored, "{left} bytes left");
+            let opened = open(&out);
+            assert_eq!(opened.journal.rows(), stored as u64, "{left} bytes left");
+            if let Some(Err(error)) = results.into_iter().find(Result::is_err) {
+                assert!(matches!(error, Error::Storage { .. }), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_output_that_cannot_be_written_is_completed_by_the_next_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let mut committer = start(&out);
+        commit(&mut committer, 1).unwrap();
+        committer.outputs[0].file = Box::new(Full { file: dir::open_append(&out).unwrap(), left: 4 });
+        assert!(commit(&mut committer, 2).is_err());
+        drop(committer);
+        assert_eq!(fs::read_to_string(&out).unwrap(), "{\"id\":1}\n{\"id");
+        drop(start(&out));
+        assert_eq!(fs::read_to_string(&out).unwrap(), "{\"id\":1}\n{\"id\":2}\n");
+    }
+}

@@ -164,3 +164,57 @@ impl Hasher for KeyHasher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, any, prop_assert_eq, prop_oneof, proptest};
+
+    use super::*;
+
+    /// Hashes, small numbers and the ends of the range: many equal, many close together.
+    fn keys() -> impl Strategy<Value = u64> {
+        prop_oneof![any::<u64>(), 0..20u64, (0..20u64).prop_map(|key| u64::MAX - key)]
+    }
+
+    /// The same by trying one row after another.
+    fn take(rows: &mut [(u64, u32, u32, bool)], key: u64, raw: u32) -> Option<bool> {
+        rows.iter().find(|row| row.0 == key)?;
+        let mut left = rows.iter_mut().filter(|row| row.0 == key && !row.3);
+        let same = left.find(|row| row.1 == raw).map(|row| row.3 = true);
+        Some(same.is_some())
+    }
+
+    proptest! {
+        #[test]
+        fn each_row_is_found_once(
+            rows in proptest::collection::vec((keys(), 0..3u32), 0..200),
+            asked in proptest::collection::vec((keys(), 0..3u32), 0..200),
+        ) {
+            let mut builder = IndexBuilder::with_capacity(rows.len());
+            rows.iter().for_each(|&(key, raw)| builder.insert(key, raw, raw + 10));
+            let mut index = builder.build();
+            prop_assert_eq!(index.len(), rows.len());
+            let mut model: Vec<_> = rows.iter().map(|&(key, raw)| (key, raw, raw + 10, false)).collect();
+            for (key, raw) in asked.into_iter().chain(rows) {
+                let left = model.iter().filter(|row| row.0 == key && !row.3).count();
+                match (index.take(key, raw), take(&mut model, key, raw)) {
+                    (Found::Absent, None) | (Found::Done, Some(true)) => {}
+                    (Found::Taken, Some(false)) => prop_assert_eq!(left, 0),
+                    (Found::Changed { request }, Some(false)) => {
+                        let row = model.iter_mut().find(|row| row.0 == key && !row.3 && row.2 == request);
+                        row.unwrap().3 = true;
+                    }
+                    (found, expected) => panic!("{found:?} where {expected:?} was expected"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_met_once() {
+        let mut seen = Seen::new();
+        let keys = || (0..1000u64).map(|key| key.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        assert!(keys().all(|key| !seen.meet(key)));
+        assert!(keys().all(|key| seen.meet(key)));
+    }
+}

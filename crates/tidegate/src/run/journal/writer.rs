@@ -319,3 +319,119 @@ fn stopped(panic: &(dyn Any + Send)) -> Error {
     let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Error::damaged("journal".as_ref(), format!("its thread has stopped: {}", said.unwrap_or("unknown cause")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::run::journal::RowHead;
+    use crate::run::output::OutputOptions;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Closing(usize);
+
+    impl Write for Closing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.0 {
+                0 => Err(io::ErrorKind::BrokenPipe.into()),
+                _ => {
+                    self.0 -= 1;
+                    Ok(bytes.len())
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Panicking;
+
+    impl Write for Panicking {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("a bug")
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn writer(stream: impl Write + Send + 'static) -> Writer {
+        Writer::stream(Projection::new(&OutputOptions::default()).unwrap(), stream).unwrap()
+    }
+
+    fn row(record: &[u8]) -> Row<'_> {
+        let head = RowHead { key: 1, raw: 0, request: 0, sample: 0, replaces: false, failed: None, model: "m" };
+        Row { head, record, detail: None }
+    }
+
+    #[tokio::test]
+    async fn rows_come_out_in_order_and_are_counted() {
+        let memory = Memory::default();
+        let writer = writer(memory.clone());
+        for number in 0..1000 {
+            writer.append(&row(number.to_string().as_bytes())).unwrap();
+        }
+        writer.flush();
+        writer.wait_below(0).await;
+        assert_eq!((writer.committed().rows, writer.pending_bytes()), (1000, 0));
+        writer.append(&row(b"last")).unwrap();
+        let closed = writer.close().unwrap();
+        assert_eq!((closed.committed.rows, closed.committed.failed), (1001, 0));
+        let expected: String = (0..1000).map(|number| format!("{number}\n")).chain(["last\n".to_owned()]).collect();
+        assert_eq!(String::from_utf8(memory.0.lock().unwrap().clone()).unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_storage_error_wakes_who_waits_and_fails_every_later_append() {
+        let writer = writer(Closing(1));
+        writer.append(&row(b"one")).unwrap();
+        writer.flush();
+        writer.wait_below(0).await;
+        writer.append(&row(b"two")).unwrap();
+        writer.flush();
+        writer.wait_below(0).await;
+        assert!(writer.failure().is_some());
+        assert!(matches!(writer.append(&row(b"three")), Err(Error::Storage { .. })));
+        assert_eq!(writer.committed().rows, 1);
+        let Err(Error::Storage { source, .. }) = writer.close() else { panic!("closed well") };
+        assert_eq!(source.unwrap().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn a_bug_in_the_thread_is_an_error_and_no_hang() {
+        let writer = writer(Panicking);
+        writer.append(&row(b"one")).unwrap();
+        writer.flush();
+        writer.wait_below(0).await;
+        assert!(writer.close().unwrap_err().to_string().contains("a bug"));
+    }
+
+    #[test]
+    fn rows_of_one_call_are_refused_together() {
+        let memory = Memory::default();
+        let writer = writer(memory.clone());
+        let model = "m".repeat(70_000);
+        let large = Row { head: RowHead { model: &model, ..row(b"b").head }, ..row(b"b") };
+        assert!(writer.append_all(&[row(b"a"), large]).is_err());
+        assert!(writer.failure().is_none());
+        writer.append(&row(b"c")).unwrap();
+        assert_eq!(writer.close().unwrap().committed.rows, 1);
+        assert_eq!(memory.0.lock().unwrap().as_slice(), b"c\n");
+    }
+}

@@ -1,0 +1,56 @@
+//! `--dry-run` and `--check-input`: what a run would do, in words.
+
+use std::fmt::Write;
+
+use tidegate::run::job::Inspection;
+
+use crate::format;
+
+/// Describes what was found; with `requests`, the price and the first requests too.
+pub(crate) fn describe(found: &Inspection, requests: bool) -> String {
+    let mut text = String::new();
+    let mut line = |line: String| {
+        text.push_str(&line);
+        text.push('\n');
+    };
+    line(format!(
+        "{} rows: {} to send, {} done already",
+        format::count(found.rows),
+        format::count(found.to_send),
+        format::count(found.done_before)
+    ));
+    if found.duplicates > 0 {
+        line(format!("{} of them ask the same as an earlier one", format::count(found.duplicates)));
+    }
+    if found.bad_rows > 0 {
+        line(format!("{} cannot be read or rendered:", format::counted(found.bad_rows, "row", "rows")));
+        found.faults.iter().for_each(|fault| line(format!("  {fault}")));
+    }
+    if let Some(fault) = &found.stopped_by {
+        line(format!("the run would stop there: {fault}"));
+    }
+    if requests {
+        line(tokens(found));
+        found.samples.iter().enumerate().for_each(|(i, sample)| {
+            line(format!("request {} to {}:\n{:#}", i + 1, sample.model, sample.body));
+        });
+    }
+    text
+}
+
+fn tokens(found: &Inspection) -> String {
+    let range = |(low, high): (u64, u64)| format!("{} to {}", format::count(low), format::count(high));
+    let mut text = format!("about {} input tokens", range(found.input_tokens));
+    let _ = write!(text, ", {} output tokens", range(found.output_tokens));
+    if found.output_assumed {
+        text.push_str(" (at most 1,024 a request assumed; --max-tokens sets it)");
+    }
+    match found.cost_usd {
+        Some((low, high)) => {
+            let _ = write!(text, "\nabout {} to {}", format::money(low), format::money(high));
+        }
+        None if found.to_send > 0 => text.push_str("\nat an unknown price; give --price IN,OUT"),
+        None => {}
+    }
+    text
+}

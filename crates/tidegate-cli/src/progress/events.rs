@@ -1,0 +1,172 @@
+//! What a person or a program is told while a run goes on: events as lines on standard error, and in the log.
+//!
+//! An endpoint that falls out of service is worth a warning of its own. Single failed attempts are not, they are what
+//! retries are for; `-v` shows them all the same, and a log file has them always.
+
+use serde::Serialize;
+use tidegate::run::summary::Summary;
+use tidegate::{Event, Observer};
+
+use crate::format;
+use crate::progress::facts::ProgressJson;
+use crate::progress::screen::{Screen, Style};
+
+/// The target of events in the log, so that the log on the screen can leave out what is shown there anyway.
+pub(crate) const LOG_TARGET: &str = "tidegate::event";
+
+/// Characters of a provider's message that are shown.
+const MESSAGE: usize = 300;
+
+/// Tells what happens.
+#[derive(Debug, Clone)]
+pub(crate) struct Events {
+    screen: Screen,
+    verbose: u8,
+}
+
+impl Events {
+    /// Makes an observer that writes to that screen; with `verbose` above 0 every failed attempt.
+    pub(crate) fn new(screen: Screen, verbose: u8) -> Events {
+        Events { screen, verbose }
+    }
+}
+
+impl Observer for Events {
+    fn event(&self, event: &Event) {
+        log(event);
+        match self.screen.style {
+            Style::Quiet => {}
+            Style::Json => json_line(&self.screen, event),
+            Style::Terminal | Style::Lines => {
+                if let Some(text) = words(event, self.verbose) {
+                    self.screen.line(&text);
+                }
+            }
+        }
+    }
+}
+
+/// Returns what people are told of an event, if anything.
+fn words(event: &Event, verbose: u8) -> Option<String> {
+    match event {
+        Event::SetAside { endpoint, endpoints, failure } => {
+            let others = match endpoints {
+                0 | 1 => String::new(),
+                n => format!(" and {} of the same key", format::counted(*n as u64 - 1, "other", "others")),
+            };
+            let why = format::one_line(&failure.to_string(), MESSAGE);
+            let are = if others.is_empty() { "is" } else { "are" };
+            Some(format!("warning: {endpoint}{others} {are} out of service for the rest of this run: {why}"))
+        }
+        Event::AttemptFailed { endpoint, failure } if verbose > 0 => {
+            Some(format!("{endpoint}: {}", format::one_line(&failure.to_string(), MESSAGE)))
+        }
+        Event::CooldownStarted { endpoint, pause } if verbose > 0 => {
+            Some(format!("{endpoint}: pausing {}", format::duration(*pause)))
+        }
+        _ => None,
+    }
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::AttemptFailed { endpoint, failure } => {
+            tracing::info!(target: LOG_TARGET, %endpoint, %failure, "attempt failed");
+        }
+        Event::CooldownStarted { endpoint, pause } => {
+            tracing::info!(target: LOG_TARGET, %endpoint, ?pause, "pause started");
+        }
+        Event::SetAside { endpoint, endpoints, failure } => {
+            tracing::warn!(target: LOG_TARGET, %endpoint, endpoints, %failure, "endpoint out of service");
+        }
+        _ => {}
+    }
+}
+
+/// Something for programs, with the time at which it was told.
+#[derive(Serialize)]
+struct Told<'a, T> {
+    #[serde(flatten)]
+    what: &'a T,
+    at: String,
+}
+
+#[derive(Serialize)]
+struct SummaryEvent<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    summary: &'a Summary,
+}
+
+fn json_line(screen: &Screen, what: &impl Serialize) {
+    // Maps with keys of their own are all that serde_json refuses, and there are none.
+    if let Ok(line) = serde_json::to_string(&told(what)) {
+        screen.line(&line);
+    }
+}
+
+fn told<T: Serialize>(what: &T) -> Told<'_, T> {
+    Told { what, at: format!("{:.3}", jiff::Timestamp::now()) }
+}
+
+/// Writes a progress event.
+pub(super) fn progress(screen: &Screen, progress: &ProgressJson<'_>) {
+    json_line(screen, progress);
+}
+
+/// Writes the summary as the last event.
+pub(crate) fn summary(screen: &Screen, summary: &Summary) {
+    json_line(screen, &SummaryEvent { event: "summary", summary });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidegate::run::summary::Tally;
+    use tidegate::{Failure, Kind};
+
+    use super::*;
+
+    fn set_aside(endpoints: usize) -> Event {
+        let failure = Failure::new(Kind::Auth, "Incorrect API key\nprovided").with_status(401);
+        Event::SetAside { endpoint: "openai/gpt-5".into(), endpoints, failure }
+    }
+
+    #[test]
+    fn an_endpoint_out_of_service_is_always_told() {
+        assert_eq!(
+            words(&set_aside(1), 0).unwrap(),
+            "warning: openai/gpt-5 is out of service for the rest of this run: auth: Incorrect API key provided (HTTP 401)"
+        );
+        assert!(
+            words(&set_aside(3), 0).unwrap().starts_with("warning: openai/gpt-5 and 2 others of the same key are out")
+        );
+    }
+
+    #[test]
+    fn attempts_and_pauses_are_told_with_v() {
+        let failed = Event::AttemptFailed { endpoint: "m".into(), failure: Failure::new(Kind::Timeout, "no reply") };
+        let pause = Event::CooldownStarted { endpoint: "m".into(), pause: Duration::from_millis(3100) };
+        assert_eq!((words(&failed, 0), words(&pause, 0)), (None, None));
+        assert_eq!(words(&failed, 1).unwrap(), "m: timeout: no reply");
+        assert_eq!(words(&pause, 1).unwrap(), "m: pausing 3.1s");
+    }
+
+    #[test]
+    fn programs_get_one_object_per_event() {
+        let json = serde_json::to_value(told(&set_aside(1))).unwrap();
+        assert_eq!((&json["event"], &json["failure"]["kind"]), (&"set_aside".into(), &"auth".into()));
+        let at: jiff::Timestamp = json["at"].as_str().unwrap().parse().unwrap();
+        assert!(jiff::Timestamp::now().duration_since(at).as_secs().abs() < 60);
+        let pause = Event::CooldownStarted { endpoint: "m".into(), pause: Duration::from_millis(3100) };
+        assert_eq!(serde_json::to_value(told(&pause)).unwrap()["pause_s"], 3.1);
+    }
+
+    #[test]
+    fn the_summary_is_an_event_too() {
+        let summary = Summary::of(&Tally::default());
+        let json = serde_json::to_value(told(&SummaryEvent { event: "summary", summary: &summary })).unwrap();
+        assert_eq!((&json["event"], &json["version"], &json["failed"]), (&"summary".into(), &1.into(), &0.into()));
+    }
+}
