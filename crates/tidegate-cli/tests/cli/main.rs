@@ -2,5 +2,6 @@
 //!
 //! One test program and not one per file, so that the helpers are compiled and linked once.
 
+mod bad_input;
 mod kill;
 mod support;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The binary under test.
 pub(crate) const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
@@ -186,7 +187,91 @@ impl Drop for Sim {
     }
 }
 
-/// Returns a path as text.
-pub(crate) fn shown(path: &Path) -> String {
-    path.display().to_string()
+/// What a [`Server`] does with a request.
+pub(crate) enum Reply {
+    /// Sends these bytes as they are.
+    Bytes(String),
+    /// Closes the connection.
+    Close,
+    /// Never answers.
+    Hang,
+}
+
+impl Reply {
+    /// Makes a reply with a length, and with headers that each end in `\r\n`.
+    pub(crate) fn of(status: &str, headers: &str, body: &str) -> Reply {
+        Reply::Bytes(format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()))
+    }
+
+    /// Makes a good reply to a chat.
+    pub(crate) fn chat(text: &str) -> Reply {
+        let message = json!({"role": "assistant", "content": text});
+        let body = json!({"choices": [{"message": message, "finish_reason": "stop"}]});
+        Reply::of("200 OK", "", &body.to_string())
+    }
+}
+
+/// A server that answers what no simulator would.
+pub(crate) struct Server {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Starts one; `answer` gets each request as it came, with its head.
+    pub(crate) fn start(answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, seen) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
+        let (answer, log) = (Arc::new(answer), seen.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (answer, log) = (answer.clone(), log.clone());
+                std::thread::spawn(move || converse(stream.unwrap(), &*answer, &log));
+            }
+        });
+        Server { address, seen }
+    }
+
+    /// Returns what `--base-url` wants.
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Returns every request so far.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn converse(mut stream: TcpStream, answer: &dyn Fn(&str) -> Reply, log: &Mutex<Vec<String>>) {
+    while let Some(request) = next_request(&mut stream) {
+        log.lock().unwrap().push(request.clone());
+        match answer(&request) {
+            Reply::Bytes(bytes) if stream.write_all(bytes.as_bytes()).is_ok() => {}
+            Reply::Bytes(_) | Reply::Close => return,
+            Reply::Hang => std::thread::sleep(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// Reads a head and as much of a body as it says.
+fn next_request(stream: &mut TcpStream) -> Option<String> {
+    let mut reader = BufReader::new(stream);
+    let (mut request, mut length) = (String::new(), 0);
+    loop {
+        let start = request.len();
+        if reader.read_line(&mut request).ok()? == 0 {
+            return None;
+        }
+        let line = request[start..].to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(request + &String::from_utf8(body).unwrap())
 }
