@@ -63,14 +63,14 @@ pub(crate) fn print(
 type Line = (&'static str, String);
 
 fn rows(summary: &Summary) -> String {
-    let counts = [
-        (summary.succeeded, "answered"),
-        (summary.failed, "failed"),
-        (summary.done_before, "already done"),
-        (summary.unsent, "not sent"),
-    ];
-    let said: Vec<_> =
-        counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", format::count(*n))).collect();
+    let counts = [(summary.succeeded, "answered"), (summary.failed, "failed"), (summary.done_before, "already done")];
+    let count = |n: u64, what| (n > 0).then(|| format!("{} {what}", format::count(n)));
+    let mut said: Vec<_> = counts.into_iter().filter_map(|(n, what)| count(n, what)).collect();
+    if summary.read_all {
+        said.extend(count(summary.unsent, "not sent"));
+    } else {
+        said.push("the rest not sent".to_owned());
+    }
     if said.is_empty() { "none".to_owned() } else { said.join(", ") }
 }
 
@@ -141,7 +141,7 @@ fn time(summary: &Summary) -> Option<String> {
     if summary.seconds > 0.0 {
         let finished = (summary.succeeded + summary.failed) as f64;
         let took = Duration::try_from_secs_f64(summary.seconds).unwrap_or_default();
-        let rate = (finished > 0.0).then(|| format!(", {} rows/s", format::short(finished / summary.seconds)));
+        let rate = (finished > 0.0).then(|| format!(", {}", format::rate(finished / summary.seconds, " rows")));
         parts.push(format!("{}{}", format::duration(took), rate.unwrap_or_default()));
     }
     if summary.succeeded > 0 {

@@ -16,11 +16,12 @@ use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
 use crate::catalog::{self, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::Balance;
-use crate::dispatch::endpoint::{Endpoint, Limits};
+use crate::dispatch::endpoint::Endpoint;
 use crate::dispatch::{Dispatcher, Order, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
 use crate::failure::Failure;
+use crate::limits::Limits;
 use crate::money::Price;
 use crate::outcome::Outcome;
 use crate::request::Request;
@@ -319,6 +320,9 @@ impl Transports {
     }
 }
 
+/// The items of plain requests from an iterator.
+pub type Requests<I> = stream::Map<stream::Iter<I>, fn(Request) -> Item<()>>;
+
 /// Sends requests. Cheap to clone; all clones share limits, connections and what was learned.
 #[derive(Clone)]
 pub struct Client {
@@ -346,7 +350,7 @@ impl Client {
     /// Sends many requests; the outcomes come as they are done.
     ///
     /// Requests are taken from the iterator only as they can be sent, so it may be endless.
-    pub fn run<I>(&self, requests: I) -> Run<stream::Map<stream::Iter<I::IntoIter>, fn(Request) -> Item<()>>, ()>
+    pub fn run<I>(&self, requests: I) -> Run<Requests<I::IntoIter>, ()>
     where
         I: IntoIterator<Item = Request>,
     {

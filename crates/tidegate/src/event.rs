@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-pub use crate::dispatch::limit::Limit;
-
-use crate::dispatch::endpoint::Limits;
 use crate::failure::Failure;
+use crate::limits::{Limit, Limits};
 
 /// Something that happened.
 #[derive(Debug, Clone, Serialize)]

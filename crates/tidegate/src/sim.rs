@@ -25,6 +25,7 @@
 mod answer;
 mod delivery;
 mod dice;
+mod fault;
 mod headers;
 mod ledger;
 mod limit;
@@ -44,14 +45,14 @@ use http::{HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use self::fault::{Fault, Faults};
 use self::ledger::Ledger;
 pub use self::ledger::{Sent, Stats};
 use self::limit::Gate;
 pub use self::plan::{Act, End, Piece, Plan, Visit};
 use self::route::Route;
 pub use self::scenario::{
-    Change, Charge, Fault, Faults, HeaderStyle, Latency, Limit, ReplyText, Resource, RetryAfter, Scenario, Script,
-    Shape,
+    Change, Charge, HeaderStyle, Latency, Limit, ReplyText, Resource, RetryAfter, Scenario, Script, Shape,
 };
 pub use self::transport::SimTransport;
 use crate::call::transport::{HttpReply, HttpRequest};

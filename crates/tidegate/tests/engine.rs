@@ -1,5 +1,7 @@
 //! The engine under paused time: what is sent when, where, how often, and that nothing is lost.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -95,7 +95,7 @@ Once that is put right, the same command resumes.
 #[test]
 fn a_prompt_that_is_wrong_for_every_row() {
     let mut summary = Summary::of(&Tally::default());
-    (summary.failed, summary.unsent, summary.seconds) = (50, 12, 1.5);
+    (summary.failed, summary.unsent, summary.seconds, summary.cost_usd) = (50, 12, 1.5, None);
     let failure = Failure::new(Kind::BadRequest, "max_tokens is too large").with_status(400);
     summary.causes = BTreeMap::from([(Kind::BadRequest, Cause { rows: 50, example: failure.message.clone() })]);
     summary.stopped = Some(Stopped::SameCause { failure, rows: 50 });
@@ -117,9 +117,12 @@ fn stopped_by_the_user_with_and_without_an_output() {
     (summary.succeeded, summary.unsent, summary.repaired_bytes) = (400, 17, 1300);
     summary.stopped = Some(Stopped::User);
     let said = text(&summary, Some("out.jsonl"), None);
+    assert!(said.starts_with("Rows      400 answered, 17 not sent\n"), "{said}");
     assert!(said.contains("\nRepaired  1.3 kB of a record that was being written when the last run died\n"), "{said}");
     assert!(said.ends_with("Results   out.jsonl\nStopped: you asked for it.\nThe same command resumes.\n"), "{said}");
+    summary.read_all = false;
     let nowhere = text(&summary, None, None);
+    assert!(nowhere.starts_with("Rows      400 answered, the rest not sent\n"), "{nowhere}");
     assert!(nowhere.ends_with("without -o OUT nothing can be resumed.\n"), "{nowhere}");
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Adaptive {
 #[derive(Debug, Default)]
 struct Round {
     began: Option<Instant>,
+    /// How many replies make this round: the limit when it began.
+    length: u32,
     replies: u32,
     full: u32,
     limits: f64,
@@ -89,11 +91,14 @@ impl Adaptive {
     fn judge(&mut self, now: Instant, full: bool) {
         let round = &mut self.round;
         let began = *round.began.get_or_insert(now);
+        if round.replies == 0 {
+            round.length = ROUND.max(self.limit as u32);
+        }
         round.replies += 1;
         round.full += u32::from(full);
         round.limits += self.limit;
         let passed = now.duration_since(began);
-        if round.replies < ROUND.max(self.limit as u32) || passed < Duration::from_millis(20) {
+        if round.replies < round.length || passed < Duration::from_millis(20) {
             return;
         }
         let (replies, mostly_full) = (f64::from(round.replies), round.full * 2 > round.replies);

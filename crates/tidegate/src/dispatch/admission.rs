@@ -8,8 +8,9 @@
 //! route without it, so a cooling model never blocks another's queue. Within a queue the order is that of first arrival: a
 //! retry keeps its place.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod scheduler;
+mod tickets;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,11 +19,14 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::time::{Instant, Sleep};
 
-use crate::dispatch::balance::{Balance, Candidate};
-use crate::dispatch::endpoint::{Call, Endpoint, Gate, Limits, Settled, State};
-use crate::dispatch::limit::{Cost, Limit, Ready};
+use self::scheduler::Scheduler;
+use self::tickets::{Fate, Ticket, TicketId};
+use crate::dispatch::balance::Balance;
+use crate::dispatch::endpoint::{Call, Endpoint, Settled, State};
+use crate::dispatch::limit::Cost;
 use crate::event::Snapshot;
-use crate::failure::{Aside, Failure, Kind};
+use crate::failure::{Failure, Kind};
+use crate::limits::Limits;
 use crate::response::Usage;
 
 /// A set of endpoints with a queue.
@@ -126,276 +130,6 @@ impl Admission {
     fn lock(&self) -> MutexGuard<'_, Scheduler> {
         // The state machine is consistent between any two statements that can panic: none can.
         self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The synchronous machine behind admission.
-struct Scheduler {
-    states: Vec<State>,
-    routes: Vec<Route>,
-    tickets: Tickets,
-    total: Gate,
-    most: usize,
-    balance: Balance,
-    rng: fastrand::Rng,
-    wakers: Vec<Waker>,
-    /// The endpoints that could take the head just looked at, and those of the best head so far.
-    candidates: Vec<(usize, Candidate)>,
-    chosen: Vec<(usize, Candidate)>,
-}
-
-fn pick(balance: Balance, candidates: &[(usize, Candidate)], rng: &mut fastrand::Rng) -> Option<usize> {
-    if let [(only, _)] = candidates {
-        return Some(*only);
-    }
-    let seen: Vec<Candidate> = candidates.iter().map(|(_, candidate)| *candidate).collect();
-    balance.pick(&seen, rng).map(|chosen| candidates[chosen].0)
-}
-
-struct Route {
-    endpoints: Vec<usize>,
-    queue: BinaryHeap<Reverse<(Turn, TicketId)>>,
-    blocked: Option<Limit>,
-}
-
-impl Scheduler {
-    fn new(endpoints: Vec<Arc<Endpoint>>, total: Limits, balance: Balance, seed: u64, now: Instant) -> Scheduler {
-        Scheduler {
-            states: endpoints.into_iter().map(|endpoint| State::new(endpoint, now)).collect(),
-            routes: Vec::new(),
-            tickets: Tickets::default(),
-            total: Gate::new(&total, now),
-            most: total.concurrency.map_or(usize::MAX, |n| n as usize),
-            balance,
-            rng: fastrand::Rng::with_seed(seed),
-            wakers: Vec::new(),
-            candidates: Vec::new(),
-            chosen: Vec::new(),
-        }
-    }
-
-    fn route(&mut self, endpoints: Vec<usize>) -> RouteId {
-        let known = self.routes.iter().position(|route| route.endpoints == endpoints);
-        RouteId(known.unwrap_or_else(|| {
-            self.routes.push(Route { endpoints, queue: BinaryHeap::new(), blocked: None });
-            self.routes.len() - 1
-        }))
-    }
-
-    fn capacity(&self) -> usize {
-        let serving = self.states.iter().filter(|state| state.aside.is_none());
-        serving.map(State::limit).fold(0, usize::saturating_add).min(self.most)
-    }
-
-    fn enqueue(&mut self, ask: Ask, waker: Waker) -> TicketId {
-        let (route, turn) = (ask.route.0, ask.turn);
-        let id = self.tickets.add(Ticket { ask, waker, fate: Fate::Waiting, armed: None });
-        self.routes[route].queue.push(Reverse((turn, id)));
-        id
-    }
-
-    /// Admits everyone who may go now, the earliest first, and sees to it that the heads keep the clock.
-    fn pump(&mut self, now: Instant) {
-        while let Some(route) = self.next_route(now) {
-            let Some(Reverse((_, id))) = self.routes[route].queue.pop() else { return };
-            let (Some(place), Some(ticket)) = (pick(self.balance, &self.chosen, &mut self.rng), self.tickets.get(id))
-            else {
-                return;
-            };
-            let cost = self.states[place].cost(ticket.ask.bytes, ticket.ask.max_tokens);
-            ticket.fate = Fate::Admitted { place, cost };
-            self.wakers.push(ticket.waker.clone());
-            self.states[place].admit(now, cost);
-            self.total.admit(now, cost);
-        }
-    }
-
-    /// Returns the route whose head may go now and has waited longest, with the endpoints that could take it in `chosen`;
-    /// notes for the others what they wait for.
-    fn next_route(&mut self, now: Instant) -> Option<usize> {
-        let mut best: Option<(Turn, usize)> = None;
-        for route in 0..self.routes.len() {
-            let Some((turn, id)) = self.head(route) else { continue };
-            match self.ready(route, id, now) {
-                Ready::Now => {
-                    if best.is_none_or(|(first, _)| turn < first) {
-                        best = Some((turn, route));
-                        std::mem::swap(&mut self.candidates, &mut self.chosen);
-                    }
-                }
-                Ready::At(at, limit) => {
-                    self.routes[route].blocked = Some(limit);
-                    self.arm(id, at);
-                }
-                Ready::Later(limit) => self.routes[route].blocked = Some(limit),
-                Ready::Never => self.refuse_all(route),
-            }
-        }
-        best.map(|(_, route)| route)
-    }
-
-    /// Returns the first waiter of a route, dropping those that gave up.
-    fn head(&mut self, route: usize) -> Option<(Turn, TicketId)> {
-        let route = &mut self.routes[route];
-        route.blocked = None;
-        while let Some(Reverse((turn, id))) = route.queue.peek().copied() {
-            if self.tickets.get(id).is_some() {
-                return Some((turn, id));
-            }
-            route.queue.pop();
-        }
-        None
-    }
-
-    /// Returns when the waiter may go, and leaves the endpoints that could take it now in `candidates`.
-    fn ready(&mut self, route: usize, id: TicketId, now: Instant) -> Ready {
-        self.candidates.clear();
-        let Some(ticket) = self.tickets.get(id) else { return Ready::Never };
-        let ask = &ticket.ask;
-        let endpoints = &self.routes[route].endpoints;
-        let preferred = match self.balance {
-            Balance::Order => {
-                let serving = || endpoints.iter().filter(|&&place| self.states[place].serves(now));
-                let fresh = serving().find(|place| !ask.tried.contains(place));
-                fresh.or_else(|| serving().next()).map(|&place| self.states[place].endpoint.order)
-            }
-            _ => None,
-        };
-        let mut ready = Ready::Never;
-        for &place in endpoints {
-            let state = &self.states[place];
-            if preferred.is_some_and(|order| state.endpoint.order != order) {
-                continue;
-            }
-            let cost = state.cost(ask.bytes, ask.max_tokens);
-            let total = if self.total.in_flight >= self.most {
-                Ready::Later(Limit::Concurrency)
-            } else {
-                self.total.ready(now, cost)
-            };
-            let here = state.ready(now, cost).and(total);
-            if here == Ready::Now {
-                self.candidates.push((place, state.candidate(ask.tried.contains(&place))));
-            }
-            ready = ready.or(here);
-        }
-        ready
-    }
-
-    /// Wakes the head so that it sets its timer, unless it has one that is early enough.
-    fn arm(&mut self, id: TicketId, at: Instant) {
-        if let Some(ticket) = self.tickets.get(id)
-            && ticket.armed.is_none_or(|armed| armed > at)
-        {
-            ticket.armed = Some(at);
-            self.wakers.push(ticket.waker.clone());
-        }
-    }
-
-    /// Tells everyone on a route that no endpoint of it will ever serve.
-    fn refuse_all(&mut self, route: usize) {
-        let why = self.routes[route].endpoints.iter().find_map(|&place| self.states[place].aside.clone());
-        let why = why.unwrap_or_else(|| Failure::new(Kind::NotFound, "no endpoint is left for this request"));
-        for Reverse((_, id)) in std::mem::take(&mut self.routes[route].queue) {
-            if let Some(ticket) = self.tickets.get(id) {
-                ticket.fate = Fate::Refused(why.clone());
-                self.wakers.push(ticket.waker.clone());
-            }
-        }
-    }
-
-    fn settle(&mut self, now: Instant, place: usize, call: &Call<'_>) -> Settled {
-        let jitter = self.rng.f64();
-        let cooldown = self.states[place].settle(now, call, jitter);
-        self.total.release();
-        if let Some(usage) = call.usage {
-            self.total.give_back(now, 0.0, call.cost.tokens - usage.total() as f64);
-        }
-        let set_aside = call.failure.map_or(0, |failure| self.set_aside(place, failure));
-        Settled { cooldown, set_aside }
-    }
-
-    fn set_aside(&mut self, place: usize, failure: &Failure) -> usize {
-        let Some(aside) = failure.kind.advice().aside else { return 0 };
-        let key = self.states[place].endpoint.key;
-        let mut count = 0;
-        for (i, state) in self.states.iter_mut().enumerate() {
-            let meant = match aside {
-                Aside::Key => state.endpoint.key == key,
-                Aside::Model => i == place,
-            };
-            if meant && state.aside.is_none() {
-                state.aside = Some(failure.clone());
-                count += 1;
-            }
-        }
-        count
-    }
-
-    fn snapshot(&self, now: Instant) -> Snapshot {
-        let waiting = self.tickets.len();
-        let blocked = self.routes.iter().filter(|route| !route.queue.is_empty()).find_map(|route| route.blocked);
-        let endpoints = self.states.iter().map(|state| state.snapshot(now)).collect();
-        Snapshot { endpoints, waiting, limited_by: blocked }
-    }
-}
-
-/// What became of a waiter.
-enum Fate {
-    Waiting,
-    Admitted { place: usize, cost: Cost },
-    Refused(Failure),
-}
-
-struct Ticket {
-    ask: Ask,
-    waker: Waker,
-    fate: Fate,
-    /// When the timer rings that this waiter keeps, if it keeps one.
-    armed: Option<Instant>,
-}
-
-/// A ticket's slot and how often that slot was used before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct TicketId {
-    slot: usize,
-    uses: u64,
-}
-
-/// The tickets of everyone who waits, in slots that are used again.
-#[derive(Default)]
-struct Tickets {
-    slots: Vec<(u64, Option<Ticket>)>,
-    free: Vec<usize>,
-}
-
-impl Tickets {
-    fn add(&mut self, ticket: Ticket) -> TicketId {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push((0, None));
-            self.slots.len() - 1
-        });
-        self.slots[slot].1 = Some(ticket);
-        TicketId { slot, uses: self.slots[slot].0 }
-    }
-
-    fn get(&mut self, id: TicketId) -> Option<&mut Ticket> {
-        let (uses, ticket) = &mut self.slots[id.slot];
-        if *uses == id.uses { ticket.as_mut() } else { None }
-    }
-
-    fn remove(&mut self, id: TicketId) -> Option<Ticket> {
-        let (uses, ticket) = &mut self.slots[id.slot];
-        if *uses != id.uses {
-            return None;
-        }
-        *uses += 1;
-        self.free.push(id.slot);
-        ticket.take()
-    }
-
-    fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
     }
 }
 

@@ -10,26 +10,12 @@ use crate::dispatch::adaptive::Adaptive;
 use crate::dispatch::balance::Candidate;
 use crate::dispatch::cooldown::Cooldown;
 use crate::dispatch::estimate::Estimate;
-use crate::dispatch::limit::{Bucket, Cost, Limit, Ready};
+use crate::dispatch::limit::{Bucket, Cost, Ready};
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
+use crate::limits::{Limit, Limits};
 use crate::money::Price;
 use crate::response::Usage;
-
-/// The limits of one endpoint, or of the whole run; nothing stated means nothing known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Requests per minute.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rpm: Option<f64>,
-    /// Input and output tokens per minute.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tpm: Option<f64>,
-    /// Requests in flight. Without it an endpoint starts at 16 and grows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub concurrency: Option<u32>,
-}
 
 /// What an endpoint is; it never changes.
 pub(crate) struct Endpoint {

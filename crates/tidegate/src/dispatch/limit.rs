@@ -9,20 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What keeps a request from being sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Limit {
-    /// Requests per minute.
-    Requests,
-    /// Tokens per minute.
-    Tokens,
-    /// Requests in flight.
-    Concurrency,
-    /// The pause after a rejected request.
-    Cooldown,
-}
+use crate::limits::Limit;
 
 /// Whether a request may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -142,7 +142,7 @@ impl Job {
         warnings.extend(closed.warnings.iter().cloned());
         let mut summary = Summary::of(&tally);
         let numbers = control.progress.numbers();
-        summary.read = numbers.read;
+        (summary.read, summary.read_all) = (numbers.read, numbers.read_all);
         summary.done_before = numbers.done_before;
         summary.unsent = numbers.wanted.saturating_sub(numbers.done_before + tally.finished());
         summary.seconds = begun.elapsed().as_secs_f64();

@@ -183,6 +183,8 @@ pub struct Summary {
     pub version: u32,
     /// Rows read from the input.
     pub read: u64,
+    /// Whether those were all: if not, an unknown number of further rows was not sent.
+    pub read_all: bool,
     /// Records that were there already.
     pub done_before: u64,
     /// Rows answered now.
@@ -237,6 +239,7 @@ impl Summary {
         Summary {
             version: Summary::VERSION,
             read: tally.finished(),
+            read_all: true,
             done_before: 0,
             succeeded: tally.succeeded,
             failed: tally.failed,

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::dice::{mix, unit};
-use super::scenario::{Fault, ReplyText, Scenario, Script};
+use super::fault::Fault;
+use super::scenario::{ReplyText, Scenario, Script};
 use super::schema;
 use crate::call::wire::openai::server::{
     self, Answer, ChatRequest, DONE, EmbeddingRequest, MessageAsked, Reply, ResponseFormat, Texts,

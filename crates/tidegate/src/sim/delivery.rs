@@ -7,8 +7,9 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::answer::{Body, Draft, Fate};
 use super::dice::Dice;
+use super::fault::Fault;
 use super::plan::{Act, End, Piece};
-use super::scenario::{Fault, Latency, Scenario};
+use super::scenario::{Latency, Scenario};
 
 /// In how many pieces a body trickles.
 const TRICKLE: usize = 10;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::scenario::Fault;
+use super::fault::Fault;
 
 /// The longest time that arrivals are counted second by second; later ones fall into the last second.
 const LONGEST_SECONDS: usize = 86_400;

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::fault::{Fault, Faults};
 use crate::error::{Error, Result};
 
 /// How a simulated provider behaves.
@@ -252,110 +253,6 @@ pub enum RetryAfter {
     Ms,
 }
 
-/// What goes wrong by chance: each a probability from 0 to 1, together at most 1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Faults {
-    /// A 429 although quota is left.
-    #[serde(deserialize_with = "probability")]
-    pub status_429: f64,
-    /// A 500.
-    #[serde(deserialize_with = "probability")]
-    pub status_500: f64,
-    /// A 503.
-    #[serde(deserialize_with = "probability")]
-    pub status_503: f64,
-    /// A 529, overloaded.
-    #[serde(deserialize_with = "probability")]
-    pub status_529: f64,
-    /// The connection is reset before the reply.
-    #[serde(deserialize_with = "probability")]
-    pub reset: f64,
-    /// No reply ever comes.
-    #[serde(deserialize_with = "probability")]
-    pub hang: f64,
-    /// The body trickles.
-    #[serde(deserialize_with = "probability")]
-    pub slow_body: f64,
-    /// The connection closes in the middle of the body.
-    #[serde(deserialize_with = "probability")]
-    pub cut_body: f64,
-    /// A 200 whose body is not JSON.
-    #[serde(deserialize_with = "probability")]
-    pub malformed_json: f64,
-    /// A 200 without any text.
-    #[serde(deserialize_with = "probability")]
-    pub empty_content: f64,
-    /// A 200 whose value does not satisfy the schema that was asked for.
-    #[serde(deserialize_with = "probability")]
-    pub schema_violation: f64,
-    /// A 200 that the content filter stopped.
-    #[serde(deserialize_with = "probability")]
-    pub content_filter: f64,
-}
-
-/// One thing that goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// See [`Faults::status_429`].
-    #[serde(rename = "status_429")]
-    Status429,
-    /// See [`Faults::status_500`].
-    #[serde(rename = "status_500")]
-    Status500,
-    /// See [`Faults::status_503`].
-    #[serde(rename = "status_503")]
-    Status503,
-    /// See [`Faults::status_529`].
-    #[serde(rename = "status_529")]
-    Status529,
-    /// See [`Faults::reset`].
-    Reset,
-    /// See [`Faults::hang`].
-    Hang,
-    /// See [`Faults::slow_body`].
-    SlowBody,
-    /// See [`Faults::cut_body`].
-    CutBody,
-    /// See [`Faults::malformed_json`].
-    MalformedJson,
-    /// See [`Faults::empty_content`].
-    EmptyContent,
-    /// See [`Faults::schema_violation`].
-    SchemaViolation,
-    /// See [`Faults::content_filter`].
-    ContentFilter,
-}
-
-impl Faults {
-    fn table(&self) -> [(Fault, f64); 12] {
-        [
-            (Fault::Status429, self.status_429),
-            (Fault::Status500, self.status_500),
-            (Fault::Status503, self.status_503),
-            (Fault::Status529, self.status_529),
-            (Fault::Reset, self.reset),
-            (Fault::Hang, self.hang),
-            (Fault::SlowBody, self.slow_body),
-            (Fault::CutBody, self.cut_body),
-            (Fault::MalformedJson, self.malformed_json),
-            (Fault::EmptyContent, self.empty_content),
-            (Fault::SchemaViolation, self.schema_violation),
-            (Fault::ContentFilter, self.content_filter),
-        ]
-    }
-
-    /// Returns the fault that a draw from 0 to 1 stands for.
-    pub(super) fn pick(&self, draw: f64) -> Option<Fault> {
-        let mut above = 0.0;
-        self.table().into_iter().find_map(|(fault, probability)| {
-            above += probability;
-            (draw < above).then_some(fault)
-        })
-    }
-}
-
 /// An answer for prompts that contain a text. One of `reply`, `status` and `fault` is given.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -419,7 +316,7 @@ impl Scenario {
 
     /// Checks what one field alone cannot know.
     fn check(&self) -> Result<(), String> {
-        let together: f64 = self.faults.table().iter().map(|(_, probability)| probability).sum();
+        let together: f64 = self.faults.together();
         if together > 1.0 + 1e-9 {
             return Err(format!("faults: the probabilities add up to {together}; at most 1 is possible"));
         }
@@ -475,7 +372,7 @@ impl Script {
 }
 
 /// Reads a number and checks it on the spot, so that the reader of YAML adds the line.
-fn number<'de, D>(deserializer: D, wanted: &str, good: fn(f64) -> bool) -> Result<f64, D::Error>
+pub(super) fn number<'de, D>(deserializer: D, wanted: &str, good: fn(f64) -> bool) -> Result<f64, D::Error>
 where
     D: Deserializer<'de>,
 {
@@ -492,10 +389,6 @@ fn not_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Er
 
 fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     number(deserializer, "a number above 0", |value| value > 0.0)
-}
-
-fn probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    number(deserializer, "a probability from 0 to 1", |value| (0.0..=1.0).contains(&value))
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {

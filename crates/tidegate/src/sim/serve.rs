@@ -10,9 +10,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::answer::{self, Draft, Fate};
 use super::dice::{Dice, Draw, mix};
+use super::fault::Fault;
 use super::ledger::Receipt;
 use super::limit::{Cause, Cost, Gate, Refusal};
-use super::scenario::{Fault, Resource};
+use super::scenario::Resource;
 use super::{ID_HEADER, Plan, Simulator, Visit, delivery, headers};
 use crate::call::transport::HttpRequest;
 use crate::call::wire::openai::server::{self, ChatRequest, EmbeddingRequest};
