@@ -128,7 +128,9 @@ fn an_unknown_model_or_provider_is_answered_with_the_nearest() {
         run(&place, &["-m", model]).exits(2).says(&[wants]);
     }
     run(&place, &[]).exits(2).says(&["no model", "-m"]);
-    run(&place, &["-m", "sim/a", "-m", "sim/b", "--balance", "ordred"]).exits(2).says(&["invalid value 'ordred'", "'order'"]);
+    run(&place, &["-m", "sim/a", "-m", "sim/b", "--balance", "ordred"])
+        .exits(2)
+        .says(&["invalid value 'ordred'", "'order'"]);
 }
 
 #[test]

@@ -4,4 +4,5 @@
 
 mod bad_input;
 mod kill;
+mod resume;
 mod support;
