@@ -1,0 +1,8 @@
+//! Black-box tests: the binary itself, spawned in a directory of its own with an empty environment.
+//!
+//! One test program and not one per file, so that the helpers are compiled and linked once.
+
+mod bad_input;
+mod kill;
+mod resume;
+mod support;
