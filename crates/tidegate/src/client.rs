@@ -307,8 +307,7 @@ impl Transports {
             _ => &self.network,
         };
         let caller = HttpCaller::new(HttpTarget {
-            wire: provider.wire,
-            quirks: provider.quirks,
+            provider,
             base_url,
             model,
             headers: target.headers.clone(),
