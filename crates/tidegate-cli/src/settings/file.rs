@@ -194,7 +194,7 @@ mod tests {
             ("balance = 'ordre'", "balance: no policy 'ordre'; did you mean 'order'?"),
             ("balance = 'cost'\neach_model = true", "keep only one of balance and each_model"),
             ("[providers.opnai]\nkey_env = 'X'", "did you mean 'openai'? one of your own needs wire = \"openai\""),
-            ("[providers.lab]\nwire = 'anthropic'", "line 2: unknown variant `anthropic`, expected `openai`"),
+            ("[providers.lab]\nwire = 'antropic'", "line 2: unknown variant `antropic`, expected `openai`"),
             ("[providers.openai]\nkey_env = 'X'\nkey_file = 'y'", "keep only one of key_env, key_file"),
             ("[endpoints.gpt-4o]", "write \"provider/model\""),
             ("[endpoints.'opnai/x']", "no provider 'opnai'; did you mean 'openai'?"),
