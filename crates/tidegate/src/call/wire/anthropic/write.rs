@@ -232,7 +232,7 @@ impl<'a> Conversation<'a> {
     fn add_turn(&mut self, role: &'static str, content: Content<'a>) {
         let open = std::mem::take(&mut self.open);
         match self.turns.last_mut() {
-            Some(Turn { role: "user", content: Content::Blocks(blocks) }) if open && role == "user" => {
+            Some(Turn { content: Content::Blocks(blocks), .. }) if open && role == "user" && !content.is_empty() => {
                 blocks.extend(content.into_blocks());
             }
             _ => self.turns.push(Turn { role, content }),
@@ -246,6 +246,10 @@ impl<'a> Conversation<'a> {
 }
 
 impl Content<'_> {
+    fn is_empty(&self) -> bool {
+        matches!(self, Content::Blocks(blocks) if blocks.is_empty())
+    }
+
     fn into_blocks(self) -> Vec<Value> {
         match self {
             Content::Text(text) => vec![text_block(text)],
