@@ -24,7 +24,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tidegate::sim::{Act, End, Latency, Piece, Plan, Scenario, Simulator, Visit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 
@@ -56,6 +56,10 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_streams: u32,
 }
+
+/// Connections that may wait to be accepted. Clients dial hundreds at once; of those that the customary 128 turns away,
+/// each tries again a whole second later.
+const BACKLOG: u32 = 4096;
 
 /// What [`serve`] needs, read and checked.
 pub(crate) struct SimOptions {
@@ -132,8 +136,7 @@ impl SimArgs {
 ///
 /// The address cannot be listened on.
 pub(crate) async fn serve(options: SimOptions) -> anyhow::Result<()> {
-    let listener =
-        TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
+    let listener = listen(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
     announce(&listener, options.tls.is_some())?;
     let server = Server {
         simulator: Simulator::new(options.scenario),
@@ -152,6 +155,14 @@ pub(crate) async fn serve(options: SimOptions) -> anyhow::Result<()> {
             },
         }
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // On Windows this would let another program take the port.
+    socket.set_reuseaddr(cfg!(not(windows)))?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 #[expect(clippy::print_stdout, reason = "the one line that tells a waiting script the port")]

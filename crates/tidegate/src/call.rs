@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::provider::Quirks;
 use self::transport::{HttpReply, HttpRequest, Transport};
 use self::wire::WireId;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::request::{Request, TaskKind};
 use crate::response::Response;
 
@@ -30,14 +30,9 @@ pub trait Caller: Send + Sync {
     ///
     /// # Behavior
     ///
-    /// - Does not retry: a failure is returned with its [`Kind`](crate::Kind), which decides what happens next.
+    /// - Does not retry: a failure is returned with its [`Kind`], which decides what happens next.
     /// - Dropping the future cancels the call.
     fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>>;
-
-    /// Reads the credentials again after they were refused; returns whether they are different now.
-    fn renew(&self) -> BoxFuture<'_, bool> {
-        Box::pin(std::future::ready(false))
-    }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
     fn preview(&self, request: &Request) -> Option<Bytes> {
@@ -167,16 +162,37 @@ impl HttpCaller {
             TaskKind::Embed => self.embed.clone(),
         };
         *http.headers_mut() = self.headers.clone();
-        self.authorise(http.headers_mut());
+        let used = self.authorise(http.headers_mut());
         let reply = self.transport.send(http).await?;
-        self.read(kind, reply)
+        match self.read(kind, reply) {
+            Err(failure) if failure.kind == Kind::Auth && self.renew(used).await => {
+                Err(Failure { kind: Kind::StaleKey, ..failure })
+            }
+            result => result,
+        }
     }
 
-    fn authorise(&self, headers: &mut HeaderMap) {
-        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(header) = &key.header {
-            headers.insert(AUTHORIZATION, header.clone());
+    /// Sets the key's header, and returns it to tell this key from a later one.
+    fn authorise(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
+        let header = self.key.read().unwrap_or_else(PoisonError::into_inner).header.clone()?;
+        headers.insert(AUTHORIZATION, header.clone());
+        Some(header)
+    }
+
+    /// Sees to it that the key is another one than the refused one, which may be so already. Returns whether it is.
+    async fn renew(&self, refused: Option<HeaderValue>) -> bool {
+        let Some((source, number)) = self.source.clone() else { return false };
+        if self.key.read().unwrap_or_else(PoisonError::into_inner).header != refused {
+            return true;
         }
+        // A command that prints a key may take its time: nobody else waits for it.
+        let keys = tokio::task::spawn_blocking(move || source()).await.unwrap_or_default();
+        let renewed = keys.into_iter().nth(number).and_then(|secret| Key::new(Some(secret)).ok());
+        let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(renewed) = renewed {
+            *key = renewed;
+        }
+        key.header != refused
     }
 
     fn read(&self, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
@@ -207,16 +223,5 @@ impl Caller for HttpCaller {
 
     fn preview(&self, request: &Request) -> Option<Bytes> {
         self.wire.wire().encode(request, &self.model, &self.quirks).ok()
-    }
-
-    fn renew(&self) -> BoxFuture<'_, bool> {
-        let renewed = self.source.as_ref().and_then(|(source, i)| Key::new(Some(source().into_iter().nth(*i)?)).ok());
-        let changed = renewed.is_some_and(|renewed| {
-            let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
-            let changed = renewed.header != key.header;
-            *key = renewed;
-            changed
-        });
-        Box::pin(std::future::ready(changed))
     }
 }

@@ -343,7 +343,7 @@ impl Client {
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
         let stop = CancellationToken::new();
-        let order = Order { request, route: self.route(None), stop: &stop };
+        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry };
         ask(&self.dispatcher, order, 0, ()).await
     }
 

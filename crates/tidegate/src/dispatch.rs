@@ -50,6 +50,32 @@ impl Default for RetryPolicy {
     }
 }
 
+impl RetryPolicy {
+    /// Reads the advice table.
+    fn next(&self, failure: &Failure, spent: &mut u32) -> Next {
+        let advice = failure.kind.advice();
+        match advice.retry {
+            Retry::Never => return Next::GiveUp,
+            Retry::Elsewhere => return Next::Without { whole_model: advice.aside.is_none() },
+            // The endpoint's own pause is the wait, and no attempt is spent.
+            Retry::Here if advice.slow_down => return Next::Again,
+            Retry::AtOnce | Retry::Here => {}
+        }
+        *spent += 1;
+        match advice.retry {
+            _ if *spent >= self.max_attempts => Next::GiveUp,
+            Retry::AtOnce => Next::Again,
+            _ => Next::After(self.backoff(*spent).max(failure.retry_after.unwrap_or_default())),
+        }
+    }
+
+    /// Returns the wait before attempt `spent + 1`: exponential, with jitter over its whole upper half.
+    fn backoff(&self, spent: u32) -> Duration {
+        let mean = self.backoff.saturating_mul(1 << (spent - 1).min(16)).min(self.longest_backoff);
+        mean.mul_f64(0.5 + fastrand::f64())
+    }
+}
+
 /// What every dispatch shares.
 pub(crate) struct Dispatcher {
     pub(crate) admission: Arc<Admission>,
@@ -63,6 +89,7 @@ pub(crate) struct Order<'a> {
     pub(crate) request: &'a Request,
     pub(crate) route: RouteId,
     pub(crate) stop: &'a CancellationToken,
+    pub(crate) retry: RetryPolicy,
 }
 
 /// What to do after a failed attempt.
@@ -85,7 +112,7 @@ impl Dispatcher {
         let mut admitted = Some(admitted);
         let mut route = order.route;
         let mut tried = Vec::new();
-        let (mut spent, mut renewed) = (0, 0);
+        let mut spent = 0;
         let turn = self.admission.turn();
         let (bytes, max_tokens) = (order.request.size(), order.request.params.max_tokens);
         loop {
@@ -100,15 +127,11 @@ impl Dispatcher {
             admitted.take();
             let place = lease.place;
             let waited = lease.sent.duration_since(waiting);
-            let failure = match self.attempt(order.request, lease, waited, attempts).await {
+            let failure = match self.attempt(&order, lease, waited, attempts).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
-            if failure.kind == Kind::Auth && renewed == 0 && self.endpoints[place].caller.renew().await {
-                renewed += 1;
-                continue;
-            }
-            match self.next(&failure, &mut spent) {
+            match order.retry.next(&failure, &mut spent) {
                 Next::GiveUp => return Err(failure),
                 Next::Again => {}
                 Next::Without { whole_model } => route = self.admission.without(route, place, whole_model),
@@ -125,16 +148,16 @@ impl Dispatcher {
     /// Makes one call and settles its lease.
     async fn attempt(
         &self,
-        request: &Request,
+        order: &Order<'_>,
         lease: Lease,
         waited: Duration,
         attempts: &mut Vec<Attempt>,
     ) -> Result<Response, Failure> {
         let (place, sent) = (lease.place, lease.sent);
         let endpoint = &self.endpoints[place];
-        let result = match tokio::time::timeout(self.retry.timeout, endpoint.caller.call(request)).await {
+        let result = match tokio::time::timeout(order.retry.timeout, endpoint.caller.call(order.request)).await {
             Ok(result) => result,
-            Err(_) => Err(Failure::new(Kind::Timeout, format!("no reply within {:?}", self.retry.timeout))),
+            Err(_) => Err(Failure::new(Kind::Timeout, format!("no reply within {:?}", order.retry.timeout))),
         };
         let took = sent.elapsed();
         let (usage, failure) = match &result {
@@ -155,31 +178,6 @@ impl Dispatcher {
             self.tell(endpoint, failure, settled);
         }
         result
-    }
-
-    /// Reads the advice table.
-    fn next(&self, failure: &Failure, spent: &mut u32) -> Next {
-        let advice = failure.kind.advice();
-        match advice.retry {
-            Retry::Never => Next::GiveUp,
-            Retry::Elsewhere => Next::Without { whole_model: advice.aside.is_none() },
-            Retry::AtOnce => Next::Again,
-            // The endpoint's own pause is the wait.
-            Retry::Here if advice.slow_down => Next::Again,
-            Retry::Here => {
-                *spent += 1;
-                if *spent >= self.retry.max_attempts {
-                    return Next::GiveUp;
-                }
-                Next::After(self.backoff(*spent).max(failure.retry_after.unwrap_or_default()))
-            }
-        }
-    }
-
-    /// Returns the wait before attempt `spent + 1`: exponential, with jitter over its whole upper half.
-    fn backoff(&self, spent: u32) -> Duration {
-        let mean = self.retry.backoff.saturating_mul(1 << (spent - 1).min(16)).min(self.retry.longest_backoff);
-        mean.mul_f64(0.5 + fastrand::f64())
     }
 
     fn tell(&self, endpoint: &Arc<Endpoint>, failure: &Failure, settled: Settled) {

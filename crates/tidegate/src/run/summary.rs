@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
+use crate::outcome::Outcome;
 use crate::response::Usage;
 
 /// One finished row, as far as counting goes.
@@ -95,8 +96,22 @@ fn microseconds_up_to_a_day() -> Histogram<u64> {
     Histogram::new_with_max(86_400_000_000, 3).expect("3 digits up to a day")
 }
 
+impl<'a> From<&'a Outcome> for Finished<'a> {
+    fn from(outcome: &'a Outcome) -> Finished<'a> {
+        let last = outcome.last();
+        Finished {
+            model: last.map_or("", |attempt| &attempt.model),
+            failure: outcome.result.as_ref().err().map(|failure| (failure.kind, &*failure.message)),
+            usage: outcome.usage(),
+            cost: outcome.cost(),
+            latency_ms: last.map_or(0.0, |attempt| attempt.took.as_secs_f64() * 1e3),
+            attempts: outcome.attempts.len() as u32,
+        }
+    }
+}
+
 impl Tally {
-    /// Counts one more row.
+    /// Counts one more row: a stored record's, or an outcome's as in `tally.add(&(&outcome).into())`.
     pub fn add(&mut self, row: &Finished<'_>) {
         match row.failure {
             None => {
