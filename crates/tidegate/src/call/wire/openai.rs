@@ -44,7 +44,10 @@ impl Wire for OpenAi {
             TaskKind::Embed => match body.shift_remove("input") {
                 Some(Value::String(text)) => Task::Embed(text),
                 _ => {
-                    return Err(Failure::new(Kind::Unsupported, "only a single text can be embedded by another format"));
+                    return Err(Failure::new(
+                        Kind::Unsupported,
+                        "only a single text can be embedded by another format",
+                    ));
                 }
             },
         };
