@@ -94,7 +94,7 @@ fn exit_code(summary: &Summary) -> ExitCode {
         Some(Stopped::Input { .. }) => ExitCode::from(2),
         Some(_) => ExitCode::from(3),
         None if summary.unsent > 0 => ExitCode::from(3),
-        None if summary.failed > 0 => ExitCode::from(1),
+        None if summary.failed + summary.failed_before > 0 => ExitCode::from(1),
         None => ExitCode::SUCCESS,
     }
 }

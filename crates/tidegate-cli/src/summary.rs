@@ -63,7 +63,11 @@ pub(crate) fn print(
 type Line = (&'static str, String);
 
 fn rows(summary: &Summary) -> String {
-    let counts = [(summary.succeeded, "answered"), (summary.failed, "failed"), (summary.done_before, "already done")];
+    let before = match summary.failed_before {
+        0 => "already done".to_owned(),
+        failed => format!("already done ({} of them failed)", format::count(failed)),
+    };
+    let counts = [(summary.succeeded, "answered"), (summary.failed, "failed"), (summary.done_before, &*before)];
     let count = |n: u64, what| (n > 0).then(|| format!("{} {what}", format::count(n)));
     let mut said: Vec<_> = counts.into_iter().filter_map(|(n, what)| count(n, what)).collect();
     if summary.read_all {
@@ -227,8 +231,12 @@ fn how_to_go_on(summary: &Summary, out: Option<&Path>) -> Vec<String> {
         let rows = format::counted(passing, "failed row", "failed rows");
         texts
             .push(format!("The same command with --retry-failed asks again about {rows} whose cause may have passed."));
-    } else if !lasting.is_empty() {
-        let kinds: Vec<_> = lasting.iter().map(|(kind, _)| kind.name()).collect();
+        return texts;
+    }
+    // A row that cannot be read is another row once it is corrected.
+    let kinds: Vec<_> =
+        lasting.iter().map(|(kind, _)| **kind).filter(|kind| *kind != Kind::BadRow).map(Kind::name).collect();
+    if !kinds.is_empty() {
         texts.push(format!("The same command with --retry-failed={} asks again about failed rows.", kinds.join(",")));
     }
     texts

@@ -143,7 +143,7 @@ impl Job {
         let mut summary = Summary::of(&tally);
         let numbers = control.progress.numbers();
         (summary.read, summary.read_all) = (numbers.read, numbers.read_all);
-        summary.done_before = numbers.done_before;
+        (summary.done_before, summary.failed_before) = (numbers.done_before, numbers.failed_before);
         summary.unsent = numbers.wanted.saturating_sub(numbers.done_before + tally.finished());
         summary.seconds = begun.elapsed().as_secs_f64();
         summary.endpoints = client.snapshot().endpoints;

@@ -113,21 +113,14 @@ impl<'a> From<&'a Outcome> for Finished<'a> {
 impl Tally {
     /// Counts one more row: a stored record's, or an outcome's as in `tally.add(&(&outcome).into())`.
     pub fn add(&mut self, row: &Finished<'_>) {
-        // Without an allocation for a model that is known already.
-        let model = match self.models.get_mut(row.model) {
-            Some(model) => model,
-            None => self.models.entry(row.model.to_owned()).or_default(),
-        };
         match row.failure {
             None => {
                 self.succeeded += 1;
-                model.succeeded += 1;
                 self.unpriced += u64::from(row.cost.is_none());
                 self.latency_us.saturating_record((row.latency_ms * 1e3) as u64);
             }
             Some((kind, message)) => {
                 self.failed += 1;
-                model.failed += 1;
                 let cause = self.causes.entry(kind).or_default();
                 if cause.rows == 0 {
                     message.clone_into(&mut cause.example);
@@ -140,9 +133,23 @@ impl Tally {
         }
         if let Some(cost) = row.cost {
             self.cost += cost;
-            model.cost_usd += cost.usd();
         }
         self.retries += u64::from(row.attempts.saturating_sub(1));
+        // A row that cannot be read never meets a model.
+        if !row.model.is_empty() {
+            self.add_to_model(row);
+        }
+    }
+
+    fn add_to_model(&mut self, row: &Finished<'_>) {
+        // Without an allocation for a model that is known already.
+        let model = match self.models.get_mut(row.model) {
+            Some(model) => model,
+            None => self.models.entry(row.model.to_owned()).or_default(),
+        };
+        model.succeeded += u64::from(row.failure.is_none());
+        model.failed += u64::from(row.failure.is_some());
+        model.cost_usd += row.cost.map(Money::usd).unwrap_or_default();
     }
 
     /// Returns rows answered and failed together.
@@ -202,6 +209,8 @@ pub struct Summary {
     pub read_all: bool,
     /// Records that were there already.
     pub done_before: u64,
+    /// How many of those say that their row failed.
+    pub failed_before: u64,
     /// Rows answered now.
     pub succeeded: u64,
     /// Rows failed now.
@@ -256,6 +265,7 @@ impl Summary {
             read: tally.finished(),
             read_all: true,
             done_before: 0,
+            failed_before: 0,
             succeeded: tally.succeeded,
             failed: tally.failed,
             unsent: 0,

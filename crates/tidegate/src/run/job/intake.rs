@@ -237,11 +237,13 @@ impl Intake {
             for sample in 0..self.repeat {
                 let key = mix(peeked.hash, model.as_deref(), sample);
                 let decision = self.resume.decide(key, raw, alone, || Ok(rendered.fingerprint()))?;
+                let failed_before = self.resume.skipped_failed();
                 match decision {
                     Decision::Skip => {
                         self.progress.note(|numbers| {
                             numbers.wanted += 1;
                             numbers.done_before += 1;
+                            numbers.failed_before = failed_before;
                         });
                         continue;
                     }
@@ -289,10 +291,11 @@ impl Intake {
         let key = xxh3_64_with_seed(&row.json, self.seed ^ 1);
         let raw = xxh3_64_with_seed(&row.json, self.seed) as u32;
         let decision = self.resume.decide(key, raw, Identity::Content, || Ok(raw))?;
-        let done = decision == Decision::Skip;
+        let (done, failed_before) = (decision == Decision::Skip, self.resume.skipped_failed());
         self.progress.note(|numbers| {
             numbers.wanted += 1;
             numbers.done_before += u64::from(done);
+            numbers.failed_before = failed_before;
         });
         if !done {
             let replaces = decision == Decision::Replace;
