@@ -6,6 +6,7 @@
 //!
 //! ```
 //! use futures_util::StreamExt;
+//! use tidegate::run::summary::Tally;
 //! use tidegate::{Client, Request, Target};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -18,11 +19,11 @@
 //!
 //! let requests = (0..100).map(|n| Request::prompt(format!("Is {n} a prime number?")));
 //! let mut outcomes = client.run(requests);
-//! let (mut answered, mut failed) = (0, 0);
+//! let mut tally = Tally::default();
 //! while let Some((outcome, ())) = outcomes.next().await {
-//!     if outcome.result.is_ok() { answered += 1 } else { failed += 1 }
+//!     tally.add(&(&outcome).into());
 //! }
-//! assert_eq!((answered, failed), (100, 0));
+//! assert_eq!((tally.succeeded, tally.failed), (100, 0));
 //! # Ok(())
 //! # }
 //! ```
