@@ -20,6 +20,10 @@ pub struct Provider {
     pub base_url_variable: Option<&'static str>,
     /// Where the key comes from.
     pub key: KeyRule,
+    /// How the key is sent.
+    pub auth: Auth,
+    /// Headers that every request needs, such as a version.
+    pub headers: &'static [(&'static str, &'static str)],
     /// How its dialect differs from the wire's plain form.
     pub quirks: Quirks,
     /// How it is reached.
@@ -43,6 +47,16 @@ impl KeyRule {
             KeyRule::Required(name) | KeyRule::Optional(name) => name,
         }
     }
+}
+
+/// How a key is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Auth {
+    /// `Authorization: Bearer KEY`.
+    Bearer,
+    /// The key alone, in a header of this name.
+    Header(&'static str),
 }
 
 /// How a provider is reached.
@@ -75,6 +89,8 @@ const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -
         base_url,
         base_url_variable: None,
         key: KeyRule::Required(key),
+        auth: Auth::Bearer,
+        headers: &[],
         quirks: Quirks::COMMON,
         reach: Reach::Network,
     }

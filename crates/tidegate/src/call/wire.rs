@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::provider::Quirks;
 use crate::failure::{Failure, Kind};
-use crate::request::{Request, TaskKind};
+use crate::request::{Original, Request, TaskKind};
 use crate::response::Response;
 
 /// The name of a wire.
@@ -37,8 +37,16 @@ impl WireId {
 
 /// One format, both ways; pure.
 pub trait Wire: Send + Sync {
-    /// Returns the path behind the base URL for a kind of task, such as `/chat/completions`.
-    fn path(&self, kind: TaskKind) -> &'static str;
+    /// Returns the path behind the base URL for a kind of task and a model, such as `/chat/completions`; nothing if this
+    /// format has no such task.
+    fn path(&self, kind: TaskKind, model: &str) -> Option<String>;
+
+    /// Reads a body that was written for this wire into the typed form, so that another wire can carry it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::BadRequest`] says what is wrong with the body.
+    fn typed(&self, original: &Original) -> Result<Request, Failure>;
 
     /// Writes a request's body.
     ///

@@ -6,8 +6,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `journal` | rows and commits, see [`frame`] |
-//! | `manifest.json` | what the answers were made with, see [`manifest`] |
+//! | `journal` | rows and commits, see `frame` |
+//! | `manifest.json` | what the answers were made with, see `manifest` |
 //! | `lock` | nothing; whoever holds its lock may write |
 //!
 //! A journal's life: [`Journal::open`] takes the lock, cuts off what a crash left behind the last commit, and knows which

@@ -105,7 +105,7 @@ impl<'a> From<&'a Outcome> for Finished<'a> {
             usage: outcome.usage(),
             cost: outcome.cost(),
             latency_ms: last.map_or(0.0, |attempt| attempt.took.as_secs_f64() * 1e3),
-            attempts: outcome.attempts.len() as u32,
+            attempts: outcome.calls(),
         }
     }
 }

@@ -25,11 +25,33 @@ use crate::response::{Finish, Output, Response, Usage};
 pub struct OpenAi;
 
 impl Wire for OpenAi {
-    fn path(&self, kind: TaskKind) -> &'static str {
-        match kind {
+    fn path(&self, kind: TaskKind, _model: &str) -> Option<String> {
+        let path = match kind {
             TaskKind::Chat => "/chat/completions",
             TaskKind::Embed => "/embeddings",
-        }
+        };
+        Some(path.to_owned())
+    }
+
+    fn typed(&self, original: &Original) -> Result<Request, Failure> {
+        let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
+        body.shift_remove("model");
+        let task = match original.kind {
+            TaskKind::Chat => {
+                let messages = body.shift_remove("messages").unwrap_or_default();
+                Task::Chat(read_messages(messages).map_err(|e| Failure::new(Kind::BadRequest, e))?)
+            }
+            TaskKind::Embed => match body.shift_remove("input") {
+                Some(Value::String(text)) => Task::Embed(text),
+                _ => {
+                    return Err(Failure::new(
+                        Kind::Unsupported,
+                        "only a single text can be embedded by another format",
+                    ));
+                }
+            },
+        };
+        Ok(Request { task, params: read_params(body), original: None })
     }
 
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
@@ -115,6 +137,20 @@ fn merge(original: &Original, model: &str, params: &Params, quirks: &Quirks) -> 
     }
     body.extend(params.extra.clone());
     to_bytes(&body)
+}
+
+/// Takes the parameters that every provider has out of a body; the rest keeps its own names.
+fn read_params(mut body: Map<String, Value>) -> Params {
+    let mut take = |name: &str| body.shift_remove(name).filter(|value| !value.is_null());
+    let temperature = take("temperature").and_then(|value| value.as_f64());
+    let max_tokens = take("max_completion_tokens").or(take("max_tokens")).and_then(|value| value.as_u64());
+    let seed = take("seed").and_then(|value| value.as_i64());
+    let stop = match take("stop") {
+        Some(Value::String(text)) => vec![text],
+        Some(list) => serde_json::from_value(list).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    Params { temperature, max_tokens: max_tokens.and_then(|n| u32::try_from(n).ok()), stop, seed, extra: body }
 }
 
 fn bad_body(error: impl std::fmt::Display) -> Failure {
@@ -422,6 +458,19 @@ mod tests {
         let request =
             Request::original(WireId::Openai, TaskKind::Chat, r#"{"model":"old","max_tokens":5}"#).max_tokens(7);
         assert_eq!(encode(&request, &Quirks::COMMON), json!({"model": "m-1", "max_tokens": 7}));
+    }
+
+    #[test]
+    fn an_original_body_has_a_typed_form() {
+        let bytes = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_completion_tokens":5,"stop":"x","top_p":0.5}"#;
+        let original = Original { wire: WireId::Openai, kind: TaskKind::Chat, bytes: bytes.into() };
+        let request = OpenAi.typed(&original).unwrap();
+        assert_eq!(request.task, Task::Chat(vec![Message::user("hi")]));
+        let params = &request.params;
+        assert_eq!(
+            (params.max_tokens, &params.stop[..], &params.extra["top_p"]),
+            (Some(5), &["x".to_owned()][..], &json!(0.5))
+        );
     }
 
     #[test]
