@@ -72,7 +72,7 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
         crate::summary::write_json(&summary, path)?;
     }
     match screen.style {
-        Style::Quiet => {}
+        Style::Quiet => crate::summary::print_error(&summary, &mut std::io::stderr())?,
         Style::Json => progress::events::summary(&screen, &summary),
         _ => crate::summary::print(&summary, job.out.as_deref(), settings.file.as_deref(), &mut std::io::stderr())?,
     }

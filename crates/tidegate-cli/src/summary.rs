@@ -194,11 +194,27 @@ fn repaired(summary: &Summary) -> Option<String> {
     (bytes > 0).then(|| format!("{} of a record that was being written when the last run died", format::bytes(bytes)))
 }
 
+/// Writes why a run was stopped, unless the user did it: all that somebody wants to see who asked for errors only.
+///
+/// # Errors
+///
+/// What the writer says.
+pub(crate) fn print_error(summary: &Summary, to: &mut impl Write) -> io::Result<()> {
+    match (&summary.stopped, stopped(summary)) {
+        (None | Some(Stopped::User), _) | (_, None) => Ok(()),
+        (Some(Stopped::NoEndpoint { failure }), _) => {
+            writeln!(to, "Stopped: no endpoint can serve any more: {failure}")
+        }
+        (_, Some(text)) => writeln!(to, "{text}"),
+    }
+}
+
 fn stopped(summary: &Summary) -> Option<String> {
     let said = |failure: &Failure| format::one_line(&failure.to_string(), EXAMPLE);
     Some(match summary.stopped.as_ref()? {
         Stopped::User => "Stopped: you asked for it.".to_owned(),
-        Stopped::NoEndpoint { failure } => format!("Stopped: no endpoint can serve any more: {}", said(failure)),
+        // What the provider said was a warning when it happened.
+        Stopped::NoEndpoint { .. } => "Stopped: no endpoint can serve any more; a warning above says why.".to_owned(),
         Stopped::SameCause { failure, rows } => {
             format!("Stopped: the first {rows} rows all failed alike: {}", said(failure))
         }

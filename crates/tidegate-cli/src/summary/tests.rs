@@ -86,7 +86,7 @@ fn a_key_that_was_refused() {
 Rows      300 not sent
 Time      420ms
 Results   out.jsonl
-Stopped: no endpoint can serve any more: auth: Incorrect API key provided (HTTP 401)
+Stopped: no endpoint can serve any more; a warning above says why.
 Once that is put right, the same command resumes.
 ";
     assert_eq!(text(&summary, Some("out.jsonl"), None), expected);

@@ -3,6 +3,7 @@
 //! One test program and not one per file, so that the helpers are compiled and linked once.
 
 mod bad_input;
+mod http;
 mod kill;
 mod resume;
 mod support;

@@ -90,6 +90,13 @@ impl Default for InputOptions {
     }
 }
 
+impl InputOptions {
+    /// Returns whether any of it can be read only once: the standard input, a FIFO, a shell's `<(command)`.
+    pub(crate) fn is_piped(&self) -> bool {
+        self.paths.iter().any(|path| path == "-" || std::fs::metadata(path).is_ok_and(|found| !found.is_file()))
+    }
+}
+
 /// All rows of all input files, one after the other.
 pub struct Input {
     waiting: VecDeque<Source>,

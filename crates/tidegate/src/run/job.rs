@@ -186,7 +186,9 @@ impl Job {
         let intake =
             |resume, progress: &Progress, opened| Intake::new(self, client, opened, resume, &manifest, progress);
         let differences = old.as_ref().map(|old| Manifest::differences(old, &manifest)).unwrap_or_default();
-        if let (Some(journal), Changed::Ask, false) = (&journal, self.changed, differences.is_empty()) {
+        // What came through a pipe cannot be read again: there the first row that differs stops the intake.
+        let ask = self.changed == Changed::Ask && !differences.is_empty() && !self.input.is_piped();
+        if let (Some(journal), true) = (&journal, ask) {
             let redo = Rules { changed: Changed::Redo, ..rules.clone() };
             let trial = intake(resume(&redo)?, &Progress::default(), self.open()?)?;
             changes::ask(&differences, trial, journal)?;

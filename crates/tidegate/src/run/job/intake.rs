@@ -103,9 +103,9 @@ impl Job {
 
 /// Chooses rows at random, the same ones for the same seed.
 fn sample(options: &InputOptions, count: u64, seed: u64) -> Result<VecDeque<u64>> {
-    if options.paths.iter().any(|path| path == "-") {
+    if options.is_piped() {
         return Err(Error::Usage(
-            "--sample reads the input twice, which the standard input cannot be; give a file".to_owned(),
+            "--sample reads the input twice, which a pipe does not allow; give a file".to_owned(),
         ));
     }
     let mut rng = fastrand::Rng::with_seed(seed);
