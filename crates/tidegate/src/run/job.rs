@@ -6,6 +6,7 @@
 //! was not answered for a reason that is not its own (a stop, a refused key) is never recorded, so that the same command
 //! sends it again.
 
+mod changes;
 mod identity;
 mod inspect;
 mod intake;
@@ -190,7 +191,7 @@ impl Job {
         if let (Some(journal), true) = (&journal, ask) {
             let redo = Rules { changed: Changed::Redo, ..rules.clone() };
             let trial = intake(resume(&redo)?, &Progress::default(), self.open()?)?;
-            identity::ask_about_changes(&differences, trial, journal)?;
+            changes::ask(&differences, trial, journal)?;
         }
         let intake = intake(resume(&rules)?, progress, (input, renderer))?;
         Ok(Prepared { intake, journal, manifest, repaired })
