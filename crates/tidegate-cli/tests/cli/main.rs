@@ -2,6 +2,8 @@
 //!
 //! One test program and not one per file, so that the helpers are compiled and linked once.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and prints what it measured")]
+
 mod bad_input;
 mod http;
 mod kill;
