@@ -13,7 +13,6 @@ use tidegate::run::journal::Changed;
 use tidegate::run::output;
 use tidegate::run::prompt::PromptOptions;
 use tidegate::run::summary::{Stopped, Summary};
-use tidegate::sim::Scenario;
 use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target};
 
 use crate::args::{ReportArgs, RunArgs};
@@ -23,6 +22,7 @@ use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
 use crate::settings::{self, EndpointSettings, Http2, InputFormat, OutputFormat, Settings};
 use crate::signals::Signals;
+use crate::sim_server::read_scenario;
 use crate::{inspect, keys, logging, progress, runtime};
 
 /// File descriptors that are needed for other things than connections.
@@ -136,6 +136,7 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             paths: args.input.inputs.iter().map(|path| path.display().to_string()).collect(),
             format: settings.format.map(input_format),
             max_row_bytes: settings.run.max_row_bytes as usize,
+            ..InputOptions::default()
         },
         prompt: PromptOptions {
             template,
@@ -204,9 +205,7 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKe
         })
         .pool(pool_options(settings)?);
     if let Some(path) = &settings.run.scenario {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read the scenario {}", path.display()))?;
-        builder = builder.scenario(Scenario::from_yaml(&text).with_context(|| path.display().to_string())?);
+        builder = builder.scenario(read_scenario(path)?);
     }
     if let Some(observer) = observer {
         builder = builder.observer(observer);

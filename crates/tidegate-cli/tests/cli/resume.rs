@@ -267,6 +267,20 @@ fn an_output_that_is_gone_or_torn_is_made_again() {
 }
 
 #[test]
+fn the_output_is_no_input_although_a_pattern_matches_it() {
+    let bench = Bench::new(&rows(0..3));
+    bench.place.write("more.jsonl", rows(3..5));
+    let url = bench.sim.base_url();
+    let run =
+        |inputs: &str| bench.place.run(&format!("run {inputs} --base-url {url} -m m -p Hi{{{{id}}}} -o out.jsonl"));
+    for inputs in ["*.jsonl", "*.jsonl", "./in.jsonl ./more.jsonl ./out.jsonl"] {
+        run(inputs).exits(0);
+        assert_eq!((bench.sim.count("arrivals"), bench.records().len()), (5, 5), "{inputs}");
+    }
+    run("out.jsonl").exits(2).says(&["out.jsonl: is what this run writes"]);
+}
+
+#[test]
 fn what_was_added_by_hand_is_moved_away_not_destroyed() {
     let bench = Bench::new(&rows(0..9));
     bench.sends(&[]);

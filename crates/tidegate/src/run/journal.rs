@@ -138,6 +138,12 @@ impl Journal {
     }
 }
 
+/// Returns whether an output has a journal.
+#[must_use]
+pub fn exists(out: &Path) -> bool {
+    Dir::path_of(out).join("journal").exists()
+}
+
 /// Shows every row that counts of an output's journal without taking its lock, even while a run is writing to it.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -86,16 +87,23 @@ enum Chosen {
 impl Job {
     /// Opens the input and reads the templates against its columns.
     pub(super) fn open(&self) -> Result<(Input, Renderer)> {
-        let input = Input::open(&self.input)?;
+        let input = Input::open(&self.input_options())?;
         let renderer = Renderer::new(&self.prompt, input.columns())?;
         Ok((input, renderer))
+    }
+
+    /// Adds to the input's options which files are none: what an earlier run of the same command wrote.
+    fn input_options(&self) -> InputOptions {
+        let errors = |out: &PathBuf| out.with_added_extension("errors.jsonl");
+        let outputs = self.out.iter().flat_map(|out| [out.clone(), errors(out)]).collect();
+        InputOptions { outputs, ..self.input.clone() }
     }
 
     fn chosen(&self, seed: u64) -> Result<Chosen> {
         match (self.rows, self.sample) {
             (Some(_), Some(_)) => Err(Error::Usage("--rows and --sample exclude each other".to_owned())),
             (Some(rows), None) => Ok(Chosen::First(rows)),
-            (None, Some(count)) => Ok(Chosen::Some { numbers: sample(&self.input, count, seed)?, next: 0 }),
+            (None, Some(count)) => Ok(Chosen::Some { numbers: sample(&self.input_options(), count, seed)?, next: 0 }),
             (None, None) => Ok(Chosen::All),
         }
     }
@@ -142,7 +150,7 @@ impl Intake {
             repeat: job.repeat.max(1),
             allow_duplicate_ids: job.allow_duplicate_ids,
             skip_bad_rows: job.skip_bad_rows,
-            options: job.input.clone(),
+            options: job.input_options(),
             progress: progress.clone(),
             ready: VecDeque::new(),
             input,
