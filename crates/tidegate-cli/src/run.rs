@@ -16,6 +16,7 @@ use tidegate::run::summary::{Stopped, Summary};
 use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target};
 
 use crate::args::{ReportArgs, RunArgs};
+use crate::keys::Keys;
 use crate::logging::LogOptions;
 use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
@@ -35,7 +36,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     let job = job(&args, &settings)?;
     if args.trial.dry_run || args.trial.check_input {
-        return look(&args, &job, &client(&settings, None)?);
+        return look(&args, &job, &client(&settings, None, |_| Ok(Keys::none()))?);
     }
     let summary = runtime()?.block_on(work(&job, &settings))?;
     Ok(exit_code(&summary))
@@ -58,7 +59,7 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     let screen = screen(job, settings);
     logging::start(&log_options(settings), &screen)?;
     let observer = Events::new(screen.clone(), settings.run.verbose);
-    let client = client(settings, Some(Arc::new(observer)))?;
+    let client = client(settings, Some(Arc::new(observer)), keys::find)?;
     let display = progress::show(client.clone(), control.clone(), screen.clone());
     if job.out.is_none() {
         screen.line("results go to the standard output: without -o there is no journal, and the run cannot be resumed");
@@ -196,7 +197,10 @@ fn output_format(settings: &Settings) -> Option<output::Format> {
     told.or_else(|| csv.then_some(output::Format::Csv))
 }
 
-fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>) -> anyhow::Result<Client> {
+/// Finds an endpoint's keys; a look at what would be sent needs none.
+type FindKeys = fn(&EndpointSettings) -> tidegate::Result<Keys>;
+
+fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKeys) -> anyhow::Result<Client> {
     let total = Limits { concurrency: Some(most_connections(settings)?), ..limits(settings.total) };
     let mut builder = Client::builder()
         .total(total)
@@ -214,13 +218,13 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>) -> anyhow::R
         builder = builder.observer(observer);
     }
     for endpoint in settings.resolve()? {
-        builder = add_target(builder, &endpoint)?;
+        builder = add_target(builder, &endpoint, keys)?;
     }
     Ok(builder.build()?)
 }
 
-fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings) -> anyhow::Result<ClientBuilder> {
-    let found = keys::find(endpoint)?;
+fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKeys) -> anyhow::Result<ClientBuilder> {
+    let found = keys(endpoint)?;
     let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(limits(endpoint.limits));
     if let Some(price) = endpoint.price {
         target = target.price(price);

@@ -97,7 +97,7 @@ fn models(summary: &Summary) -> Vec<Line> {
     }
     let line = |(name, model): (&String, &ModelTally)| {
         let failed = (model.failed > 0).then(|| format!(", {} failed", format::count(model.failed)));
-        let cost = (model.cost_usd > 0.0).then(|| format!(", {}", format::money(model.cost_usd)));
+        let cost = model.cost_usd.map(|usd| format!(", {}", format::money(usd)));
         let answered = format::count(model.succeeded);
         let text = format!("{name}: {answered} answered{}{}", failed.unwrap_or_default(), cost.unwrap_or_default());
         ("Models", text)
@@ -133,7 +133,7 @@ fn unknown(summary: &Summary) -> String {
     if summary.usage.total() == 0 {
         return "unknown: the provider does not say how many tokens were used".to_owned();
     }
-    let unpriced = summary.models.iter().filter(|(_, model)| model.succeeded > 0 && model.cost_usd == 0.0);
+    let unpriced = summary.models.iter().filter(|(_, model)| model.succeeded > 0 && model.cost_usd.is_none());
     match unpriced.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ") {
         names if names.is_empty() => "unknown: some answers do not say how many tokens were used".to_owned(),
         names => format!("unknown: no price for {names}; give --price IN,OUT"),

@@ -12,7 +12,7 @@ fn text(summary: &Summary, out: Option<&str>, config: Option<&str>) -> String {
 }
 
 fn model(succeeded: u64, failed: u64, cost_usd: f64) -> ModelTally {
-    ModelTally { succeeded, failed, cost_usd }
+    ModelTally { succeeded, failed, cost_usd: (cost_usd > 0.0).then_some(cost_usd) }
 }
 
 /// Returns the summary of 10,000 rows, all answered within 200 s.

@@ -49,8 +49,8 @@ pub struct ModelTally {
     pub succeeded: u64,
     /// Rows that failed with it.
     pub failed: u64,
-    /// What they cost, as far as known, in US dollars.
-    pub cost_usd: f64,
+    /// What they cost in US dollars, as far as known; null if nothing is.
+    pub cost_usd: Option<f64>,
 }
 
 /// Counts over finished rows.
@@ -131,25 +131,28 @@ impl Tally {
         if let Some(usage) = row.usage {
             self.usage += usage;
         }
-        if let Some(cost) = row.cost {
-            self.cost += cost;
-        }
+        self.cost += row.cost.unwrap_or_default();
         self.retries += u64::from(row.attempts.saturating_sub(1));
-        // A row that cannot be read never meets a model.
-        if !row.model.is_empty() {
-            self.add_to_model(row);
-        }
+        self.add_to_model(row);
     }
 
+    /// A row that never reached a model, such as a broken line, is nobody's.
     fn add_to_model(&mut self, row: &Finished<'_>) {
+        if row.model.is_empty() {
+            return;
+        }
         // Without an allocation for a model that is known already.
         let model = match self.models.get_mut(row.model) {
             Some(model) => model,
             None => self.models.entry(row.model.to_owned()).or_default(),
         };
-        model.succeeded += u64::from(row.failure.is_none());
-        model.failed += u64::from(row.failure.is_some());
-        model.cost_usd += row.cost.map(Money::usd).unwrap_or_default();
+        match row.failure {
+            None => model.succeeded += 1,
+            Some(_) => model.failed += 1,
+        }
+        if let Some(cost) = row.cost.filter(|cost| row.failure.is_none() || *cost > Money::ZERO) {
+            model.cost_usd = Some(model.cost_usd.unwrap_or(0.0) + cost.usd());
+        }
     }
 
     /// Returns rows answered and failed together.
