@@ -40,6 +40,8 @@ use crate::run::summary::{Stopped, Summary, Tally};
 
 /// Records that wait to be stored beyond this many bytes hold the run back.
 const MOST_PENDING: u64 = 64 << 20;
+/// Outcomes that are recorded together where so many are there: one kind of work at a time keeps its code in the cache.
+const TOGETHER: usize = 32;
 /// Chunks of rendered rows that wait for the run.
 const CHUNKS_AHEAD: usize = 4;
 
@@ -268,7 +270,8 @@ impl<'a> Work<'a> {
 
     /// Takes outcomes until there are no more, or until the time to wait for them is over.
     async fn consume(&mut self, source: impl Stream<Item = Item<Task>> + Send, drain: Duration) -> Result<()> {
-        let mut run = std::pin::pin!(self.client.run_items(source).stop_on(self.stop.clone()));
+        let run = self.client.run_items(source).stop_on(self.stop.clone());
+        let mut run = std::pin::pin!(run.ready_chunks(TOGETHER));
         let mut killed = std::pin::pin!(self.control.kill.cancelled());
         let stop = self.stop.clone();
         let mut drained = std::pin::pin!(async move {
@@ -282,8 +285,10 @@ impl<'a> Work<'a> {
                 () = &mut killed => break,
                 () = &mut drained => break,
             };
-            let Some((outcome, task)) = next else { break };
-            self.finish(&outcome, &task)?;
+            let Some(done) = next else { break };
+            for (outcome, task) in done {
+                self.finish(&outcome, &task)?;
+            }
             self.finish_bad_rows()?;
             if self.writer.pending_bytes() > MOST_PENDING {
                 self.writer.wait_below(MOST_PENDING / 2).await;
