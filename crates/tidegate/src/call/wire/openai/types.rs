@@ -69,7 +69,7 @@ fn assistant() -> Cow<'static, str> {
 }
 
 /// Servers write an absent list as null as often as they leave it out.
-fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Default + Deserialize<'de>,
