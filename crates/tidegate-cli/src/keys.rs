@@ -43,6 +43,13 @@ pub(crate) enum KeySource {
     Nowhere,
 }
 
+impl Keys {
+    /// Makes the keys of a server that needs none.
+    pub(crate) fn none() -> Keys {
+        Keys { source: KeySource::Nowhere, keys: Vec::new() }
+    }
+}
+
 /// Returns an environment variable that is not empty.
 #[expect(clippy::disallowed_methods, reason = "the program, not the library, reads the environment, and only here")]
 pub(crate) fn variable(name: &str) -> Option<String> {
