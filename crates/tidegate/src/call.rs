@@ -225,7 +225,9 @@ impl HttpCaller {
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
-        Err(self.scrub(status::failure(&head, kind, message)))
+        let failure = status::failure(&head, kind, message);
+        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?));
+        Err(self.scrub(failure.with_retry_after(hint)))
     }
 
     /// Takes the key, and what headers of the user's own hold of that kind, out of a message that repeats it.

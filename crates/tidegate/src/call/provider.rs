@@ -37,14 +37,17 @@ pub enum KeyRule {
     Required(&'static str),
     /// This environment variable may hold one.
     Optional(&'static str),
+    /// One of these environment variables must hold it; the first that is set wins.
+    OneOf(&'static [&'static str]),
 }
 
 impl KeyRule {
-    /// Returns the variable's name.
+    /// Returns the variables' names; the first that is set holds the key.
     #[must_use]
-    pub const fn variable(self) -> &'static str {
+    pub const fn variables(&self) -> &[&'static str] {
         match self {
-            KeyRule::Required(name) | KeyRule::Optional(name) => name,
+            KeyRule::Required(name) | KeyRule::Optional(name) => std::slice::from_ref(name),
+            KeyRule::OneOf(names) => names,
         }
     }
 }
@@ -121,6 +124,13 @@ pub const PROVIDERS: &[Provider] = &[
     hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
     hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    Provider {
+        wire: WireId::Gemini,
+        base_url_variable: Some("GOOGLE_GEMINI_BASE_URL"),
+        key: KeyRule::OneOf(&["GOOGLE_API_KEY", "GEMINI_API_KEY"]),
+        auth: Auth::Header("x-goog-api-key"),
+        ..hosted("gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY")
+    },
     Provider {
         base_url_variable: Some("OLLAMA_HOST"),
         ..local("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY")

@@ -5,7 +5,10 @@
 //! adding one file here and one arm in [`WireId::wire`]; adding a *provider* of a known format is a row in
 //! [`provider`](crate::call::provider).
 
+pub mod gemini;
 pub mod openai;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::response::Parts;
@@ -23,6 +26,8 @@ use crate::response::Response;
 pub enum WireId {
     /// OpenAI Chat Completions and Embeddings, spoken by most servers.
     Openai,
+    /// Google Gemini's generateContent and embedContent.
+    Gemini,
 }
 
 impl WireId {
@@ -31,6 +36,7 @@ impl WireId {
     pub fn wire(self) -> &'static dyn Wire {
         match self {
             WireId::Openai => &openai::OpenAi,
+            WireId::Gemini => &gemini::Gemini,
         }
     }
 }
@@ -67,4 +73,10 @@ pub trait Wire: Send + Sync {
 
     /// Returns the provider's message in the body of a failed reply.
     fn message(&self, body: &[u8]) -> Option<String>;
+
+    /// Returns how long to wait, where this wire says so in the body of a failed reply; headers come first.
+    fn retry_after(&self, body: &[u8]) -> Option<Duration> {
+        let _ = body;
+        None
+    }
 }

@@ -161,7 +161,7 @@ fn unknown_provider(text: &str, first: &str, own: &[&str]) -> Error {
 
 fn not_spoken(name: &str) -> Error {
     let names: Vec<_> = PROVIDERS.iter().map(|provider| provider.name).collect();
-    usage(format!("{name}: this version speaks only OpenAI's format; it can ask {}", names.join(", ")))
+    usage(format!("{name}: this version does not speak its format; it can ask {}", names.join(", ")))
 }
 
 /// Providers in the table whose format has no wire here.
@@ -198,6 +198,7 @@ mod tests {
         assert_eq!(name("gpt-4o"), "openai/gpt-4o");
         assert_eq!(name("gpt-5-mini-2025-08-07"), "openai/gpt-5-mini-2025-08-07");
         assert_eq!(name("grok-4.7"), "xai/grok-4.7");
+        assert_eq!(name("gemini-2.5-flash"), "gemini/gemini-2.5-flash");
     }
 
     #[test]
@@ -239,10 +240,9 @@ mod tests {
 
     #[test]
     fn a_format_not_spoken_yet_says_what_is() {
-        for text in ["anthropic/claude-opus-5", "claude-opus-5-5", "gemini", "bedrock/x", "vertex_ai/y", "azure/gpt-5"]
-        {
+        for text in ["anthropic/claude-opus-5", "claude-opus-5-5", "bedrock/x", "vertex_ai/y", "azure/gpt-5"] {
             let refusal = refusal(text);
-            assert!(refusal.contains("speaks only OpenAI's format; it can ask openai, "), "{text}: {refusal}");
+            assert!(refusal.contains("does not speak its format; it can ask openai, "), "{text}: {refusal}");
         }
     }
 

@@ -9,7 +9,7 @@ pub mod types;
 use bytes::Bytes;
 use http::StatusCode;
 use http::response::Parts;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value, json};
 
 use self::types::{ChatReply, Choice, EmbeddingReply, ErrorBody, UsageReply};
@@ -233,10 +233,19 @@ struct ContentParts<'a>(&'a [Part]);
 
 impl Serialize for ContentParts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|part| match part {
-            Part::Text(text) => json!({"type": "text", "text": text}),
-            Part::Raw { wire: WireId::Openai, value } => value.clone(),
-        }))
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        for part in self.0 {
+            match part {
+                Part::Text(text) => list.serialize_element(&json!({"type": "text", "text": text}))?,
+                Part::Raw { wire: WireId::Openai, value } => list.serialize_element(value)?,
+                Part::Raw { wire, .. } => {
+                    return Err(S::Error::custom(format!(
+                        "OpenAI's format cannot carry a part in the form of {wire:?}"
+                    )));
+                }
+            }
+        }
+        list.end()
     }
 }
 
