@@ -6,6 +6,7 @@
 
 mod errors;
 mod read;
+pub(crate) mod server;
 mod settings;
 mod tools;
 pub mod types;
@@ -338,10 +339,16 @@ fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
 }
 
 fn read_reply<'a, T: serde::Deserialize<'a>>(head: &Parts, body: &'a Bytes) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| match ErrorBody::read(body) {
+    let malformed = |error: &dyn std::fmt::Display| match ErrorBody::read(body) {
         Some(error) => failed_inside(head, &error),
         None => status::failure(head, Kind::Malformed, format!("the reply is not Gemini's: {error}")),
-    })
+    };
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+    // A list would be read as the struct's fields in order.
+    if !text.trim_start().starts_with('{') {
+        return Err(malformed(&"it is not an object"));
+    }
+    serde_json::from_str(text).map_err(|error| malformed(&error))
 }
 
 /// A failure reported inside a success, as proxies and cut streams do.

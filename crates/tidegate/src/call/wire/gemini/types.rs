@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use crate::call::wire::openai::types::nullable;
+use crate::call::wire::openai::types::{nullable, text};
 
 /// The reply of `generateContent`, and each event of a streamed one.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -23,10 +23,10 @@ pub struct GenerateReply<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_metadata: Option<UsageReply>,
     /// The model that answered.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub model_version: Option<Cow<'a, str>>,
     /// The reply's id, the same in all its events.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub response_id: Option<Cow<'a, str>>,
     /// A failure inside a success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,10 +41,10 @@ pub struct Candidate<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub content: Option<ContentReply<'a>>,
     /// Why it stopped.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<Cow<'a, str>>,
     /// More about why it stopped.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub finish_message: Option<Cow<'a, str>>,
     /// Its place among the answers.
     #[serde(default, deserialize_with = "nullable")]
@@ -58,7 +58,7 @@ pub struct ContentReply<'a> {
     #[serde(borrow, default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartReply<'a>>,
     /// Always `model`.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub role: Option<Cow<'a, str>>,
 }
 
@@ -67,13 +67,13 @@ pub struct ContentReply<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct PartReply<'a> {
     /// A text.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub text: Option<Cow<'a, str>>,
     /// Whether the piece tells the model's reasoning and is not part of the answer.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_false")]
     pub thought: bool,
     /// What must come back unchanged with a call's result.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub thought_signature: Option<Cow<'a, str>>,
     /// A tool that it wants called.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -92,7 +92,7 @@ fn is_false(flag: &bool) -> bool {
 #[derive(Debug, Deserialize, Serialize)]
 pub struct FunctionCall<'a> {
     /// Tells several calls apart; often absent.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub id: Option<Cow<'a, str>>,
     /// The tool.
     #[serde(borrow, default)]
@@ -107,10 +107,10 @@ pub struct FunctionCall<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct PromptFeedback<'a> {
     /// Why it was blocked.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub block_reason: Option<Cow<'a, str>>,
     /// More about it.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub block_reason_message: Option<Cow<'a, str>>,
 }
 
