@@ -13,11 +13,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
-use self::provider::Quirks;
+use self::provider::{Auth, Provider, Quirks};
 use self::transport::{HttpReply, HttpRequest, Transport};
 use self::wire::WireId;
 use crate::failure::{Failure, Kind};
@@ -82,9 +82,11 @@ pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
 pub(crate) struct HttpCaller {
     wire: WireId,
     quirks: Quirks,
+    auth: Auth,
     model: String,
-    chat: Uri,
-    embed: Uri,
+    /// Where each kind of task goes; nowhere if the wire does not have it.
+    chat: Option<Uri>,
+    embed: Option<Uri>,
     headers: HeaderMap,
     key: RwLock<Key>,
     source: Option<(KeySource, usize)>,
@@ -93,8 +95,7 @@ pub(crate) struct HttpCaller {
 
 /// What an [`HttpCaller`] is made of.
 pub(crate) struct HttpTarget<'a> {
-    pub(crate) wire: WireId,
-    pub(crate) quirks: Quirks,
+    pub(crate) provider: &'a Provider,
     pub(crate) base_url: &'a str,
     /// The model's name as the provider knows it.
     pub(crate) model: &'a str,
@@ -105,15 +106,18 @@ pub(crate) struct HttpTarget<'a> {
     pub(crate) transport: Arc<dyn Transport>,
 }
 
-/// A key and the header it makes.
+/// A key and the header value it makes.
 struct Key {
     secret: Option<SecretString>,
     header: Option<HeaderValue>,
 }
 
 impl Key {
-    fn new(secret: Option<SecretString>) -> Result<Key, String> {
-        let header = secret.as_ref().map(|secret| HeaderValue::from_str(&format!("Bearer {}", secret.expose_secret())));
+    fn new(secret: Option<SecretString>, auth: Auth) -> Result<Key, String> {
+        let header = secret.as_ref().map(ExposeSecret::expose_secret).map(|secret| match auth {
+            Auth::Bearer => HeaderValue::from_str(&format!("Bearer {secret}")),
+            Auth::Header(_) => HeaderValue::from_str(secret),
+        });
         let mut header = header.transpose().map_err(|_| "the key holds a character that a header cannot".to_owned())?;
         if let Some(header) = &mut header {
             header.set_sensitive(true);
@@ -124,43 +128,44 @@ impl Key {
 
 impl HttpCaller {
     pub(crate) fn new(target: HttpTarget<'_>) -> Result<HttpCaller, String> {
-        let wire = target.wire.wire();
+        let provider = target.provider;
+        let wire = provider.wire.wire();
         let uri = |kind: TaskKind| {
-            let text = format!("{}{}", target.base_url.trim_end_matches('/'), wire.path(kind));
-            let uri: Uri = text.parse().map_err(|e| format!("`{}` is not a base URL: {e}", target.base_url))?;
-            match (uri.scheme_str(), uri.host()) {
-                (Some("http" | "https"), Some(_)) => Ok(uri),
-                _ => Err(format!("`{}` is not a base URL: it must start with http:// or https://", target.base_url)),
-            }
+            let path = wire.path(kind, target.model);
+            path.map(|path| address(target.base_url, &path)).transpose()
         };
         let mut headers = target.headers;
-        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-        headers
-            .entry(http::header::USER_AGENT)
-            .or_insert(HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
+        let product = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+        for (name, value) in
+            [("content-type", "application/json"), ("user-agent", product)].iter().chain(provider.headers)
+        {
+            headers.entry(*name).or_insert(HeaderValue::from_static(value));
+        }
         Ok(HttpCaller {
-            wire: target.wire,
-            quirks: target.quirks,
+            wire: provider.wire,
+            quirks: provider.quirks,
+            auth: provider.auth,
             model: target.model.to_owned(),
             chat: uri(TaskKind::Chat)?,
             embed: uri(TaskKind::Embed)?,
             headers,
-            key: RwLock::new(Key::new(target.key)?),
+            key: RwLock::new(Key::new(target.key, provider.auth)?),
             source: target.source,
             transport: target.transport,
         })
     }
 
     async fn exchange(&self, request: &Request) -> Result<Response, Failure> {
-        let wire = self.wire.wire();
         let kind = request.kind();
-        let body = wire.encode(request, &self.model, &self.quirks)?;
-        let mut http = HttpRequest::new(body);
-        *http.method_mut() = Method::POST;
-        *http.uri_mut() = match kind {
-            TaskKind::Chat => self.chat.clone(),
-            TaskKind::Embed => self.embed.clone(),
+        let uri = match kind {
+            TaskKind::Chat => &self.chat,
+            TaskKind::Embed => &self.embed,
         };
+        let uri =
+            uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
+        let mut http = HttpRequest::new(self.encode(request)?);
+        *http.method_mut() = Method::POST;
+        *http.uri_mut() = uri;
         *http.headers_mut() = self.headers.clone();
         let used = self.authorise(http.headers_mut());
         let reply = self.transport.send(http).await?;
@@ -172,10 +177,27 @@ impl HttpCaller {
         }
     }
 
+    /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
+    fn encode(&self, request: &Request) -> Result<Bytes, Failure> {
+        let wire = self.wire.wire();
+        match &request.original {
+            Some(original) if original.wire != self.wire => {
+                let mut typed = original.wire.wire().typed(original)?;
+                typed.params = request.params.clone().over(typed.params);
+                wire.encode(&typed, &self.model, &self.quirks)
+            }
+            _ => wire.encode(request, &self.model, &self.quirks),
+        }
+    }
+
     /// Sets the key's header, and returns it to tell this key from a later one.
     fn authorise(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
         let header = self.key.read().unwrap_or_else(PoisonError::into_inner).header.clone()?;
-        headers.insert(AUTHORIZATION, header.clone());
+        let name = match self.auth {
+            Auth::Bearer => AUTHORIZATION,
+            Auth::Header(name) => HeaderName::from_static(name),
+        };
+        headers.insert(name, header.clone());
         Some(header)
     }
 
@@ -187,7 +209,7 @@ impl HttpCaller {
         }
         // A command that prints a key may take its time: nobody else waits for it.
         let keys = tokio::task::spawn_blocking(move || source()).await.unwrap_or_default();
-        let renewed = keys.into_iter().nth(number).and_then(|secret| Key::new(Some(secret)).ok());
+        let renewed = keys.into_iter().nth(number).and_then(|secret| Key::new(Some(secret), self.auth).ok());
         let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(renewed) = renewed {
             *key = renewed;
@@ -203,17 +225,27 @@ impl HttpCaller {
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
-        Err(self.scrub(status::failure(&head, kind, message)))
+        let failure = status::failure(&head, kind, message);
+        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?));
+        Err(self.scrub(failure.with_retry_after(hint)))
     }
 
-    /// Takes the key out of a message in which the provider repeats it.
+    /// Takes the key, and what headers of the user's own hold of that kind, out of a message that repeats it.
     fn scrub(&self, mut failure: Failure) -> Failure {
         let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secret) = key.secret.as_ref().map(ExposeSecret::expose_secret).filter(|secret| secret.len() >= 4) {
+        let key = key.secret.as_ref().map(ExposeSecret::expose_secret);
+        let headers = self.headers.iter().filter(|(name, _)| may_hold_a_secret(name));
+        // Of `Bearer sk-1` the last word is the secret.
+        let secrets = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
+        for secret in key.into_iter().chain(secrets).filter(|secret| secret.len() >= 4) {
             failure.message = failure.message.replace(secret, "[key]");
         }
         failure
     }
+}
+
+fn may_hold_a_secret(header: &HeaderName) -> bool {
+    ["authorization", "cookie", "key", "token", "secret"].iter().any(|part| header.as_str().contains(part))
 }
 
 impl Caller for HttpCaller {
@@ -222,6 +254,16 @@ impl Caller for HttpCaller {
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {
-        self.wire.wire().encode(request, &self.model, &self.quirks).ok()
+        self.encode(request).ok()
+    }
+}
+
+/// Puts a path behind a base URL.
+fn address(base_url: &str, path: &str) -> Result<Uri, String> {
+    let text = format!("{}{path}", base_url.trim_end_matches('/'));
+    let uri: Uri = text.parse().map_err(|e| format!("`{base_url}` is not a base URL: {e}"))?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http" | "https"), Some(_)) => Ok(uri),
+        _ => Err(format!("`{base_url}` is not a base URL: it must start with http:// or https://")),
     }
 }

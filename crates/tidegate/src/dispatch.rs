@@ -120,8 +120,7 @@ impl Dispatcher {
             let ask = Ask { route, turn, bytes, max_tokens, tried: tried.clone() };
             let lease = match order.stop.run_until_cancelled(self.admission.acquire(ask)).await {
                 Some(Ok(lease)) => lease,
-                // What went wrong for this request tells more than why the others are out of service.
-                Some(Err(refused)) => return Err(last_failure(attempts).unwrap_or(refused)),
+                Some(Err(refused)) => return Err(own_fault(attempts).unwrap_or(refused)),
                 None => return Err(cancelled()),
             };
             admitted.take();
@@ -165,15 +164,17 @@ impl Dispatcher {
             Err(failure) => (failure.usage, Some(failure)),
         };
         let settled = lease.settle(usage.as_ref(), failure);
-        attempts.push(Attempt {
+        let attempt = Attempt {
             endpoint: endpoint.name.clone(),
             model: endpoint.model.clone(),
+            times: 1,
             waited,
             took,
             usage,
             cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
             failure: failure.cloned(),
-        });
+        };
+        attempt.add_to(attempts);
         if let Some(failure) = failure {
             self.tell(endpoint, failure, settled);
         }
@@ -201,7 +202,8 @@ fn cancelled() -> Failure {
     Failure::new(Kind::Cancelled, "the run was stopped before this request was answered")
 }
 
-/// Returns the failure that speaks for a request which found no endpoint any more.
-fn last_failure(attempts: &[Attempt]) -> Option<Failure> {
-    attempts.last().and_then(|attempt| attempt.failure.clone())
+/// Returns the failure after which a request had nowhere to go, if it was its own and not the endpoints'.
+fn own_fault(attempts: &[Attempt]) -> Option<Failure> {
+    let last = attempts.last()?.failure.as_ref()?;
+    (last.kind.advice().retry == Retry::Elsewhere).then(|| last.clone())
 }

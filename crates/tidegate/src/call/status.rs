@@ -111,6 +111,11 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     sane.then(|| Duration::from_secs_f64(seconds.min(LONGEST_HINT.as_secs_f64())))
 }
 
+/// Returns a hint as it is obeyed: none of zero, none longer than [`LONGEST_HINT`].
+pub(crate) fn capped(hint: Duration) -> Option<Duration> {
+    Some(hint.min(LONGEST_HINT)).filter(|hint| !hint.is_zero())
+}
+
 fn http_date(text: &str) -> Option<jiff::Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }

@@ -2,12 +2,13 @@
 
 use http::{Method, Uri};
 
+use crate::call::wire::WireId;
 use crate::request::TaskKind;
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
-    Call(TaskKind),
+    Call(WireId, TaskKind),
     Models,
     Stats,
     Reset,
@@ -22,8 +23,9 @@ impl Route {
         let path = uri.path();
         let path = path.strip_prefix("/v1/").or(path.strip_prefix('/')).unwrap_or(path);
         let (route, wanted) = match path {
-            "chat/completions" => (Route::Call(TaskKind::Chat), Method::POST),
-            "embeddings" => (Route::Call(TaskKind::Embed), Method::POST),
+            "chat/completions" => (Route::Call(WireId::Openai, TaskKind::Chat), Method::POST),
+            "embeddings" => (Route::Call(WireId::Openai, TaskKind::Embed), Method::POST),
+            "messages" => (Route::Call(WireId::Anthropic, TaskKind::Chat), Method::POST),
             "models" => (Route::Models, Method::GET),
             "__sim/stats" => (Route::Stats, Method::GET),
             "__sim/reset" => (Route::Reset, Method::POST),
@@ -58,11 +60,15 @@ mod tests {
     #[test]
     fn paths_are_found_with_and_without_version() {
         let route = |method: &Method, path: &str| Route::of(method, &path.parse().unwrap());
-        assert_eq!(route(&Method::POST, "/v1/chat/completions"), Route::Call(TaskKind::Chat));
-        assert_eq!(route(&Method::POST, "http://sim.invalid/v1/embeddings?x=1"), Route::Call(TaskKind::Embed));
+        assert_eq!(route(&Method::POST, "/v1/chat/completions"), Route::Call(WireId::Openai, TaskKind::Chat));
+        assert_eq!(
+            route(&Method::POST, "http://sim.invalid/v1/embeddings?x=1"),
+            Route::Call(WireId::Openai, TaskKind::Embed)
+        );
+        assert_eq!(route(&Method::POST, "/v1/messages?beta=true"), Route::Call(WireId::Anthropic, TaskKind::Chat));
         assert_eq!(route(&Method::GET, "/models"), Route::Models);
         assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
-        assert_eq!(route(&Method::POST, "/v1/messages"), Route::Nowhere);
+        assert_eq!(route(&Method::POST, "/v1/responses"), Route::Nowhere);
     }
 
     #[test]

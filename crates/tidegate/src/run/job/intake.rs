@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -88,16 +89,23 @@ enum Chosen {
 impl Job {
     /// Opens the input and reads the templates against its columns.
     pub(super) fn open(&self) -> Result<(Input, Renderer)> {
-        let input = Input::open(&self.input)?;
+        let input = Input::open(&self.input_options())?;
         let renderer = Renderer::new(&self.prompt, input.columns())?;
         Ok((input, renderer))
+    }
+
+    /// Adds to the input's options which files are none: what an earlier run of the same command wrote.
+    fn input_options(&self) -> InputOptions {
+        let errors = |out: &PathBuf| out.with_added_extension("errors.jsonl");
+        let outputs = self.out.iter().flat_map(|out| [out.clone(), errors(out)]).collect();
+        InputOptions { outputs, ..self.input.clone() }
     }
 
     fn chosen(&self, seed: u64) -> Result<Chosen> {
         match (self.rows, self.sample) {
             (Some(_), Some(_)) => Err(Error::Usage("--rows and --sample exclude each other".to_owned())),
             (Some(rows), None) => Ok(Chosen::First(rows)),
-            (None, Some(count)) => Ok(Chosen::Some { numbers: sample(&self.input, count, seed)?, next: 0 }),
+            (None, Some(count)) => Ok(Chosen::Some { numbers: sample(&self.input_options(), count, seed)?, next: 0 }),
             (None, None) => Ok(Chosen::All),
         }
     }
@@ -105,9 +113,9 @@ impl Job {
 
 /// Chooses rows at random, the same ones for the same seed.
 fn sample(options: &InputOptions, count: u64, seed: u64) -> Result<VecDeque<u64>> {
-    if options.paths.iter().any(|path| path == "-") {
+    if options.is_piped() {
         return Err(Error::Usage(
-            "--sample reads the input twice, which the standard input cannot be; give a file".to_owned(),
+            "--sample reads the input twice, which a pipe does not allow; give a file".to_owned(),
         ));
     }
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -144,7 +152,7 @@ impl Intake {
             repeat: job.repeat.max(1),
             allow_duplicate_ids: job.allow_duplicate_ids,
             skip_bad_rows: job.skip_bad_rows,
-            options: job.input.clone(),
+            options: job.input_options(),
             progress: progress.clone(),
             ready: VecDeque::new(),
             input,
@@ -240,11 +248,13 @@ impl Intake {
                 left -= 1;
                 let key = mix(peeked.hash, model.as_deref(), sample);
                 let decision = self.resume.decide(key, raw, alone, || Ok(rendered.fingerprint()))?;
+                let failed_before = self.resume.skipped_failed();
                 match decision {
                     Decision::Skip => {
                         self.progress.note(|numbers| {
                             numbers.wanted += 1;
                             numbers.done_before += 1;
+                            numbers.failed_before = failed_before;
                         });
                         continue;
                     }
@@ -291,10 +301,11 @@ impl Intake {
         let key = xxh3_64_with_seed(&row.json, self.seed ^ 1);
         let raw = xxh3_64_with_seed(&row.json, self.seed) as u32;
         let decision = self.resume.decide(key, raw, Identity::Content, || Ok(raw))?;
-        let done = decision == Decision::Skip;
+        let (done, failed_before) = (decision == Decision::Skip, self.resume.skipped_failed());
         self.progress.note(|numbers| {
             numbers.wanted += 1;
             numbers.done_before += u64::from(done);
+            numbers.failed_before = failed_before;
         });
         if !done {
             let replaces = decision == Decision::Replace;

@@ -113,7 +113,7 @@ fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
         usage: outcome.usage(),
         cost: outcome.cost(),
         latency: last.map(|attempt| attempt.took).unwrap_or_default(),
-        attempts: outcome.attempts.len() as u32,
+        attempts: outcome.calls(),
         ..empty(task)
     };
     match &outcome.result {
@@ -135,7 +135,7 @@ fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
 fn detail(outcome: &Outcome, task: &Task) -> Option<Vec<u8>> {
     match &outcome.result {
         Ok(response) if task.batch => Some(response.raw.to_vec()),
-        _ if !task.batch && outcome.attempts.len() > 1 => serde_json::to_vec(&outcome.attempts).ok(),
+        _ if !task.batch && outcome.calls() > 1 => serde_json::to_vec(&outcome.attempts).ok(),
         _ => None,
     }
 }

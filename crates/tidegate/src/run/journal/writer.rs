@@ -409,8 +409,8 @@ mod tests {
         assert!(writer.failure().is_some());
         assert!(matches!(writer.append(&row(b"three")), Err(Error::Storage { .. })));
         assert_eq!(writer.committed().rows, 1);
-        let Err(Error::Storage { source, .. }) = writer.close() else { panic!("closed well") };
-        assert_eq!(source.unwrap().kind(), io::ErrorKind::BrokenPipe);
+        let Err(Error::Storage { cause, .. }) = writer.close() else { panic!("closed well") };
+        assert_eq!(cause.unwrap().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[tokio::test]
