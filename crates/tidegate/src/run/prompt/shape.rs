@@ -2,8 +2,8 @@
 //!
 //! | the row has | the request |
 //! |---|---|
-//! | `method`, `url`, `body` | a line of an OpenAI batch file: `body` as it is |
-//! | `body`, an object | `body` as it is |
+//! | `method`, `url`, `body` | a line of an OpenAI batch file: `body` as it is, in the format that `url` names |
+//! | `body`, an object | `body` as it is, in OpenAI's format or Anthropic's |
 //! | `messages` | a conversation |
 //! | `prompt` or `text` | one user message |
 

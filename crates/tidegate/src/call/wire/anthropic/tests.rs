@@ -124,6 +124,30 @@ fn tools_their_calls_and_results_are_translated() {
 }
 
 #[test]
+fn what_the_user_gives_by_its_own_name_wins() {
+    let tool = json!({"name": "f", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}});
+    let given = [
+        ("tools", json!([tool])),
+        ("tool_choice", json!({"type": "none"})),
+        ("parallel_tool_calls", json!(false)),
+        ("metadata", json!({"user_id": "a"})),
+        ("user", json!("b")),
+        ("thinking", json!({"type": "adaptive"})),
+        ("stop_sequences", json!(["x"])),
+    ];
+    let mut request = Request::prompt("hi").max_tokens(5);
+    request.params.stop = vec!["y".to_owned()];
+    for (name, value) in given.clone() {
+        request = request.param(name, value);
+    }
+    let mut expected = json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]});
+    for (name, value) in given.into_iter().filter(|(name, _)| !matches!(*name, "parallel_tool_calls" | "user")) {
+        expected[name] = value;
+    }
+    assert_eq!(encode(&request), expected);
+}
+
+#[test]
 fn images_and_documents_are_translated() {
     let parts = json!([{"type": "text", "text": "see"},
         {"type": "image_url", "image_url": {"url": "https://a/b.png", "detail": "low"}},

@@ -115,12 +115,16 @@ fn translate(fields: &mut Map<String, Value>) -> Result<(), Failure> {
     }
     if fields.shift_remove("parallel_tool_calls") == Some(Value::Bool(false)) && fields.contains_key("tools") {
         let choice = fields.entry("tool_choice").or_insert_with(|| json!({"type": "auto"}));
-        if let Value::Object(choice) = choice {
+        if let Value::Object(choice) = choice
+            && choice.get("type").is_none_or(|kind| kind != "none")
+        {
             choice.insert("disable_parallel_tool_use".to_owned(), true.into());
         }
     }
-    if let Some(user) = fields.shift_remove("user").filter(|user| !user.is_null()) {
-        fields.entry("metadata").or_insert_with(|| json!({"user_id": user}));
+    if let Some(user) = fields.shift_remove("user").filter(|user| !user.is_null())
+        && let Value::Object(metadata) = fields.entry("metadata").or_insert_with(|| json!({}))
+    {
+        metadata.entry("user_id").or_insert(user);
     }
     if let Some(format) = fields.shift_remove("response_format") {
         structure(fields, &format)?;
