@@ -60,14 +60,21 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     logging::start(&log_options(settings), &screen)?;
     let observer = Events::new(screen.clone(), settings.run.verbose);
     let client = client(settings, Some(Arc::new(observer)), keys::find)?;
-    let signals = Signals::new()?.watch(control.clone(), screen.clone(), job.drain_timeout);
     let display = progress::show(client.clone(), control.clone(), screen.clone());
     if job.out.is_none() {
         screen.line("results go to the standard output: without -o there is no journal, and the run cannot be resumed");
     }
+    let watch = async {
+        let signals = Signals::new()?.watch(control.clone(), screen.clone(), job.drain_timeout);
+        tokio::join!(signals, display);
+        Ok::<(), std::io::Error>(())
+    };
     let summary = tokio::select! {
+        // In this order, because opening the input may wait for a pipe that nobody writes to: until that is over, and
+        // nothing has been sent, a signal ends the process as it would any other.
+        biased;
         summary = job.run(&client, &control) => summary?,
-        () = async { tokio::join!(signals, display); } => unreachable!("both watch for ever"),
+        failed = watch => return Err(failed.map_or_else(Into::into, |()| unreachable!("both watch for ever"))),
     };
     if let Some(path) = &settings.output.summary {
         crate::summary::write_json(&summary, path)?;

@@ -230,14 +230,22 @@ impl HttpCaller {
         Err(self.scrub(failure.with_retry_after(hint)))
     }
 
-    /// Takes the key out of a message in which the provider repeats it.
+    /// Takes the key, and what headers of the user's own hold of that kind, out of a message that repeats it.
     fn scrub(&self, mut failure: Failure) -> Failure {
         let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secret) = key.secret.as_ref().map(ExposeSecret::expose_secret).filter(|secret| secret.len() >= 4) {
+        let key = key.secret.as_ref().map(ExposeSecret::expose_secret);
+        let headers = self.headers.iter().filter(|(name, _)| may_hold_a_secret(name));
+        // Of `Bearer sk-1` the last word is the secret.
+        let secrets = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
+        for secret in key.into_iter().chain(secrets).filter(|secret| secret.len() >= 4) {
             failure.message = failure.message.replace(secret, "[key]");
         }
         failure
     }
+}
+
+fn may_hold_a_secret(header: &HeaderName) -> bool {
+    ["authorization", "cookie", "key", "token", "secret"].iter().any(|part| header.as_str().contains(part))
 }
 
 impl Caller for HttpCaller {

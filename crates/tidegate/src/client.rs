@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ask::ask;
 use crate::call::pool::{Pool, PoolOptions};
-use crate::call::provider::{Provider, Reach};
+use crate::call::provider::{Provider, Quirks, Reach};
 use crate::call::transport::Transport;
 use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
 use crate::catalog::{self, ModelRef};
@@ -74,7 +74,8 @@ impl Target {
     pub fn of(model: &ModelRef) -> Target {
         let price = model.facts().and_then(|facts| facts.price);
         let base_url = model.provider.base_url.to_owned();
-        let place = Place::Provider { provider: *model.provider, model: model.name.clone(), base_url };
+        let provider = Provider { quirks: quirks(model), ..*model.provider };
+        let place = Place::Provider { provider, model: model.name.clone(), base_url };
         Target { price, ..Target::at(&model.to_string(), place) }
     }
 
@@ -150,6 +151,15 @@ impl Target {
     #[must_use]
     pub fn known_price(&self) -> Option<Price> {
         self.price
+    }
+}
+
+/// Returns the provider's quirks with what the catalog knows of the model.
+fn quirks(model: &ModelRef) -> Quirks {
+    let quirks = model.provider.quirks;
+    match model.facts() {
+        Some(facts) => Quirks { max_output: facts.max_output, sampling: facts.sampling, ..quirks },
+        None => quirks,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The simulated provider: OpenAI's and Gemini's APIs with latency, limits and faults of your choice.
+//! The simulated provider: the APIs of OpenAI, Anthropic and Gemini with latency, limits and faults of your choice.
 //!
 //! # Why
 //!
@@ -30,6 +30,7 @@ mod gemini;
 mod headers;
 mod ledger;
 mod limit;
+mod messages;
 mod plan;
 mod route;
 mod scenario;
@@ -63,8 +64,8 @@ use crate::call::wire::openai::server;
 /// The header that names a call for the statistics.
 pub const ID_HEADER: &str = "x-tidegate-id";
 
-const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions, /v1/embeddings, /v1/models, \
-                            /v1beta/models/MODEL:generateContent, /__sim/stats and /__sim/reset.";
+const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions, /v1/embeddings, /v1/messages, \
+                            /v1beta/models/MODEL:generateContent, /v1/models, /__sim/stats and /__sim/reset.";
 
 /// A simulated provider; clones are the same one.
 #[derive(Debug, Clone)]

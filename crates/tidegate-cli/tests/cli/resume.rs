@@ -394,7 +394,7 @@ fn a_report_says_what_the_output_holds() {
 
 #[cfg(unix)]
 mod signals {
-    use super::{Bench, Done, Duration, SAY, Stdio, by_id, rows, wait_for};
+    use super::{Bench, Done, Duration, SAY, Stdio, Write, by_id, rows, wait_for};
 
     fn interrupt(child: &std::process::Child, signal: &str) {
         let status = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
@@ -454,6 +454,31 @@ mod signals {
         interrupt(&child, "-TERM");
         ended(child).exits(130);
         assert!(bench.records().is_empty());
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_writes_to_can_be_left() {
+        for written in ["", "{\"id\": 1, \"text\": \"a\"}\n"] {
+            let bench = Bench::new("");
+            let url = bench.sim.base_url();
+            let fixed = ["run", "-", "--format", "jsonl", "--base-url", &url, "-m", "m", "-o", "out.jsonl"];
+            let mut command = bench.place.tidegate(&[&fixed[..], &SAY].concat());
+            let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut input = child.stdin.take().unwrap();
+            input.write_all(written.as_bytes()).unwrap();
+            wait_for(|| bench.sim.count("finished") == u64::from(!written.is_empty()));
+            std::thread::sleep(Duration::from_millis(300));
+            interrupt(&child, "-INT");
+            let gone = (0..250).any(|_| {
+                std::thread::sleep(Duration::from_millis(20));
+                child.try_wait().unwrap().is_some()
+            });
+            drop(input);
+            let done = ended(child);
+            assert!(gone, "it waited for its input, {written:?}:\n{}", done.stderr);
+            // What has not begun yet is simply ended by the signal.
+            assert_eq!(done.status.code(), (!written.is_empty()).then_some(130), "{}", done.stderr);
+        }
     }
 }
 

@@ -71,18 +71,22 @@ pub enum Reach {
     Simulated,
 }
 
-/// How a dialect differs from its wire's plain form.
+/// How a dialect differs from its wire's plain form: the provider's row, and what the catalog knows of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quirks {
     /// The field that bounds the output.
     pub max_tokens: &'static str,
     /// The field that makes sampling repeatable.
     pub seed: &'static str,
+    /// The most output tokens of the model, for a wire that demands a bound.
+    pub max_output: Option<u32>,
+    /// Whether the model accepts temperature and the other sampling parameters.
+    pub sampling: bool,
 }
 
 impl Quirks {
     /// The dialect that most servers of OpenAI's wire speak.
-    pub const COMMON: Quirks = Quirks { max_tokens: "max_tokens", seed: "seed" };
+    pub const COMMON: Quirks = Quirks { max_tokens: "max_tokens", seed: "seed", max_output: None, sampling: true };
 }
 
 const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -> Provider {
@@ -103,12 +107,22 @@ const fn local(name: &'static str, base_url: &'static str, key: &'static str) ->
     Provider { key: KeyRule::Optional(key), ..hosted(name, base_url, key) }
 }
 
+/// Under the later version current models behave the same, but older ones lose their sampling parameters.
+const ANTHROPIC_HEADERS: &[(&str, &str)] = &[("anthropic-version", "2023-06-01")];
+
 /// Every provider that has a name.
 pub const PROVIDERS: &[Provider] = &[
     Provider {
         base_url_variable: Some("OPENAI_BASE_URL"),
         quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
         ..hosted("openai", "https://api.openai.com/v1", "OPENAI_API_KEY")
+    },
+    Provider {
+        wire: WireId::Anthropic,
+        base_url_variable: Some("ANTHROPIC_BASE_URL"),
+        auth: Auth::Header("x-api-key"),
+        headers: ANTHROPIC_HEADERS,
+        ..hosted("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY")
     },
     hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
     Provider {
@@ -144,6 +158,24 @@ pub const PROVIDERS: &[Provider] = &[
 
 /// What a server without a name of its own is: any OpenAI-compatible one, by its base URL.
 pub const COMPATIBLE: Provider = local("compatible", "", "TIDEGATE_API_KEY");
+
+/// The same for a server that speaks Anthropic's format.
+static COMPATIBLE_ANTHROPIC: Provider =
+    Provider { wire: WireId::Anthropic, auth: Auth::Header("x-api-key"), headers: ANTHROPIC_HEADERS, ..COMPATIBLE };
+
+/// The same for a server that speaks Gemini's format.
+static COMPATIBLE_GEMINI: Provider =
+    Provider { wire: WireId::Gemini, auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
+
+/// Returns what a server without a name of its own is that speaks this format.
+#[must_use]
+pub fn compatible(wire: WireId) -> &'static Provider {
+    match wire {
+        WireId::Openai => &COMPATIBLE,
+        WireId::Anthropic => &COMPATIBLE_ANTHROPIC,
+        WireId::Gemini => &COMPATIBLE_GEMINI,
+    }
+}
 
 /// Returns the provider of that name.
 #[must_use]

@@ -5,6 +5,8 @@
 //! adding one file here and one arm in [`WireId::wire`]; adding a *provider* of a known format is a row in
 //! [`provider`](crate::call::provider).
 
+pub mod anthropic;
+mod body;
 pub mod gemini;
 pub mod openai;
 
@@ -26,6 +28,8 @@ use crate::response::Response;
 pub enum WireId {
     /// OpenAI Chat Completions and Embeddings, spoken by most servers.
     Openai,
+    /// Anthropic Messages.
+    Anthropic,
     /// Google Gemini's generateContent and embedContent.
     Gemini,
 }
@@ -36,9 +40,27 @@ impl WireId {
     pub fn wire(self) -> &'static dyn Wire {
         match self {
             WireId::Openai => &openai::OpenAi,
+            WireId::Anthropic => &anthropic::Anthropic,
             WireId::Gemini => &gemini::Gemini,
         }
     }
+
+    /// Returns the name in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            WireId::Openai => "OpenAI",
+            WireId::Anthropic => "Anthropic",
+            WireId::Gemini => "Gemini",
+        }
+    }
+}
+
+/// Returns the format in which a batch file's lines with this `url` are written, and what they ask for.
+#[must_use]
+pub fn batch_url(url: &str) -> Option<(WireId, TaskKind)> {
+    let openai = openai::batch_url(url).map(|kind| (WireId::Openai, kind));
+    openai.or_else(|| anthropic::batch_url(url).map(|kind| (WireId::Anthropic, kind)))
 }
 
 /// One format, both ways; pure.

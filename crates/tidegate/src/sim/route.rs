@@ -25,6 +25,7 @@ impl Route {
         let (route, wanted) = match path {
             "chat/completions" => (Route::Call(WireId::Openai, TaskKind::Chat), Method::POST),
             "embeddings" => (Route::Call(WireId::Openai, TaskKind::Embed), Method::POST),
+            "messages" => (Route::Call(WireId::Anthropic, TaskKind::Chat), Method::POST),
             "models" => (Route::Models, Method::GET),
             "__sim/stats" => (Route::Stats, Method::GET),
             "__sim/reset" => (Route::Reset, Method::POST),
@@ -80,9 +81,10 @@ mod tests {
         assert_eq!(route(&Method::POST, "/v1beta/models/m:generateContent"), gemini(TaskKind::Chat));
         assert_eq!(route(&Method::POST, "/v1/models/m:embedContent"), gemini(TaskKind::Embed));
         assert_eq!(route(&Method::GET, "/v1/models/m:embedContent"), Route::OtherMethod);
+        assert_eq!(route(&Method::POST, "/v1/messages?beta=true"), Route::Call(WireId::Anthropic, TaskKind::Chat));
         assert_eq!(route(&Method::GET, "/models"), Route::Models);
         assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
-        assert_eq!(route(&Method::POST, "/v1/messages"), Route::Nowhere);
+        assert_eq!(route(&Method::POST, "/v1/responses"), Route::Nowhere);
     }
 
     #[test]

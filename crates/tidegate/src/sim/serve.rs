@@ -15,9 +15,10 @@ use super::ledger::Receipt;
 use super::limit::{Cause, Cost, Gate, Refusal};
 use super::scenario::Resource;
 use super::voice::Voice;
-use super::{ID_HEADER, Plan, Simulator, Visit, delivery, gemini, headers};
+use super::{ID_HEADER, Plan, Simulator, Visit, delivery, gemini, headers, messages};
 use crate::call::transport::HttpRequest;
 use crate::call::wire::WireId;
+use crate::call::wire::anthropic::server::MessagesRequest;
 use crate::call::wire::openai::server::{ChatRequest, EmbeddingRequest};
 use crate::request::TaskKind;
 
@@ -79,6 +80,7 @@ impl Simulator {
     fn prepare(&self, call: &Call<'_>, kind: TaskKind, dice: Dice) -> Result<Prepared<'_>, Denial> {
         self.check_key(call)?;
         match (call.voice.wire, kind) {
+            (WireId::Anthropic, _) => self.prepare_messages(call, dice),
             (WireId::Gemini, _) => self.prepare_gemini(call, dice),
             (WireId::Openai, TaskKind::Chat) => self.prepare_chat(call, dice),
             (WireId::Openai, TaskKind::Embed) => self.prepare_embedding(call, dice),
@@ -97,6 +99,24 @@ impl Simulator {
             None => answer::chat(scenario, &asked, fate, unix_seconds(call.wall)).map_err(wrong(call))?,
         };
         Ok(Prepared { draft, fate, max_output_tokens: asked.max_tokens() })
+    }
+
+    fn prepare_messages(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
+        let scenario = self.scenario();
+        if !call.request.headers().contains_key("anthropic-version") {
+            return Err(wrong(call)("anthropic-version: header is required".to_owned()));
+        }
+        let mut asked: MessagesRequest<'_> = read(call)?;
+        self.check_model(call, &asked.model)?;
+        asked.fold_system();
+        let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| {
+            asked.messages.iter().any(|message| message.content.contain(text))
+        });
+        let draft = match answer::refused(fate, call.voice) {
+            Some(draft) => draft,
+            None => messages::reply(scenario, &asked, fate).map_err(wrong(call))?,
+        };
+        Ok(Prepared { draft, fate, max_output_tokens: asked.max_tokens })
     }
 
     fn prepare_embedding(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
@@ -231,9 +251,9 @@ impl Simulator {
     }
 }
 
-/// Returns the key of a request as it was sent: in OpenAI's header, in Azure's, or in Google's.
+/// Returns the key of a request as it was sent: in the header of OpenAI, Anthropic, Azure or Google.
 fn key(request: &HttpRequest) -> Option<&HeaderValue> {
-    let names = [header::AUTHORIZATION.as_str(), "api-key", "x-goog-api-key"];
+    let names = [header::AUTHORIZATION.as_str(), "x-api-key", "api-key", "x-goog-api-key"];
     names.into_iter().find_map(|name| request.headers().get(name))
 }
 

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::scenario::HeaderStyle;
 use crate::call::wire::WireId;
-use crate::call::wire::{gemini, openai};
+use crate::call::wire::{anthropic, gemini, openai};
 
 /// The format of one call, and the number that the call's id is made of.
 #[derive(Debug, Clone, Copy)]
@@ -15,10 +15,11 @@ pub(super) struct Voice {
 }
 
 impl Voice {
-    /// Writes an error; `kind` and `code` are those of OpenAI's, Gemini's follow from the status.
+    /// Writes an error; `kind` and `code` are those of OpenAI's, the others' follow from the status.
     pub(super) fn error(self, status: StatusCode, message: &str, kind: &str, code: Option<&str>) -> Bytes {
         match self.wire {
             WireId::Openai => openai::server::error(message, kind, code),
+            WireId::Anthropic => anthropic::server::error(status, message, &self.request_id()),
             WireId::Gemini => gemini::server::error(status, message, &[]),
         }
     }
@@ -40,6 +41,7 @@ impl Voice {
     pub(super) fn sign(self, headers: &mut HeaderMap) {
         let name = match self.wire {
             WireId::Openai => "x-request-id",
+            WireId::Anthropic => "request-id",
             WireId::Gemini => return,
         };
         if let Ok(id) = HeaderValue::try_from(self.request_id()) {
@@ -47,9 +49,11 @@ impl Voice {
         }
     }
 
-    /// Returns how limits are told: as the scenario says, but Gemini has no headers for them.
+    /// Returns how limits are told: as the scenario says, but nobody tells Anthropic's clients in OpenAI's words, and
+    /// Gemini has no headers for them.
     pub(super) fn style(self, wanted: HeaderStyle) -> HeaderStyle {
         match (self.wire, wanted) {
+            (WireId::Anthropic, HeaderStyle::Openai) => HeaderStyle::Anthropic,
             (WireId::Gemini, _) => HeaderStyle::None,
             (_, wanted) => wanted,
         }

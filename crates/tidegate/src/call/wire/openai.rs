@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use self::types::{ChatReply, Choice, EmbeddingReply, ErrorBody, UsageReply};
 use crate::call::provider::Quirks;
 use crate::call::status;
+use crate::call::wire::body::{bad_body, patch_model, to_bytes};
 use crate::call::wire::{Wire, WireId};
 use crate::failure::{Failure, Kind};
 use crate::request::{Message, Original, Params, Part, Request, Task, TaskKind};
@@ -89,39 +90,6 @@ pub fn batch_url(url: &str) -> Option<TaskKind> {
     }
 }
 
-fn to_bytes(body: &impl Serialize) -> Result<Bytes, Failure> {
-    let bytes = serde_json::to_vec(body).map_err(|e| Failure::new(Kind::Unsupported, e.to_string()))?;
-    Ok(Bytes::from(bytes))
-}
-
-/// Replaces only the value of `model` in a body that was written by somebody else.
-fn patch_model(original: &Original, model: &str) -> Result<Bytes, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Head<'a> {
-        #[serde(borrow)]
-        model: Option<&'a serde_json::value::RawValue>,
-    }
-    let text = std::str::from_utf8(&original.bytes).map_err(bad_body)?;
-    // A list would be read as the struct's fields in order.
-    if !text.trim_start().starts_with('{') {
-        return Err(bad_body("it does not begin with a brace"));
-    }
-    let head: Head<'_> = serde_json::from_str(text).map_err(bad_body)?;
-    let name = Value::from(model).to_string();
-    let (before, after) = match head.model {
-        Some(old) => {
-            let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
-            (&text[..start], &text[start + old.get().len()..])
-        }
-        None => {
-            let open = text.find('{').ok_or_else(|| bad_body("not a JSON object"))? + 1;
-            let comma = if text[open..].trim_start().starts_with('}') { "" } else { "," };
-            return Ok(Bytes::from([&text[..open], "\"model\":", &name, comma, &text[open..]].concat()));
-        }
-    };
-    Ok(Bytes::from([before, &name, after].concat()))
-}
-
 /// Sets parameters in a body that was written by somebody else: an edit, so it goes through the typed form.
 fn merge(original: &Original, model: &str, params: &Params, quirks: &Quirks) -> Result<Bytes, Failure> {
     let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
@@ -155,10 +123,6 @@ fn read_params(mut body: Map<String, Value>) -> Params {
         None => Vec::new(),
     };
     Params { temperature, max_tokens: max_tokens.and_then(|n| u32::try_from(n).ok()), stop, seed, extra: body }
-}
-
-fn bad_body(error: impl std::fmt::Display) -> Failure {
-    Failure::new(Kind::BadRequest, format!("the request body is not a JSON object: {error}"))
 }
 
 /// A typed request, serialised without building a tree first.
@@ -233,20 +197,21 @@ struct ContentParts<'a>(&'a [Part]);
 
 impl Serialize for ContentParts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        let mut parts = serializer.serialize_seq(Some(self.0.len()))?;
         for part in self.0 {
             match part {
-                Part::Text(text) => list.serialize_element(&json!({"type": "text", "text": text}))?,
-                Part::Raw { wire: WireId::Openai, value } => list.serialize_element(value)?,
-                Part::Raw { wire, .. } => {
-                    return Err(S::Error::custom(format!(
-                        "OpenAI's format cannot carry a part in the form of {wire:?}"
-                    )));
-                }
+                Part::Text(text) => parts.serialize_element(&json!({"type": "text", "text": text}))?,
+                Part::Raw { wire: WireId::Openai, value } => parts.serialize_element(value)?,
+                Part::Raw { wire, value } => return Err(S::Error::custom(foreign(*wire, value))),
             }
         }
-        list.end()
+        parts.end()
     }
+}
+
+fn foreign(wire: WireId, part: &Value) -> String {
+    let kind = part.get("type").and_then(Value::as_str).unwrap_or("unknown");
+    format!("OpenAI's format has no place for a `{kind}` part of {}'s", wire.name())
 }
 
 /// Reads the messages of a row or body in this wire's form.

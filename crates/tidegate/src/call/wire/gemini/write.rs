@@ -153,6 +153,9 @@ fn piece(part: &Part) -> Result<Piece<'_>, Failure> {
         Part::Text(text) => Ok(Piece::Text { text }),
         Part::Raw { wire: WireId::Gemini, value } => Ok(Piece::Other(Cow::Borrowed(value))),
         Part::Raw { wire: WireId::Openai, value } => openai_piece(value),
+        Part::Raw { wire, .. } => {
+            Err(unsupported(format!("Gemini's format cannot carry a part in {}'s form", wire.name())))
+        }
     }
 }
 
