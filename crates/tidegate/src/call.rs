@@ -3,6 +3,7 @@
 //! Nothing here sleeps, retries or locks: one call is one request on the wire, and its failure says what happened. A user's
 //! own [`Caller`] sits in the same place, under the same admission.
 
+pub mod limits;
 pub mod pool;
 pub mod provider;
 pub mod status;
@@ -17,6 +18,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
+use self::limits::Hints;
 use self::provider::{Auth, Provider, Quirks};
 use self::transport::{HttpReply, HttpRequest, Transport};
 use self::wire::WireId;
@@ -33,6 +35,20 @@ pub trait Caller: Send + Sync {
     /// - Does not retry: a failure is returned with its [`Kind`], which decides what happens next.
     /// - Dropping the future cancels the call.
     fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>>;
+
+    /// Makes one call, and notes what its reply tells about limits, be it a success or a failure.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`call`](Caller::call); a caller that knows nothing about limits need not write it.
+    fn call_with_hints<'a>(
+        &'a self,
+        request: &'a Request,
+        hints: &'a mut Hints,
+    ) -> BoxFuture<'a, Result<Response, Failure>> {
+        let _ = hints;
+        self.call(request)
+    }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
     fn preview(&self, request: &Request) -> Option<Bytes> {
@@ -155,7 +171,7 @@ impl HttpCaller {
         })
     }
 
-    async fn exchange(&self, request: &Request) -> Result<Response, Failure> {
+    async fn exchange(&self, request: &Request, hints: &mut Hints) -> Result<Response, Failure> {
         let kind = request.kind();
         let uri = match kind {
             TaskKind::Chat => &self.chat,
@@ -169,6 +185,7 @@ impl HttpCaller {
         *http.headers_mut() = self.headers.clone();
         let used = self.authorise(http.headers_mut());
         let reply = self.transport.send(http).await?;
+        *hints = Hints::read(reply.headers());
         match self.read(kind, reply) {
             Err(failure) if failure.kind == Kind::Auth && self.renew(used).await => {
                 Err(Failure { kind: Kind::StaleKey, ..failure })
@@ -250,7 +267,15 @@ fn may_hold_a_secret(header: &HeaderName) -> bool {
 
 impl Caller for HttpCaller {
     fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(self.exchange(request))
+        Box::pin(async move { self.exchange(request, &mut Hints::default()).await })
+    }
+
+    fn call_with_hints<'a>(
+        &'a self,
+        request: &'a Request,
+        hints: &'a mut Hints,
+    ) -> BoxFuture<'a, Result<Response, Failure>> {
+        Box::pin(self.exchange(request, hints))
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {

@@ -10,7 +10,9 @@ pub(crate) mod balance;
 pub(crate) mod cooldown;
 pub(crate) mod endpoint;
 pub(crate) mod estimate;
+pub(crate) mod learned;
 pub(crate) mod limit;
+pub(crate) mod meter;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::admission::{Admission, Ask, Lease, RouteId};
 use self::endpoint::{Endpoint, Settled};
+use crate::call::limits::Hints;
 use crate::event::{Event, Observer};
 use crate::failure::{Failure, Kind, Retry};
 use crate::outcome::Attempt;
@@ -154,7 +157,9 @@ impl Dispatcher {
     ) -> Result<Response, Failure> {
         let (place, sent) = (lease.place, lease.sent);
         let endpoint = &self.endpoints[place];
-        let result = match tokio::time::timeout(order.retry.timeout, endpoint.caller.call(order.request)).await {
+        let mut hints = Hints::default();
+        let call = endpoint.caller.call_with_hints(order.request, &mut hints);
+        let result = match tokio::time::timeout(order.retry.timeout, call).await {
             Ok(result) => result,
             Err(_) => Err(Failure::new(Kind::Timeout, format!("no reply within {:?}", order.retry.timeout))),
         };
@@ -163,7 +168,7 @@ impl Dispatcher {
             Ok(response) => (response.usage, None),
             Err(failure) => (failure.usage, Some(failure)),
         };
-        let settled = lease.settle(usage.as_ref(), failure);
+        let settled = lease.settle(usage.as_ref(), failure, &hints);
         let attempt = Attempt {
             endpoint: endpoint.name.clone(),
             model: endpoint.model.clone(),

@@ -1,4 +1,4 @@
-//! The simulated provider: the APIs of OpenAI, Anthropic and Gemini with latency, limits and faults of your choice.
+//! The simulated provider: OpenAI's, Anthropic's and Gemini's APIs with latency, limits and faults of your choice.
 //!
 //! # Why
 //!

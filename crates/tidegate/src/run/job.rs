@@ -2,7 +2,7 @@
 //!
 //! A reader thread takes rows, drops those that are done and renders the others; the run sends them; every outcome becomes
 //! a record in the journal, whose own thread stores and publishes it. The three meet in bounded places only: a few chunks
-//! of requests ahead of the run, 64 MB of records behind it. A row is finished when its record is stored, and a row that
+//! of requests ahead of the run, 16 MB of records behind it. A row is finished when its record is stored, and a row that
 //! was not answered for a reason that is not its own (a stop, a refused key) is never recorded, so that the same command
 //! sends it again.
 
@@ -39,7 +39,7 @@ use crate::run::record::Record;
 use crate::run::summary::{Stopped, Summary, Tally};
 
 /// Records that wait to be stored beyond this many bytes hold the run back.
-const MOST_PENDING: u64 = 64 << 20;
+const MOST_PENDING: u64 = 16 << 20;
 /// Outcomes that are recorded together where so many are there: one kind of work at a time keeps its code in the cache.
 const TOGETHER: usize = 32;
 /// Chunks of rendered rows that wait for the run.

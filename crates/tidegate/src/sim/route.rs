@@ -77,11 +77,11 @@ mod tests {
             route(&Method::POST, "http://sim.invalid/v1/embeddings?x=1"),
             Route::Call(WireId::Openai, TaskKind::Embed)
         );
+        assert_eq!(route(&Method::POST, "/v1/messages?beta=true"), Route::Call(WireId::Anthropic, TaskKind::Chat));
         let gemini = |kind| Route::Call(WireId::Gemini, kind);
         assert_eq!(route(&Method::POST, "/v1beta/models/m:generateContent"), gemini(TaskKind::Chat));
         assert_eq!(route(&Method::POST, "/v1/models/m:embedContent"), gemini(TaskKind::Embed));
         assert_eq!(route(&Method::GET, "/v1/models/m:embedContent"), Route::OtherMethod);
-        assert_eq!(route(&Method::POST, "/v1/messages?beta=true"), Route::Call(WireId::Anthropic, TaskKind::Chat));
         assert_eq!(route(&Method::GET, "/models"), Route::Models);
         assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
         assert_eq!(route(&Method::POST, "/v1/responses"), Route::Nowhere);

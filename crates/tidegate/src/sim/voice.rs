@@ -49,12 +49,12 @@ impl Voice {
         }
     }
 
-    /// Returns how limits are told: as the scenario says, but nobody tells Anthropic's clients in OpenAI's words, and
-    /// Gemini has no headers for them.
+    /// Returns how limits are told: as the scenario says, but Gemini has no headers for them, and nobody tells
+    /// Anthropic's clients in OpenAI's words.
     pub(super) fn style(self, wanted: HeaderStyle) -> HeaderStyle {
         match (self.wire, wanted) {
-            (WireId::Anthropic, HeaderStyle::Openai) => HeaderStyle::Anthropic,
             (WireId::Gemini, _) => HeaderStyle::None,
+            (WireId::Anthropic, HeaderStyle::Openai) => HeaderStyle::Anthropic,
             (_, wanted) => wanted,
         }
     }
