@@ -11,6 +11,7 @@ use super::serve::{Call, Denial, Prepared, read, wrong};
 use super::{Simulator, route};
 use crate::call::wire::gemini::server::{self, EmbedRequest, EmbedRequests, GenerateRequest, GenerationConfig, Reply};
 use crate::call::wire::gemini::types::UsageReply;
+use crate::call::wire::openai;
 use crate::call::wire::openai::server::{Answer, MessageAsked, Texts, event};
 use crate::request::TaskKind;
 
@@ -109,11 +110,11 @@ impl Simulator {
         let dimensions = asked.first().and_then(|one| one.output_dimensionality);
         let vectors = answer::vectors(scenario, texts.iter().map(String::as_str), dimensions, fate);
         let vectors = vectors.map_err(wrong(call))?;
-        let body = match verb {
-            Verb::EmbedBatch => server::embeddings(vectors),
-            _ => server::embedding(vectors),
-        };
         let usage = answer::usage(answer::tokens(texts.iter().map(String::len).sum()), 0);
+        let body = match verb {
+            Verb::EmbedBatch => server::embeddings(vectors, told(usage)),
+            _ => server::embedding(vectors, told(usage)),
+        };
         Ok(Prepared { draft: Draft::good(Body::Json(body), usage), fate, max_output_tokens: None })
     }
 }
@@ -157,13 +158,7 @@ fn reply(
         .collect::<Result<_, String>>()?;
     let output = answers.iter().map(|answer| answer::tokens(answer.text.len())).sum();
     let usage = answer::usage(asked.input_tokens(), output);
-    let told = UsageReply {
-        prompt_token_count: usage.prompt_tokens,
-        candidates_token_count: usage.completion_tokens,
-        total_token_count: usage.total_tokens,
-        ..UsageReply::default()
-    };
-    let reply = Reply { id: &format!("resp-{prompt:016x}"), model, answers: &answers, usage: told };
+    let reply = Reply { id: &format!("resp-{prompt:016x}"), model, answers: &answers, usage: told(usage) };
     let body = match sending {
         Sending::Whole => Body::Json(reply.whole()),
         Sending::Events => {
@@ -175,6 +170,16 @@ fn reply(
         }
     };
     Ok(Draft::good(body, usage))
+}
+
+/// Writes usage in this format's convention.
+fn told(usage: openai::types::UsageReply) -> UsageReply {
+    UsageReply {
+        prompt_token_count: usage.prompt_tokens,
+        candidates_token_count: usage.completion_tokens,
+        total_token_count: usage.total_tokens,
+        ..UsageReply::default()
+    }
 }
 
 fn message<'a>(role: &'static str, content: Texts<'a>) -> MessageAsked<'a> {

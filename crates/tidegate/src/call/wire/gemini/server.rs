@@ -150,15 +150,15 @@ fn reason(finish: &str) -> &'static str {
 }
 
 /// Writes the reply of `embedContent`.
-pub(crate) fn embedding(mut vectors: Vec<Vec<f32>>) -> Bytes {
+pub(crate) fn embedding(mut vectors: Vec<Vec<f32>>, usage: UsageReply) -> Bytes {
     let values = vectors.pop().unwrap_or_default();
-    json(&EmbedReply { embedding: Some(Embedding { values }), ..EmbedReply::default() })
+    json(&EmbedReply { embedding: Some(Embedding { values }), usage_metadata: Some(usage), ..EmbedReply::default() })
 }
 
 /// Writes the reply of `batchEmbedContents`.
-pub(crate) fn embeddings(vectors: Vec<Vec<f32>>) -> Bytes {
+pub(crate) fn embeddings(vectors: Vec<Vec<f32>>, usage: UsageReply) -> Bytes {
     let embeddings = vectors.into_iter().map(|values| Embedding { values }).collect();
-    json(&EmbedReply { embeddings, ..EmbedReply::default() })
+    json(&EmbedReply { embeddings, usage_metadata: Some(usage), ..EmbedReply::default() })
 }
 
 /// Writes an error; its name follows from the HTTP status.
@@ -243,8 +243,12 @@ mod tests {
         let piece: Value = serde_json::from_slice(&reply.piece(1, "h", None)).unwrap();
         assert_eq!(piece["candidates"], json!([{"content": {"parts": [{"text": "h"}], "role": "model"}, "index": 1}]));
         let vectors = vec![vec![0.5], vec![1.0]];
-        assert_eq!(&embedding(vectors[..1].to_vec())[..], br#"{"embedding":{"values":[0.5]}}"#);
-        assert_eq!(&embeddings(vectors)[..], br#"{"embeddings":[{"values":[0.5]},{"values":[1.0]}]}"#);
+        let usage = UsageReply { prompt_token_count: 2, total_token_count: 2, ..UsageReply::default() };
+        let told = r#""usageMetadata":{"promptTokenCount":2,"totalTokenCount":2}"#;
+        let one = format!(r#"{{"embedding":{{"values":[0.5]}},{told}}}"#);
+        assert_eq!(embedding(vectors[..1].to_vec(), usage), one);
+        let two = format!(r#"{{"embeddings":[{{"values":[0.5]}},{{"values":[1.0]}}],{told}}}"#);
+        assert_eq!(embeddings(vectors, usage), two);
     }
 
     #[test]
