@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tidegate::Error;
 use tidegate::sim::{Act, End, Latency, Piece, Plan, Scenario, Simulator, Visit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -73,10 +74,7 @@ impl SimArgs {
     /// Reads the files that the arguments name.
     pub(crate) fn resolve(self) -> anyhow::Result<SimOptions> {
         let mut scenario = match &self.scenario {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-                Scenario::from_yaml(&text).with_context(|| path.display().to_string())?
-            }
+            Some(path) => read_scenario(path)?,
             None => Scenario::default(),
         };
         if let Some(ms) = self.latency_ms {
@@ -128,6 +126,18 @@ impl SimArgs {
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
         Ok((vec![made.cert.der().clone()], key))
     }
+}
+
+/// Reads a scenario.
+///
+/// # Errors
+///
+/// [`Error::Usage`] names the file, and the line of a mistake.
+pub(crate) fn read_scenario(path: &Path) -> tidegate::Result<Scenario> {
+    let text = std::fs::read_to_string(path);
+    let text =
+        text.map_err(|error| Error::Usage(format!("the scenario {} cannot be read: {error}", path.display())))?;
+    Scenario::from_yaml(&text).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
 }
 
 /// Serves until the process is told to stop.

@@ -3,6 +3,7 @@
 //! Nothing here sleeps, retries or locks: one call is one request on the wire, and its failure says what happened. A user's
 //! own [`Caller`] sits in the same place, under the same admission.
 
+pub mod limits;
 pub mod pool;
 pub mod provider;
 pub mod status;
@@ -17,6 +18,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
+use self::limits::Hints;
 use self::provider::{Auth, Provider, Quirks};
 use self::transport::{HttpReply, HttpRequest, Transport};
 use self::wire::WireId;
@@ -33,6 +35,20 @@ pub trait Caller: Send + Sync {
     /// - Does not retry: a failure is returned with its [`Kind`], which decides what happens next.
     /// - Dropping the future cancels the call.
     fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>>;
+
+    /// Makes one call, and notes what its reply tells about limits, be it a success or a failure.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`call`](Caller::call); a caller that knows nothing about limits need not write it.
+    fn call_with_hints<'a>(
+        &'a self,
+        request: &'a Request,
+        hints: &'a mut Hints,
+    ) -> BoxFuture<'a, Result<Response, Failure>> {
+        let _ = hints;
+        self.call(request)
+    }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
     fn preview(&self, request: &Request) -> Option<Bytes> {
@@ -155,7 +171,7 @@ impl HttpCaller {
         })
     }
 
-    async fn exchange(&self, request: &Request) -> Result<Response, Failure> {
+    async fn exchange(&self, request: &Request, hints: &mut Hints) -> Result<Response, Failure> {
         let kind = request.kind();
         let uri = match kind {
             TaskKind::Chat => &self.chat,
@@ -169,6 +185,7 @@ impl HttpCaller {
         *http.headers_mut() = self.headers.clone();
         let used = self.authorise(http.headers_mut());
         let reply = self.transport.send(http).await?;
+        *hints = Hints::read(reply.headers());
         match self.read(kind, reply) {
             Err(failure) if failure.kind == Kind::Auth && self.renew(used).await => {
                 Err(Failure { kind: Kind::StaleKey, ..failure })
@@ -225,22 +242,40 @@ impl HttpCaller {
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
-        Err(self.scrub(status::failure(&head, kind, message)))
+        let failure = status::failure(&head, kind, message);
+        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?));
+        Err(self.scrub(failure.with_retry_after(hint)))
     }
 
-    /// Takes the key out of a message in which the provider repeats it.
+    /// Takes the key, and what headers of the user's own hold of that kind, out of a message that repeats it.
     fn scrub(&self, mut failure: Failure) -> Failure {
         let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secret) = key.secret.as_ref().map(ExposeSecret::expose_secret).filter(|secret| secret.len() >= 4) {
+        let key = key.secret.as_ref().map(ExposeSecret::expose_secret);
+        let headers = self.headers.iter().filter(|(name, _)| may_hold_a_secret(name));
+        // Of `Bearer sk-1` the last word is the secret.
+        let secrets = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
+        for secret in key.into_iter().chain(secrets).filter(|secret| secret.len() >= 4) {
             failure.message = failure.message.replace(secret, "[key]");
         }
         failure
     }
 }
 
+fn may_hold_a_secret(header: &HeaderName) -> bool {
+    ["authorization", "cookie", "key", "token", "secret"].iter().any(|part| header.as_str().contains(part))
+}
+
 impl Caller for HttpCaller {
     fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(self.exchange(request))
+        Box::pin(async move { self.exchange(request, &mut Hints::default()).await })
+    }
+
+    fn call_with_hints<'a>(
+        &'a self,
+        request: &'a Request,
+        hints: &'a mut Hints,
+    ) -> BoxFuture<'a, Result<Response, Failure>> {
+        Box::pin(self.exchange(request, hints))
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {

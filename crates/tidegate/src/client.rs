@@ -29,6 +29,17 @@ use crate::run::{Item, Run};
 use crate::sim::{Scenario, SimTransport};
 
 /// A model to send to: where it is, with which keys, within which limits, at what price.
+///
+/// ```
+/// use tidegate::{Limits, Price, Target};
+/// let hosted = Target::new("openai/gpt-5-mini")?.key("sk-one").key("sk-two");
+/// let own = Target::new("vllm/tide-7b")?
+///     .base_url("http://10.0.0.7:8000/v1")
+///     .limits(Limits { concurrency: Some(256), ..Limits::default() })
+///     .price(Price::new(0.0, 0.0));
+/// # let _ = (hosted, own);
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Target {
     /// The model as the user names it; records carry it.
@@ -153,6 +164,21 @@ fn quirks(model: &ModelRef) -> Quirks {
 }
 
 /// Puts a [`Client`] together.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{Balance, Client, Limits, RetryPolicy, Target};
+/// let client = Client::builder()
+///     .target(Target::new("sim/a")?)
+///     .target(Target::new("sim/b")?)
+///     .balance(Balance::WaterFill)
+///     .total(Limits { rpm: Some(6000.0), ..Limits::default() })
+///     .retry(RetryPolicy { timeout: Duration::from_secs(60), ..RetryPolicy::default() })
+///     .observer(std::sync::Arc::new(|event: &tidegate::Event| println!("{event:?}")))
+///     .build()?;
+/// assert_eq!(client.models().len(), 2);
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 #[derive(Default)]
 pub struct ClientBuilder {
     targets: Vec<Target>,

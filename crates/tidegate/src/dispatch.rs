@@ -10,7 +10,9 @@ pub(crate) mod balance;
 pub(crate) mod cooldown;
 pub(crate) mod endpoint;
 pub(crate) mod estimate;
+pub(crate) mod learned;
 pub(crate) mod limit;
+pub(crate) mod meter;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::admission::{Admission, Ask, Lease, RouteId};
 use self::endpoint::{Endpoint, Settled};
+use crate::call::limits::Hints;
 use crate::event::{Event, Observer};
 use crate::failure::{Failure, Kind, Retry};
 use crate::outcome::Attempt;
@@ -120,8 +123,7 @@ impl Dispatcher {
             let ask = Ask { route, turn, bytes, max_tokens, tried: tried.clone() };
             let lease = match order.stop.run_until_cancelled(self.admission.acquire(ask)).await {
                 Some(Ok(lease)) => lease,
-                // What went wrong for this request tells more than why the others are out of service.
-                Some(Err(refused)) => return Err(last_failure(attempts).unwrap_or(refused)),
+                Some(Err(refused)) => return Err(own_fault(attempts).unwrap_or(refused)),
                 None => return Err(cancelled()),
             };
             admitted.take();
@@ -155,7 +157,9 @@ impl Dispatcher {
     ) -> Result<Response, Failure> {
         let (place, sent) = (lease.place, lease.sent);
         let endpoint = &self.endpoints[place];
-        let result = match tokio::time::timeout(order.retry.timeout, endpoint.caller.call(order.request)).await {
+        let mut hints = Hints::default();
+        let call = endpoint.caller.call_with_hints(order.request, &mut hints);
+        let result = match tokio::time::timeout(order.retry.timeout, call).await {
             Ok(result) => result,
             Err(_) => Err(Failure::new(Kind::Timeout, format!("no reply within {:?}", order.retry.timeout))),
         };
@@ -164,16 +168,18 @@ impl Dispatcher {
             Ok(response) => (response.usage, None),
             Err(failure) => (failure.usage, Some(failure)),
         };
-        let settled = lease.settle(usage.as_ref(), failure);
-        attempts.push(Attempt {
+        let settled = lease.settle(usage.as_ref(), failure, &hints);
+        let attempt = Attempt {
             endpoint: endpoint.name.clone(),
             model: endpoint.model.clone(),
+            times: 1,
             waited,
             took,
             usage,
             cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
             failure: failure.cloned(),
-        });
+        };
+        attempt.add_to(attempts);
         if let Some(failure) = failure {
             self.tell(endpoint, failure, settled);
         }
@@ -201,7 +207,8 @@ fn cancelled() -> Failure {
     Failure::new(Kind::Cancelled, "the run was stopped before this request was answered")
 }
 
-/// Returns the failure that speaks for a request which found no endpoint any more.
-fn last_failure(attempts: &[Attempt]) -> Option<Failure> {
-    attempts.last().and_then(|attempt| attempt.failure.clone())
+/// Returns the failure after which a request had nowhere to go, if it was its own and not the endpoints'.
+fn own_fault(attempts: &[Attempt]) -> Option<Failure> {
+    let last = attempts.last()?.failure.as_ref()?;
+    (last.kind.advice().retry == Retry::Elsewhere).then(|| last.clone())
 }

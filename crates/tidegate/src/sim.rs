@@ -1,4 +1,4 @@
-//! The simulated provider: OpenAI's and Anthropic's APIs with latency, limits and faults of your choice.
+//! The simulated provider: OpenAI's, Anthropic's and Gemini's APIs with latency, limits and faults of your choice.
 //!
 //! # Why
 //!
@@ -26,6 +26,7 @@ mod answer;
 mod delivery;
 mod dice;
 mod fault;
+mod gemini;
 mod headers;
 mod ledger;
 mod limit;
@@ -64,7 +65,7 @@ use crate::call::wire::openai::server;
 pub const ID_HEADER: &str = "x-tidegate-id";
 
 const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions, /v1/embeddings, /v1/messages, \
-                            /v1/models, /__sim/stats and /__sim/reset.";
+                            /v1beta/models/MODEL:generateContent, /v1/models, /__sim/stats and /__sim/reset.";
 
 /// A simulated provider; clones are the same one.
 #[derive(Debug, Clone)]

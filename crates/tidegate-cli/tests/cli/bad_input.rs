@@ -375,6 +375,12 @@ fn a_key_is_shown_nowhere() {
         write!(everything, "{stdout}{stderr}").unwrap();
     }
     assert!(refusing.seen()[0].contains(KEY), "the key was not even sent:\n{everything}");
+    let before = refusing.seen().len();
+    let header = format!("authorization: Bearer {KEY}");
+    let Done { stdout, stderr, .. } =
+        run(&place, &["-m", "m", "--base-url", &url, "--redo-changed", "--header", &header]);
+    assert_eq!(refusing.seen().iter().filter(|request| request.contains(KEY)).count(), before + 2);
+    write!(everything, "{stdout}{stderr}").unwrap();
     everything += &place.read("out.jsonl");
     everything += &String::from_utf8_lossy(&place.bytes("out.jsonl.tidegate/journal"));
     everything += &place.read("out.jsonl.tidegate/manifest.json");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Done, Place, Sim, by_id, done, records, rows, text};
+use crate::support::{Done, Place, Sim, by_id, done, rows, text};
 
 /// A directory and a simulated provider that counts what is sent.
 struct Bench {
@@ -205,7 +205,7 @@ script:
     let failed = |records: &[Value]| records.iter().filter(|record| !record["error"].is_null()).count();
     assert_eq!((records.len(), failed(&records)), (8, 2));
     let before = bench.sim.count("arrivals");
-    bench.say(&[]).exits(1).says(&["8 already done", "2 of them failed"]);
+    bench.say(&[]).exits(1).says(&["8 already done (2 of them failed)"]);
     assert_eq!(bench.sim.count("arrivals"), before, "failed rows are finished rows");
 
     bench.say(&["--retry-failed", "--max-attempts", "1"]).exits(1);
@@ -267,6 +267,20 @@ fn an_output_that_is_gone_or_torn_is_made_again() {
 }
 
 #[test]
+fn the_output_is_no_input_although_a_pattern_matches_it() {
+    let bench = Bench::new(&rows(0..3));
+    bench.place.write("more.jsonl", rows(3..5));
+    let url = bench.sim.base_url();
+    let run =
+        |inputs: &str| bench.place.run(&format!("run {inputs} --base-url {url} -m m -p Hi{{{{id}}}} -o out.jsonl"));
+    for inputs in ["*.jsonl", "*.jsonl", "./in.jsonl ./more.jsonl ./out.jsonl"] {
+        run(inputs).exits(0);
+        assert_eq!((bench.sim.count("arrivals"), bench.records().len()), (5, 5), "{inputs}");
+    }
+    run("out.jsonl").exits(2).says(&["out.jsonl: is what this run writes"]);
+}
+
+#[test]
 fn what_was_added_by_hand_is_moved_away_not_destroyed() {
     let bench = Bench::new(&rows(0..9));
     bench.sends(&[]);
@@ -283,18 +297,20 @@ const JOURNAL: &str = "out.jsonl.tidegate/journal";
 #[test]
 fn a_torn_journal_is_repaired() {
     let bench = Bench::new(&rows(0..9));
+    bench.sends(&["--rows", "4"]);
+    let first = bench.place.bytes(JOURNAL).len() as u64;
     bench.sends(&[]);
     let whole = bench.outputs();
     let mut file = OpenOptions::new().append(true).open(bench.place.path(JOURNAL)).unwrap();
     file.write_all(&[77; 123]).unwrap();
-    bench.say(&[]).exits(0).says(&["123 bytes"]);
-    assert_eq!((bench.sim.count("arrivals"), bench.outputs()), (9, whole));
+    bench.say(&[]).exits(0).says(&["Repaired  123 B"]);
+    assert_eq!((bench.sim.count("arrivals"), bench.outputs()), (9, whole.clone()));
 
-    // Without its last commit the rows of that batch are asked about again, and nothing else happens.
-    let length = bench.place.bytes(JOURNAL).len() as u64;
-    OpenOptions::new().write(true).open(bench.place.path(JOURNAL)).unwrap().set_len(length / 2).unwrap();
-    bench.say(&[]).exits(0);
-    assert_eq!(by_id(&bench.records()).len(), 9);
+    // Without the second run's last bytes its rows do not count, and what the output says of them is not thrown away.
+    let file = OpenOptions::new().write(true).open(bench.place.path(JOURNAL)).unwrap();
+    file.set_len(first + 100).unwrap();
+    bench.say(&[]).exits(0).says(&["kept-1"]);
+    assert_eq!((bench.sim.count("arrivals"), bench.outputs()), (14, whole));
 }
 
 #[test]
@@ -378,7 +394,7 @@ fn a_report_says_what_the_output_holds() {
 
 #[cfg(unix)]
 mod signals {
-    use super::{Bench, Done, Duration, SAY, Stdio, by_id, done, records, rows, wait_for};
+    use super::{Bench, Done, Duration, SAY, Stdio, Write, by_id, rows, wait_for};
 
     fn interrupt(child: &std::process::Child, signal: &str) {
         let status = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
@@ -405,7 +421,7 @@ mod signals {
             let bench = Bench::with("latency: {fixed: {ms: 150}}", &rows(0..40));
             let child = start(&bench, &[]);
             interrupt(&child, signal);
-            ended(child).exits(130).says(&["the same command resumes"]);
+            ended(child).exits(130).says(&["The same command resumes"]);
             let (records, finished) = (bench.records().len() as u64, bench.sim.count("finished"));
             assert_eq!((records, bench.sim.count("abandoned")), (finished, 0), "what was in flight was waited for");
             assert!(records < 40);
@@ -416,10 +432,7 @@ mod signals {
 
     #[test]
     fn a_second_interrupt_stops_now() {
-        let bench = Bench::with(
-            "{latency: {fixed: {ms: 30000}}, script: [{contains: question, times: 0, reply: x}]}",
-            &rows(0..20),
-        );
+        let bench = Bench::with("latency: {fixed: {ms: 30000}}", &rows(0..20));
         let mut command = bench.command(&SAY);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         wait_for(|| bench.sim.count("arrivals") >= 16);
@@ -429,7 +442,7 @@ mod signals {
         interrupt(&child, "-INT");
         wait_for(|| child.try_wait().unwrap().is_some());
         ended(child).exits(130);
-        assert!(records(&bench.place.read("out.jsonl")).is_empty());
+        assert!(bench.records().is_empty());
     }
 
     #[test]
@@ -441,9 +454,31 @@ mod signals {
         interrupt(&child, "-TERM");
         ended(child).exits(130);
         assert!(bench.records().is_empty());
-        let fast = bench.place.run("run in.jsonl -m sim/echo -p x -o other.jsonl --rows 1");
-        fast.exits(0);
-        let _ = done;
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_writes_to_can_be_left() {
+        for written in ["", "{\"id\": 1, \"text\": \"a\"}\n"] {
+            let bench = Bench::new("");
+            let url = bench.sim.base_url();
+            let fixed = ["run", "-", "--format", "jsonl", "--base-url", &url, "-m", "m", "-o", "out.jsonl"];
+            let mut command = bench.place.tidegate(&[&fixed[..], &SAY].concat());
+            let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut input = child.stdin.take().unwrap();
+            input.write_all(written.as_bytes()).unwrap();
+            wait_for(|| bench.sim.count("finished") == u64::from(!written.is_empty()));
+            std::thread::sleep(Duration::from_millis(300));
+            interrupt(&child, "-INT");
+            let gone = (0..250).any(|_| {
+                std::thread::sleep(Duration::from_millis(20));
+                child.try_wait().unwrap().is_some()
+            });
+            drop(input);
+            let done = ended(child);
+            assert!(gone, "it waited for its input, {written:?}:\n{}", done.stderr);
+            // What has not begun yet is simply ended by the signal.
+            assert_eq!(done.status.code(), (!written.is_empty()).then_some(130), "{}", done.stderr);
+        }
     }
 }
 

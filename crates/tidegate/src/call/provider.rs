@@ -37,14 +37,17 @@ pub enum KeyRule {
     Required(&'static str),
     /// This environment variable may hold one.
     Optional(&'static str),
+    /// One of these environment variables must hold it; the first that is set wins.
+    OneOf(&'static [&'static str]),
 }
 
 impl KeyRule {
-    /// Returns the variable's name.
+    /// Returns the variables' names; the first that is set holds the key.
     #[must_use]
-    pub const fn variable(self) -> &'static str {
+    pub const fn variables(&self) -> &[&'static str] {
         match self {
-            KeyRule::Required(name) | KeyRule::Optional(name) => name,
+            KeyRule::Required(name) | KeyRule::Optional(name) => std::slice::from_ref(name),
+            KeyRule::OneOf(names) => names,
         }
     }
 }
@@ -136,6 +139,13 @@ pub const PROVIDERS: &[Provider] = &[
     hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
     hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
     Provider {
+        wire: WireId::Gemini,
+        base_url_variable: Some("GOOGLE_GEMINI_BASE_URL"),
+        key: KeyRule::OneOf(&["GOOGLE_API_KEY", "GEMINI_API_KEY"]),
+        auth: Auth::Header("x-goog-api-key"),
+        ..hosted("gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY")
+    },
+    Provider {
         base_url_variable: Some("OLLAMA_HOST"),
         ..local("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY")
     },
@@ -153,12 +163,17 @@ pub const COMPATIBLE: Provider = local("compatible", "", "TIDEGATE_API_KEY");
 static COMPATIBLE_ANTHROPIC: Provider =
     Provider { wire: WireId::Anthropic, auth: Auth::Header("x-api-key"), headers: ANTHROPIC_HEADERS, ..COMPATIBLE };
 
+/// The same for a server that speaks Gemini's format.
+static COMPATIBLE_GEMINI: Provider =
+    Provider { wire: WireId::Gemini, auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
+
 /// Returns what a server without a name of its own is that speaks this format.
 #[must_use]
 pub fn compatible(wire: WireId) -> &'static Provider {
     match wire {
         WireId::Openai => &COMPATIBLE,
         WireId::Anthropic => &COMPATIBLE_ANTHROPIC,
+        WireId::Gemini => &COMPATIBLE_GEMINI,
     }
 }
 

@@ -7,7 +7,10 @@
 
 pub mod anthropic;
 mod body;
+pub mod gemini;
 pub mod openai;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::response::Parts;
@@ -27,6 +30,8 @@ pub enum WireId {
     Openai,
     /// Anthropic Messages.
     Anthropic,
+    /// Google Gemini's generateContent and embedContent.
+    Gemini,
 }
 
 impl WireId {
@@ -36,6 +41,7 @@ impl WireId {
         match self {
             WireId::Openai => &openai::OpenAi,
             WireId::Anthropic => &anthropic::Anthropic,
+            WireId::Gemini => &gemini::Gemini,
         }
     }
 
@@ -45,6 +51,7 @@ impl WireId {
         match self {
             WireId::Openai => "OpenAI",
             WireId::Anthropic => "Anthropic",
+            WireId::Gemini => "Gemini",
         }
     }
 }
@@ -88,4 +95,10 @@ pub trait Wire: Send + Sync {
 
     /// Returns the provider's message in the body of a failed reply.
     fn message(&self, body: &[u8]) -> Option<String>;
+
+    /// Returns how long to wait, where this wire says so in the body of a failed reply; headers come first.
+    fn retry_after(&self, body: &[u8]) -> Option<Duration> {
+        let _ = body;
+        None
+    }
 }

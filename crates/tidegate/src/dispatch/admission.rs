@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 
 use self::scheduler::Scheduler;
 use self::tickets::{Fate, Ticket, TicketId};
+use crate::call::limits::Hints;
 use crate::dispatch::balance::Balance;
 use crate::dispatch::endpoint::{Call, Endpoint, Settled, State};
 use crate::dispatch::limit::Cost;
@@ -211,7 +212,7 @@ impl Drop for Acquire {
             if let Some(Fate::Admitted { place, cost }) = scheduler.tickets.remove(id).map(|ticket| ticket.fate) {
                 scheduler.states[place].withdraw(now, cost);
                 scheduler.total.release();
-                scheduler.total.give_back(now, 1.0, cost.tokens);
+                scheduler.total.give_back(now, 1.0, cost.tokens());
             }
         });
     }
@@ -238,9 +239,9 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// Tells limiter and health how the call ended.
-    pub(crate) fn settle(mut self, usage: Option<&Usage>, failure: Option<&Failure>) -> Settled {
+    pub(crate) fn settle(mut self, usage: Option<&Usage>, failure: Option<&Failure>, hints: &Hints) -> Settled {
         self.state = LeaseState::Settled;
-        let call = Call { sent: self.sent, bytes: self.bytes, cost: self.cost, usage, failure };
+        let call = Call { sent: self.sent, bytes: self.bytes, cost: self.cost, usage, failure, hints };
         self.admission.change(|scheduler, now| scheduler.settle(now, self.place, &call))
     }
 }

@@ -6,11 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::call::Caller;
+use crate::call::limits::{Counted, Hints};
 use crate::dispatch::adaptive::Adaptive;
 use crate::dispatch::balance::Candidate;
 use crate::dispatch::cooldown::Cooldown;
 use crate::dispatch::estimate::Estimate;
-use crate::dispatch::limit::{Bucket, Cost, Ready};
+use crate::dispatch::learned::Learned;
+use crate::dispatch::limit::{Bucket, Cost, Ready, Taken};
+use crate::dispatch::meter::Meter;
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
 use crate::limits::{Limit, Limits};
@@ -39,6 +42,11 @@ pub(crate) struct Endpoint {
 pub(crate) struct State {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) gate: Gate,
+    /// What has been sent in all.
+    taken: Taken,
+    /// The limits that replies have told of.
+    meters: Vec<Meter>,
+    learned: Learned,
     adaptive: Adaptive,
     cooldown: Cooldown,
     estimate: Estimate,
@@ -71,6 +79,9 @@ impl State {
     pub(crate) fn new(endpoint: Arc<Endpoint>, now: Instant) -> State {
         State {
             gate: Gate::new(&endpoint.limits, now),
+            taken: Taken::default(),
+            meters: Vec::new(),
+            learned: Learned::default(),
             adaptive: Adaptive::new(endpoint.limits.concurrency),
             cooldown: Cooldown::default(),
             estimate: Estimate::default(),
@@ -97,7 +108,8 @@ impl State {
         if self.gate.in_flight >= self.limit() {
             return Ready::Later(Limit::Concurrency);
         }
-        self.gate.ready(now, cost)
+        let told = |meter: &Meter| meter.ready(now, cost.of(meter.of), self.taken.of(meter.of));
+        self.meters.iter().map(told).fold(self.gate.ready(now, cost).and(self.learned.ready(now)), Ready::and)
     }
 
     /// Returns what a request would take here.
@@ -124,17 +136,44 @@ impl State {
         }
     }
 
-    /// Notes that a request was sent.
-    pub(crate) fn admit(&mut self, now: Instant, cost: Cost) {
-        self.gate.admit(now, cost);
+    /// Notes that a request is sent, and marks its cost with what was sent until then.
+    pub(crate) fn admit(&mut self, now: Instant, cost: &mut Cost) {
+        self.gate.admit(now, *cost);
+        self.learned.admit(now);
+        self.cooldown.admit(now);
+        for meter in &mut self.meters {
+            meter.take(now, cost.of(meter.of), self.taken.of(meter.of));
+        }
+        self.taken.add(1.0, cost.input, cost.output);
+        cost.mark = self.taken;
         self.counts.sent += 1;
     }
 
     /// Notes that a request which was admitted was never sent.
     pub(crate) fn withdraw(&mut self, now: Instant, cost: Cost) {
         self.gate.release();
-        self.gate.give_back(now, 1.0, cost.tokens);
+        self.give_back(now, 1.0, cost.input, cost.output);
         self.counts.sent -= 1;
+    }
+
+    /// Puts back what was taken and not used.
+    fn give_back(&mut self, now: Instant, requests: f64, input: f64, output: f64) {
+        self.gate.give_back(now, requests, input + output);
+        self.taken.add(-requests, -input, -output);
+        let back = Taken { requests, input, output };
+        self.meters.iter_mut().for_each(|meter| meter.give_back(now, back.of(meter.of)));
+    }
+
+    /// Takes note of what a reply's headers tell.
+    fn read(&mut self, now: Instant, call: &Call<'_>) {
+        for of in Counted::ALL {
+            let Some(reading) = call.hints.get(of) else { continue };
+            let place = self.meters.iter().position(|meter| meter.of == of).unwrap_or_else(|| {
+                self.meters.push(Meter::new(of, now));
+                self.meters.len() - 1
+            });
+            self.meters[place].read(now, &reading, call.sent, call.cost.mark.of(of), self.taken.of(of));
+        }
     }
 
     /// Notes how a call sent at `sent` ended. Out-of-service decisions are the scheduler's.
@@ -144,12 +183,15 @@ impl State {
         if let Some(usage) = call.usage {
             self.counts.tokens += usage.total();
             self.estimate.learn(call.bytes, usage);
-            self.gate.give_back(now, 0.0, call.cost.tokens - usage.total() as f64);
+            let (input, output) = (usage.input_tokens as f64, usage.output_tokens as f64);
+            self.give_back(now, 0.0, call.cost.input - input, call.cost.output - output);
         }
+        self.read(now, call);
         match call.failure {
             None => {
                 self.counts.succeeded += 1;
                 self.cooldown.succeeded(call.sent);
+                self.learned.succeeded(call.sent);
                 self.adaptive.replied(now, full);
                 let took = now.duration_since(call.sent).as_secs_f64();
                 self.latency = if self.latency == 0.0 { took } else { self.latency + 0.1 * (took - self.latency) };
@@ -160,22 +202,35 @@ impl State {
     }
 
     fn failed(&mut self, now: Instant, call: &Call<'_>, failure: &Failure, jitter: f64) -> Option<Duration> {
+        let slow_down = failure.kind.advice().slow_down;
         match failure.kind {
             // It may have been served and counted: what was taken stays taken.
             Kind::Timeout | Kind::Cut => {}
-            Kind::Connect => self.gate.give_back(now, 1.0, call.cost.tokens),
-            _ if call.usage.is_none() => self.gate.give_back(now, 0.0, call.cost.tokens),
+            Kind::Connect => self.give_back(now, 1.0, call.cost.input, call.cost.output),
+            _ if call.usage.is_none() => self.give_back(now, 0.0, call.cost.input, call.cost.output),
             _ => {}
         }
-        if !failure.kind.advice().slow_down {
+        if !slow_down {
             self.counts.failed += 1;
             return None;
         }
         self.counts.rejected += 1;
-        self.adaptive.rejected(now, call.sent);
-        let pause = self.cooldown.rejected(now, call.sent, failure.retry_after, jitter);
+        let usual = self.learned.rate().map(|rate| Duration::from_secs_f64(2.0 / rate));
+        let pause = self.cooldown.rejected(now, call.sent, failure.retry_after, usual, jitter);
         self.counts.cooled += pause.unwrap_or_default();
+        if failure.kind == Kind::Overloaded || failure.message.contains("concurren") {
+            self.adaptive.rejected(now, call.sent);
+        } else if !self.explained(call) {
+            self.learned.rejected(now, call.sent, call.cost.mark.requests, self.cooldown.until(now));
+        }
         pause
+    }
+
+    /// Returns whether the reply itself says which limit was used up: then its meter knows what to do.
+    fn explained(&self, call: &Call<'_>) -> bool {
+        let used_up =
+            |meter: &Meter| call.hints.get(meter.of).is_some_and(|told| meter.explains(&told, call.cost.of(meter.of)));
+        self.meters.iter().any(used_up)
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> EndpointSnapshot {
@@ -204,6 +259,7 @@ pub(crate) struct Call<'a> {
     pub(crate) cost: Cost,
     pub(crate) usage: Option<&'a Usage>,
     pub(crate) failure: Option<&'a Failure>,
+    pub(crate) hints: &'a Hints,
 }
 
 /// Buckets and a count of what is in flight: the part that an endpoint and a whole run have in common.
@@ -222,7 +278,7 @@ impl Gate {
 
     pub(crate) fn ready(&self, now: Instant, cost: Cost) -> Ready {
         let of = |bucket: &Option<Bucket>, units| bucket.as_ref().map_or(Ready::Now, |bucket| bucket.ready(now, units));
-        of(&self.requests, 1.0).and(of(&self.tokens, cost.tokens))
+        of(&self.requests, 1.0).and(of(&self.tokens, cost.tokens()))
     }
 
     pub(crate) fn admit(&mut self, now: Instant, cost: Cost) {
@@ -231,7 +287,7 @@ impl Gate {
             bucket.take(now, 1.0);
         }
         if let Some(bucket) = &mut self.tokens {
-            bucket.take(now, cost.tokens);
+            bucket.take(now, cost.tokens());
         }
     }
 

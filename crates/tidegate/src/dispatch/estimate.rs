@@ -30,7 +30,7 @@ impl Estimate {
     pub(crate) fn cost(&self, bytes: usize, max_tokens: Option<u32>) -> Cost {
         let output = self.output.map_or(FIRST_OUTPUT, |mean| mean * 1.1 + 1.0);
         let output = max_tokens.map_or(output, |limit| output.min(f64::from(limit)));
-        Cost { tokens: bytes as f64 / self.bytes_per_token + output }
+        Cost { input: bytes as f64 / self.bytes_per_token, output, ..Cost::default() }
     }
 
     /// Learns from a call's real usage.
@@ -51,13 +51,13 @@ mod tests {
     #[test]
     fn it_approaches_what_calls_really_use() {
         let mut estimate = Estimate::default();
-        assert_eq!(estimate.cost(400, None).tokens, 100.0 + FIRST_OUTPUT);
-        assert_eq!(estimate.cost(400, Some(10)).tokens, 110.0);
+        assert_eq!(estimate.cost(400, None).tokens(), 100.0 + FIRST_OUTPUT);
+        assert_eq!(estimate.cost(400, Some(10)).tokens(), 110.0);
         let usage = Usage { input_tokens: 200, output_tokens: 40, ..Usage::default() };
         for _ in 0..200 {
             estimate.learn(400, &usage);
         }
-        let tokens = estimate.cost(400, None).tokens;
+        let tokens = estimate.cost(400, None).tokens();
         assert!((240.0..250.0).contains(&tokens), "{tokens}");
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::call::limits::Counted;
 use crate::limits::Limit;
 
 /// Whether a request may be sent.
@@ -48,11 +49,53 @@ impl Ready {
     }
 }
 
-/// What one request takes from the buckets.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// What one request takes from the buckets, estimated.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Cost {
-    /// Input and output tokens, estimated.
-    pub(crate) tokens: f64,
+    /// Input tokens.
+    pub(crate) input: f64,
+    /// Output tokens.
+    pub(crate) output: f64,
+    /// What had been sent to the endpoint in all when the request was admitted, itself included.
+    pub(crate) mark: Taken,
+}
+
+impl Cost {
+    /// Returns input and output tokens.
+    pub(crate) fn tokens(&self) -> f64 {
+        self.input + self.output
+    }
+
+    /// Returns how much of what is counted the request takes.
+    pub(crate) fn of(&self, counted: Counted) -> f64 {
+        Taken { requests: 1.0, input: self.input, output: self.output }.of(counted)
+    }
+}
+
+/// What was taken in all.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Taken {
+    pub(crate) requests: f64,
+    pub(crate) input: f64,
+    pub(crate) output: f64,
+}
+
+impl Taken {
+    /// Returns how much of what is counted was taken.
+    pub(crate) fn of(&self, counted: Counted) -> f64 {
+        match counted {
+            Counted::Requests => self.requests,
+            Counted::Tokens => self.input + self.output,
+            Counted::InputTokens => self.input,
+            Counted::OutputTokens => self.output,
+        }
+    }
+
+    pub(crate) fn add(&mut self, requests: f64, input: f64, output: f64) {
+        self.requests += requests;
+        self.input += input;
+        self.output += output;
+    }
 }
 
 /// A bucket that refills continuously.
@@ -79,28 +122,54 @@ impl Bucket {
 
     /// Returns when `cost` units may be taken.
     pub(crate) fn ready(&self, now: Instant, cost: f64) -> Ready {
+        if self.rate.is_infinite() {
+            return Ready::Now;
+        }
         let missing = cost.min(self.burst) - self.level_at(now);
         // A rounding error of the clock must not send the caller to sleep for nothing.
         if missing <= 1e-9 * self.burst {
             return Ready::Now;
         }
         let wait = Duration::from_secs_f64((missing / self.rate).min(1e6)).max(Duration::from_micros(1));
-        Ready::At(now + wait, self.limit)
+        Ready::At(now.max(self.at) + wait, self.limit)
+    }
+
+    /// Returns the answer "not before", for this bucket's limit.
+    pub(crate) fn at(&self, at: Instant) -> Ready {
+        Ready::At(at, self.limit)
+    }
+
+    /// Changes the rate, in units per second; an infinite one lets everything through.
+    pub(crate) fn set_rate(&mut self, now: Instant, rate: f64) {
+        self.level = self.level_at(now);
+        self.at = self.at.max(now);
+        self.rate = rate;
+        self.burst = (rate * 0.1).max(1.0);
+        self.level = self.level.min(self.burst);
+    }
+
+    /// Empties the bucket; it begins to fill at that moment.
+    pub(crate) fn empty_until(&mut self, at: Instant) {
+        self.level = self.level.min(0.0);
+        self.at = at;
     }
 
     /// Takes `cost` units, whether or not they are there.
     pub(crate) fn take(&mut self, now: Instant, cost: f64) {
         self.level = self.level_at(now) - cost;
-        self.at = now;
+        self.at = self.at.max(now);
     }
 
     /// Puts units back that were taken but not used; negative ones are taken.
     pub(crate) fn give_back(&mut self, now: Instant, units: f64) {
         self.level = (self.level_at(now) + units).min(self.burst);
-        self.at = now;
+        self.at = self.at.max(now);
     }
 
     fn level_at(&self, now: Instant) -> f64 {
+        if self.rate.is_infinite() {
+            return 0.0;
+        }
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         (self.level + passed * self.rate).min(self.burst)
     }

@@ -105,7 +105,7 @@ pub(super) fn fate(scenario: &Scenario, attempt: u32, draw: f64, says: impl Fn(&
 /// Returns the draft that a script or a fault decides without looking at the request any further.
 pub(super) fn refused(fate: Fate<'_>, voice: Voice) -> Option<Draft> {
     let draft = |status: u16, message: &str, kind: &str, code: Option<&str>| {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(voice.status(status)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Draft::json(status, voice.error(status, message, kind, code))
     };
     match fate {
@@ -183,7 +183,7 @@ pub(super) fn prompt_hash(messages: &[MessageAsked<'_>]) -> u64 {
 }
 
 /// The first answer shows the prompt's own hash; the others differ from it and from each other.
-fn choice_hash(prompt: u64, index: u32) -> u64 {
+pub(super) fn choice_hash(prompt: u64, index: u32) -> u64 {
     if index == 0 { prompt } else { mix(prompt ^ u64::from(index)) }
 }
 
@@ -306,17 +306,31 @@ fn events(reply: &Reply<'_>, with_usage: bool) -> Vec<(Bytes, u64)> {
 ///
 /// A message about what is wrong with the request.
 pub(super) fn embed(scenario: &Scenario, request: &EmbeddingRequest<'_>, fate: Fate<'_>) -> Result<Draft, String> {
-    let dimensions = request.dimensions.unwrap_or(scenario.dimensions);
-    if dimensions == 0 || dimensions > MOST_DIMENSIONS {
-        return Err(format!("Invalid 'dimensions': {dimensions} is not from 1 to {MOST_DIMENSIONS}."));
-    }
-    let vectors: Vec<Vec<f32>> = match fate {
-        Fate::Fault(Fault::EmptyContent) => Vec::new(),
-        _ => request.input.iter().map(|text| vector(text, dimensions)).collect(),
-    };
+    let vectors = vectors(scenario, request.input.iter(), request.dimensions, fate)?;
     let usage = usage(tokens(bytes(&request.input)), 0);
     let body = server::embeddings(&request.model, &vectors, request.encoding(), usage);
     Ok(Draft::good(Body::Json(body), usage))
+}
+
+/// Makes a vector for each text.
+///
+/// # Errors
+///
+/// A message about what is wrong with their length.
+pub(super) fn vectors<'a>(
+    scenario: &Scenario,
+    texts: impl Iterator<Item = &'a str>,
+    dimensions: Option<u32>,
+    fate: Fate<'_>,
+) -> Result<Vec<Vec<f32>>, String> {
+    let dimensions = dimensions.unwrap_or(scenario.dimensions);
+    if dimensions == 0 || dimensions > MOST_DIMENSIONS {
+        return Err(format!("Invalid 'dimensions': {dimensions} is not from 1 to {MOST_DIMENSIONS}."));
+    }
+    match fate {
+        Fate::Fault(Fault::EmptyContent) => Ok(Vec::new()),
+        _ => Ok(texts.map(|text| vector(text, dimensions)).collect()),
+    }
 }
 
 /// Makes a vector of length 1 that follows from the text.

@@ -2,6 +2,7 @@
 
 use http::{Method, Uri};
 
+use super::gemini;
 use crate::call::wire::WireId;
 use crate::request::TaskKind;
 
@@ -20,8 +21,7 @@ pub(super) enum Route {
 impl Route {
     /// Reads the path with or without `/v1` in front.
     pub(super) fn of(method: &Method, uri: &Uri) -> Route {
-        let path = uri.path();
-        let path = path.strip_prefix("/v1/").or(path.strip_prefix('/')).unwrap_or(path);
+        let path = without_version(uri.path());
         let (route, wanted) = match path {
             "chat/completions" => (Route::Call(WireId::Openai, TaskKind::Chat), Method::POST),
             "embeddings" => (Route::Call(WireId::Openai, TaskKind::Embed), Method::POST),
@@ -29,28 +29,40 @@ impl Route {
             "models" => (Route::Models, Method::GET),
             "__sim/stats" => (Route::Stats, Method::GET),
             "__sim/reset" => (Route::Reset, Method::POST),
-            _ => return Route::Nowhere,
+            _ => match gemini::task(path) {
+                Some(kind) => (Route::Call(WireId::Gemini, kind), Method::POST),
+                None => return Route::Nowhere,
+            },
         };
         if *method == wanted { route } else { Route::OtherMethod }
     }
 }
 
+/// Takes the `/v1` off a path.
+pub(super) fn without_version(path: &str) -> &str {
+    path.strip_prefix("/v1/").or(path.strip_prefix('/')).unwrap_or(path)
+}
+
 /// Returns the value of `id` in a query, with percent signs decoded.
 pub(super) fn id_of(uri: &Uri) -> Option<Vec<u8>> {
-    let value = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("id="))?;
-    let mut id = Vec::with_capacity(value.len());
+    uri.query()?.split('&').find_map(|pair| pair.strip_prefix("id=")).map(unescape)
+}
+
+/// Decodes percent signs.
+pub(super) fn unescape(value: &str) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(value.len());
     let mut bytes = value.as_bytes().iter().copied();
     while let Some(byte) = bytes.next() {
         let escaped = (byte == b'%').then(|| bytes.clone()).and_then(|mut next| Some([next.next()?, next.next()?]));
         match escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()) {
             Some(decoded) => {
-                id.push(decoded);
+                plain.push(decoded);
                 bytes.nth(1);
             }
-            None => id.push(byte),
+            None => plain.push(byte),
         }
     }
-    Some(id)
+    plain
 }
 
 #[cfg(test)]
@@ -66,6 +78,10 @@ mod tests {
             Route::Call(WireId::Openai, TaskKind::Embed)
         );
         assert_eq!(route(&Method::POST, "/v1/messages?beta=true"), Route::Call(WireId::Anthropic, TaskKind::Chat));
+        let gemini = |kind| Route::Call(WireId::Gemini, kind);
+        assert_eq!(route(&Method::POST, "/v1beta/models/m:generateContent"), gemini(TaskKind::Chat));
+        assert_eq!(route(&Method::POST, "/v1/models/m:embedContent"), gemini(TaskKind::Embed));
+        assert_eq!(route(&Method::GET, "/v1/models/m:embedContent"), Route::OtherMethod);
         assert_eq!(route(&Method::GET, "/models"), Route::Models);
         assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
         assert_eq!(route(&Method::POST, "/v1/responses"), Route::Nowhere);

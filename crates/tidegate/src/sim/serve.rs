@@ -15,7 +15,7 @@ use super::ledger::Receipt;
 use super::limit::{Cause, Cost, Gate, Refusal};
 use super::scenario::Resource;
 use super::voice::Voice;
-use super::{ID_HEADER, Plan, Simulator, Visit, delivery, headers, messages};
+use super::{ID_HEADER, Plan, Simulator, Visit, delivery, gemini, headers, messages};
 use crate::call::transport::HttpRequest;
 use crate::call::wire::WireId;
 use crate::call::wire::anthropic::server::MessagesRequest;
@@ -23,9 +23,9 @@ use crate::call::wire::openai::server::{ChatRequest, EmbeddingRequest};
 use crate::request::TaskKind;
 
 /// What is known of a call on arrival.
-struct Call<'a> {
-    request: &'a HttpRequest,
-    voice: Voice,
+pub(super) struct Call<'a> {
+    pub(super) request: &'a HttpRequest,
+    pub(super) voice: Voice,
     id: u64,
     body: u64,
     /// Whose limits apply.
@@ -33,20 +33,20 @@ struct Call<'a> {
     /// Seconds since the first arrival.
     at: f64,
     wall: SystemTime,
-    attempt: u32,
+    pub(super) attempt: u32,
 }
 
 /// Why a request is wrong, whatever the limits say.
-struct Denial {
-    status: StatusCode,
-    error: Bytes,
+pub(super) struct Denial {
+    pub(super) status: StatusCode,
+    pub(super) error: Bytes,
 }
 
 /// A call that is ready to be admitted.
-struct Prepared<'a> {
-    draft: Draft,
-    fate: Fate<'a>,
-    max_output_tokens: Option<u64>,
+pub(super) struct Prepared<'a> {
+    pub(super) draft: Draft,
+    pub(super) fate: Fate<'a>,
+    pub(super) max_output_tokens: Option<u64>,
 }
 
 impl Simulator {
@@ -81,6 +81,7 @@ impl Simulator {
         self.check_key(call)?;
         match (call.voice.wire, kind) {
             (WireId::Anthropic, _) => self.prepare_messages(call, dice),
+            (WireId::Gemini, _) => self.prepare_gemini(call, dice),
             (WireId::Openai, TaskKind::Chat) => self.prepare_chat(call, dice),
             (WireId::Openai, TaskKind::Embed) => self.prepare_embedding(call, dice),
         }
@@ -137,12 +138,15 @@ impl Simulator {
         if keys.is_empty() || given.is_some_and(|given| keys.iter().any(|key| key == given)) {
             return Ok(());
         }
+        if call.voice.wire == WireId::Gemini {
+            return Err(gemini::bad_key(given.is_some()));
+        }
         let (status, message) = (StatusCode::UNAUTHORIZED, "Incorrect API key provided.");
         let error = call.voice.error(status, message, "invalid_request_error", Some("invalid_api_key"));
         Err(Denial { status, error })
     }
 
-    fn check_model(&self, call: &Call<'_>, model: &str) -> Result<(), Denial> {
+    pub(super) fn check_model(&self, call: &Call<'_>, model: &str) -> Result<(), Denial> {
         let models = &self.scenario().models;
         if models.is_empty() || models.iter().any(|known| known == model) {
             return Ok(());
@@ -231,6 +235,9 @@ impl Simulator {
 
     /// Writes the reply to a call that a limit refused, and its hint how long to wait.
     fn too_many(&self, call: &Call<'_>, refusal: &Refusal, headers: &mut HeaderMap) -> Draft {
+        if call.voice.wire == WireId::Gemini {
+            return gemini::too_many(self.scenario(), refusal);
+        }
         if let (Cause::Wait(seconds), false) = (refusal.cause, refusal.hidden) {
             headers::retry_after(headers, self.scenario().retry_after, seconds);
         }
@@ -244,19 +251,19 @@ impl Simulator {
     }
 }
 
-/// Returns the key of a request as it was sent: in OpenAI's header, in Anthropic's, or in Azure's.
+/// Returns the key of a request as it was sent: in the header of OpenAI, Anthropic, Azure or Google.
 fn key(request: &HttpRequest) -> Option<&HeaderValue> {
-    let names = [header::AUTHORIZATION.as_str(), "x-api-key", "api-key"];
+    let names = [header::AUTHORIZATION.as_str(), "x-api-key", "api-key", "x-goog-api-key"];
     names.into_iter().find_map(|name| request.headers().get(name))
 }
 
-fn read<'a, T: Deserialize<'a>>(call: &Call<'a>) -> Result<T, Denial> {
+pub(super) fn read<'a, T: Deserialize<'a>>(call: &Call<'a>) -> Result<T, Denial> {
     serde_json::from_slice(call.request.body())
         .map_err(|error| wrong(call)(format!("We could not parse the JSON body of your request: {error}")))
 }
 
 /// Makes the denial of a request that is wrong from what is wrong with it.
-fn wrong(call: &Call<'_>) -> impl Fn(String) -> Denial {
+pub(super) fn wrong(call: &Call<'_>) -> impl Fn(String) -> Denial {
     let voice = call.voice;
     move |message| Denial { status: StatusCode::BAD_REQUEST, error: voice.bad_request(&message) }
 }

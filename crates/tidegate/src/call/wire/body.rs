@@ -28,6 +28,10 @@ pub(super) fn patch_model(original: &Original, model: &str) -> Result<Bytes, Fai
         model: Option<&'a serde_json::value::RawValue>,
     }
     let text = std::str::from_utf8(&original.bytes).map_err(bad_body)?;
+    // A list would be read as the struct's fields in order.
+    if !text.trim_start().starts_with('{') {
+        return Err(bad_body("it does not begin with a brace"));
+    }
     let head: Head<'_> = serde_json::from_str(text).map_err(bad_body)?;
     let name = serde_json::Value::from(model).to_string();
     let (before, after) = match head.model {

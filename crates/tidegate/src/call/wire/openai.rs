@@ -323,8 +323,12 @@ fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
 }
 
 fn read<'a, T: serde::Deserialize<'a>>(head: &Parts, body: &'a Bytes) -> Result<T, Failure> {
-    serde_json::from_slice(body)
-        .map_err(|error| status::failure(head, Kind::Malformed, format!("the reply is not a completion: {error}")))
+    let malformed = |error: &dyn std::fmt::Display| {
+        status::failure(head, Kind::Malformed, format!("the reply is not a completion: {error}"))
+    };
+    // The whole body is checked to be UTF-8 at once: string by string it takes several times as long.
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+    serde_json::from_str(text).map_err(|error| malformed(&error))
 }
 
 /// A failure reported inside a success, as OpenRouter and old llama.cpp servers do.
@@ -385,6 +389,7 @@ fn usage(reply: UsageReply) -> Usage {
 mod tests {
     use super::*;
     use crate::failure::Kind;
+    use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
     fn head(status: u16) -> Parts {
         http::Response::builder().status(status).header("x-request-id", "req_1").body(()).unwrap().into_parts().0
@@ -488,5 +493,67 @@ mod tests {
         assert_eq!(kind(r#"{"error":{"code":429,"message":"slow"}}"#), Kind::RateLimited);
         assert_eq!(kind(r#"{"error":{"code":402,"message":"credits"}}"#), Kind::OutOfCredit);
         assert_eq!(kind(r#"{"error":{"code":502,"message":"provider failed"}}"#), Kind::ServerError);
+    }
+
+    /// Any JSON, with the names of this wire among its keys.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        let key = prop_oneof![
+            Just("choices"),
+            Just("message"),
+            Just("content"),
+            Just("usage"),
+            Just("error"),
+            Just("data"),
+            Just("code"),
+            Just("prompt_tokens"),
+            Just("tool_calls"),
+            Just("embedding"),
+            Just("type"),
+            Just("finish_reason"),
+        ];
+        leaf.prop_recursive(5, 48, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((key.clone(), inner), 0..5).prop_map(|fields| fields
+                    .into_iter()
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect::<Map<_, _>>()
+                    .into()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_server_sends_makes_it_panic(value in any_json(), status in 200u16..600, bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            for body in [Bytes::from(value.to_string()), Bytes::from(bytes)] {
+                for kind in [TaskKind::Chat, TaskKind::Embed] {
+                    if let Err(failure) = OpenAi.decode(kind, &head(200), &body) {
+                        prop_assert!(!failure.kind.is_unsent());
+                    }
+                }
+                let head = head(status);
+                let message = OpenAi.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
+                OpenAi.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
+            }
+        }
+
+        #[test]
+        fn nothing_that_a_user_writes_as_a_body_makes_it_panic(text in ".{0,64}", value in any_json()) {
+            for body in [text, value.to_string()] {
+                let request = Request::original(WireId::Openai, TaskKind::Chat, body);
+                if let Ok(sent) = OpenAi.encode(&request, "m", &Quirks::COMMON) {
+                    let sent: Value = serde_json::from_slice(&sent).unwrap();
+                    prop_assert_eq!(&sent["model"], "m");
+                }
+                let _ = request.original.as_ref().map(|original| OpenAi.typed(original));
+            }
+        }
     }
 }

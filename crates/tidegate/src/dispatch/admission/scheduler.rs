@@ -98,10 +98,10 @@ impl Scheduler {
             else {
                 return;
             };
-            let cost = self.states[place].cost(ticket.ask.bytes, ticket.ask.max_tokens);
+            let mut cost = self.states[place].cost(ticket.ask.bytes, ticket.ask.max_tokens);
+            self.states[place].admit(now, &mut cost);
             ticket.fate = Fate::Admitted { place, cost };
             self.wakers.push(ticket.waker.clone());
-            self.states[place].admit(now, cost);
             self.total.admit(now, cost);
         }
     }
@@ -205,7 +205,7 @@ impl Scheduler {
         let cooldown = self.states[place].settle(now, call, jitter);
         self.total.release();
         if let Some(usage) = call.usage {
-            self.total.give_back(now, 0.0, call.cost.tokens - usage.total() as f64);
+            self.total.give_back(now, 0.0, call.cost.tokens() - usage.total() as f64);
         }
         let set_aside = call.failure.map_or(0, |failure| self.set_aside(place, failure));
         Settled { cooldown, set_aside }

@@ -75,7 +75,7 @@ fn batch_kind(method: &RawValue, url: &RawValue) -> Result<(WireId, TaskKind), S
 }
 
 /// Makes a request of a body that goes out as it is. Its format is the one that the url names, or else Anthropic's if it
-/// has a field that only Anthropic's bodies have.
+/// has a field that only Anthropic's bodies have, or Gemini's if it has that format's `contents` or `content`.
 fn original(
     json: &Bytes,
     body: &RawValue,
@@ -85,8 +85,8 @@ fn original(
     if system.is_some() {
         return Err("a system message cannot be put into a row's own `body`; leave --system out".to_owned());
     }
-    let [stream, messages, input, own, stop] =
-        values(body.get(), ["stream", "messages", "input", "system", "stop_sequences"])?;
+    let [stream, messages, input, own, stop, contents, content] =
+        values(body.get(), ["stream", "messages", "input", "system", "stop_sequences", "contents", "content"])?;
     if stream.is_some_and(|stream| stream.get() == "true") {
         return Err("`body` asks for a stream; leave `stream` out".to_owned());
     }
@@ -95,7 +95,9 @@ fn original(
         None if messages.is_some() && own.or(stop).is_some() => (WireId::Anthropic, TaskKind::Chat),
         None if messages.is_some() => (WireId::Openai, TaskKind::Chat),
         None if input.is_some() => (WireId::Openai, TaskKind::Embed),
-        None => return Err("`body` has neither `messages` nor `input`".to_owned()),
+        None if contents.is_some() => (WireId::Gemini, TaskKind::Chat),
+        None if content.is_some() => (WireId::Gemini, TaskKind::Embed),
+        None => return Err("`body` has neither `messages`, `input`, `contents` nor `content`".to_owned()),
     };
     Ok(Request::original(wire, kind, json.slice_ref(body.get().as_bytes())))
 }

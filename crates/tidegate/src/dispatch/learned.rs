@@ -1,0 +1,299 @@
+//! The rate of an endpoint that tells nothing but "too many".
+//!
+//! # Why
+//!
+//! A rejection says one precise thing: at that moment the provider's quota was used up. Between two such moments, what was
+//! accepted is what came back, whatever the limit's shape and burst, and however clumsily we sent. So the rate is
+//! *counted*, not guessed by halving and creeping up: two rejections give it within a few percent, and the following ones
+//! sharpen it.
+//!
+//! # States
+//!
+//! | state | pace | leaves when |
+//! |---|---|---|
+//! | unknown | none; the concurrency's slow start rules | a call is rejected |
+//! | hold | 0.99 of the counted rate | the hold is over (1 s at first, twice as long each time, 30 s at most) |
+//! | probe | grows exponentially: the limit may have risen | a call is rejected; what was counted then rules |
+//!
+//! A rejection that comes while holding halves the next hold, so that rejections by chance cannot freeze the rate. Those of
+//! calls sent before the last one was heard belong to it: one round trip, one correction. If nothing was accepted in
+//! between, the quota has not come back yet, and the rejection belongs to the last one too.
+//!
+//! # Tried and rejected
+//!
+//! Plain halving with additive increase uses 75 % of a limit, and needs minutes to find it. A cubic curve around the
+//! remembered ceiling does better, but it still takes the moment of a rejection for the rate, and a bucket that holds a
+//! minute's worth makes that ten times too high.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::dispatch::limit::{Bucket, Ready};
+use crate::limits::Limit;
+
+/// The share of the counted rate at which to hold: what is saved pays for the next probe.
+const HOLD_AT: f64 = 0.99;
+/// Seconds of holding: while the rate is searched for, once it has been confirmed, and at the most.
+const SHORTEST_HOLD: f64 = 1.0;
+const FIRST_HOLD: f64 = 4.0;
+const LONGEST_HOLD: f64 = 30.0;
+/// The time in which a probe grows by a factor of e, in seconds: while searching, and later.
+const QUICK: f64 = 2.0;
+const SLOW: f64 = 20.0;
+/// The least time over which anything is counted, in seconds.
+const SHORTEST: f64 = 0.5;
+/// The lowest rate ever held, per second.
+const LOWEST: f64 = 0.02;
+
+/// The learned rate of one endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Learned {
+    first_sent: Option<Instant>,
+    found: Option<Found>,
+}
+
+#[derive(Debug)]
+struct Found {
+    /// Calls a second, as counted.
+    rate: f64,
+    /// Calls accepted until the first rejection.
+    calls: f64,
+    /// When the quota was last known to be used up, and how many calls had been sent by then.
+    empty: Instant,
+    mark: f64,
+    /// Rejected calls sent since.
+    rejected: f64,
+    /// Rejections of calls sent before this belong to the last one.
+    heard: Instant,
+    /// Whether a second moment of emptiness is still to come.
+    first: bool,
+    /// How much of the time since then was a pause.
+    paused: f64,
+    hold_from: Instant,
+    hold: f64,
+    /// Whether no second count has confirmed the rate yet.
+    search: bool,
+    pace: Bucket,
+}
+
+impl Learned {
+    /// Returns when a call may be sent.
+    pub(crate) fn ready(&self, now: Instant) -> Ready {
+        self.found.as_ref().map_or(Ready::Now, |found| found.pace.ready(now, 1.0))
+    }
+
+    /// Returns the rate in calls a second, once one is known.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        self.found.as_ref().map(|found| found.rate)
+    }
+
+    /// Notes that a call is sent.
+    pub(crate) fn admit(&mut self, now: Instant) {
+        self.first_sent.get_or_insert(now);
+        if let Some(found) = &mut self.found {
+            let speed = found.speed(now);
+            found.pace.set_rate(now, speed);
+            found.pace.take(now, 1.0);
+        }
+    }
+
+    /// Notes a success of a call sent at `sent`, when `mark` calls had been sent.
+    pub(crate) fn succeeded(&mut self, sent: Instant) {
+        let (Some(found), Some(start)) = (&mut self.found, self.first_sent) else { return };
+        // Quota came back after the first rejection: a window's worth was used in the time until now.
+        if found.first && sent > found.heard {
+            found.recount(start, sent);
+            found.first = false;
+        }
+    }
+
+    /// Notes a rejection of a call sent at `sent`, which was the `mark`th; `until` is the end of the pause.
+    pub(crate) fn rejected(&mut self, now: Instant, sent: Instant, mark: f64, until: Option<Instant>) {
+        let until = until.unwrap_or(now).max(now);
+        let start = *self.first_sent.get_or_insert(sent);
+        let Some(found) = &mut self.found else {
+            self.found = Some(Found::first(start, now, sent, mark, until));
+            return;
+        };
+        if sent <= found.heard {
+            found.rejected += 1.0;
+            return;
+        }
+        let accepted = mark - 1.0 - found.mark - found.rejected;
+        found.heard = now;
+        if accepted < 0.5 {
+            found.rejected += 1.0;
+            if found.first {
+                found.recount(start, now);
+            }
+        } else {
+            found.count(accepted, sent, mark, now);
+        }
+        found.pause(now, until);
+    }
+}
+
+impl Found {
+    fn first(start: Instant, now: Instant, sent: Instant, mark: f64, until: Instant) -> Found {
+        let mut found = Found {
+            rate: LOWEST,
+            calls: mark - 1.0,
+            empty: sent,
+            mark,
+            rejected: 0.0,
+            heard: now,
+            first: true,
+            paused: 0.0,
+            hold_from: until,
+            hold: SHORTEST_HOLD,
+            search: true,
+            pace: Bucket::per_minute(60.0, Limit::Requests, now),
+        };
+        found.recount(start, now);
+        found.pause(now, until);
+        found
+    }
+
+    /// Begins to hold when the pause is over, with nothing saved up meanwhile.
+    fn pause(&mut self, now: Instant, until: Instant) {
+        self.paused += until.duration_since(now).as_secs_f64();
+        self.hold_from = until;
+        let speed = self.speed(now);
+        self.pace.set_rate(now, speed);
+        self.pace.empty_until(until);
+    }
+
+    /// Counts what was accepted until the first rejection over the time that passed until `to`.
+    fn recount(&mut self, start: Instant, to: Instant) {
+        let seconds = to.duration_since(start).as_secs_f64().max(SHORTEST);
+        self.rate = (self.calls.max(1.0) / seconds).max(LOWEST);
+    }
+
+    /// Counts what was accepted between the last moment of emptiness and this one.
+    fn count(&mut self, accepted: f64, sent: Instant, mark: f64, now: Instant) {
+        let passed = sent.duration_since(self.empty).as_secs_f64().max(1e-3);
+        // A bucket may have saved what came back during a pause, or have overflowed: the rate is between these.
+        let low = accepted / passed;
+        let high = accepted / (passed - self.paused).max(1e-3);
+        let slack = 3.0 / passed + 0.1 * low;
+        let probing = sent > self.hold_from + Duration::from_secs_f64(self.hold);
+        if self.first || self.rate > high + slack {
+            (self.rate, self.hold, self.search) = (low, SHORTEST_HOLD, true);
+        } else if self.rate < low - slack && probing {
+            // While we held back the bucket overflowed, which hides how much more there is; the pace just now is an upper
+            // bound, and if it is too high, the next rejection corrects it at once.
+            (self.rate, self.hold, self.search) = (low.max(0.9 * self.speed(now)), SHORTEST_HOLD, true);
+        } else if self.search {
+            (self.rate, self.hold, self.search) = (self.rate.clamp(low, high), FIRST_HOLD, false);
+        } else if probing {
+            // A probe that had to go far says that there may be more: then it is worth probing again soon.
+            let near = self.speed(now) < 1.3 * self.rate;
+            // Where pauses are short, the upper end costs little if it is wrong.
+            self.rate = if self.paused < 0.15 * passed { high } else { self.rate.clamp(low, high) };
+            self.hold = if near { 2.0 * self.hold } else { self.hold };
+        } else {
+            (self.rate, self.hold) = (self.rate + 0.5 * (low - self.rate).min(0.0), 0.5 * self.hold);
+        }
+        self.rate = self.rate.max(LOWEST);
+        self.hold = self.hold.clamp(SHORTEST_HOLD, LONGEST_HOLD);
+        (self.empty, self.mark, self.rejected, self.paused, self.first) = (sent, mark, 0.0, 0.0, false);
+    }
+
+    /// Returns how many calls a second to send now.
+    fn speed(&self, now: Instant) -> f64 {
+        let probing = now.saturating_duration_since(self.hold_from).as_secs_f64() - self.hold;
+        let slowness = if self.search { QUICK } else { SLOW };
+        self.rate * HOLD_AT * (probing.max(0.0) / slowness).min(50.0).exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A bucket that rejects what it does not hold, and pauses of 100 ms after each rejection.
+    struct Server {
+        rate: f64,
+        burst: f64,
+        level: f64,
+        /// Rejects every so many calls for no reason.
+        chance: Option<u64>,
+    }
+
+    impl Server {
+        /// Sends whatever may be sent for that many seconds, and returns how many calls a second were accepted and rejected.
+        fn run(&mut self, learned: &mut Learned, from: Instant, seconds: u64) -> (f64, f64) {
+            let (mut now, mut paused) = (from, from);
+            let (mut accepted, mut rejected, mut mark) = (0, 0, 0.0);
+            while now < from + Duration::from_secs(seconds) {
+                now += MS;
+                self.level = (self.level + self.rate / 1e3).min(self.burst);
+                if now < paused || learned.ready(now) != Ready::Now {
+                    continue;
+                }
+                learned.admit(now);
+                mark += 1.0;
+                let unlucky = self.chance.is_some_and(|every| fastrand::u64(..every) == 0);
+                if self.level >= 1.0 && !unlucky {
+                    self.level -= 1.0;
+                    accepted += 1;
+                    learned.succeeded(now);
+                } else {
+                    rejected += 1;
+                    paused = now + 100 * MS;
+                    learned.rejected(now, now, mark, Some(paused));
+                }
+            }
+            (f64::from(accepted) / seconds as f64, f64::from(rejected) / seconds as f64)
+        }
+    }
+
+    #[test]
+    fn the_rate_is_counted_whatever_the_burst() {
+        for burst in [2.0, 5.0, 500.0] {
+            let mut server = Server { rate: 50.0, burst, level: burst, chance: None };
+            let (mut learned, start) = (Learned::default(), Instant::now());
+            server.run(&mut learned, start, 30);
+            let (accepted, rejected) = server.run(&mut learned, start + 30_000 * MS, 300);
+            assert!((47.0..=50.5).contains(&accepted), "burst {burst}: {accepted}");
+            assert!(rejected < 0.5, "burst {burst}: {rejected}");
+        }
+    }
+
+    #[test]
+    fn it_follows_a_limit_that_rises_and_one_that_falls() {
+        let mut server = Server { rate: 50.0, burst: 5.0, level: 5.0, chance: None };
+        let (mut learned, mut now) = (Learned::default(), Instant::now());
+        for rate in [50.0, 200.0, 20.0] {
+            server.rate = rate;
+            server.run(&mut learned, now, 90);
+            let (accepted, _) = server.run(&mut learned, now + 90_000 * MS, 60);
+            assert!(accepted > 0.93 * rate, "{accepted} of {rate}");
+            now += 150_000 * MS;
+        }
+    }
+
+    #[test]
+    fn rejections_by_chance_do_not_freeze_it() {
+        let mut server = Server { rate: 1e6, burst: 1e6, level: 1e6, chance: Some(200) };
+        let (mut learned, start) = (Learned::default(), Instant::now());
+        learned.admit(start);
+        learned.rejected(start, start, 1.0, None);
+        server.run(&mut learned, start, 120);
+        let (accepted, _) = server.run(&mut learned, start + 120_000 * MS, 120);
+        assert!(accepted > 30.0, "{accepted}");
+    }
+
+    #[test]
+    fn one_burst_of_rejections_is_one_correction() {
+        let (mut learned, start) = (Learned::default(), Instant::now());
+        (0..100).for_each(|_| learned.admit(start));
+        for mark in 51..=100 {
+            learned.rejected(start + 100 * MS, start, f64::from(mark), None);
+        }
+        assert_eq!(learned.rate(), Some(100.0), "50 accepted within the shortest time that counts");
+    }
+}

@@ -1,0 +1,72 @@
+//! One run of a scenario.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tidegate::{Client, Limits, Request, RetryPolicy, Target};
+use tokio::time::Instant;
+
+use super::case::{Case, Workload};
+use super::measure::Measured;
+use super::provider::{Door, Providers};
+
+/// Runs a scenario under paused time, with a fixed concurrency if one is given.
+pub(crate) fn run(case: &Case, concurrency: Option<u32>) -> Measured {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(send(case, concurrency))
+}
+
+async fn send(case: &Case, concurrency: Option<u32>) -> Measured {
+    let providers = Arc::new(Providers::new(case));
+    let start = Instant::now();
+    let clients = case.workload.clients;
+    let runs = (0..clients).map(|number| {
+        let door = Door { providers: providers.clone(), client: number };
+        let client = client(case, concurrency, door, number);
+        async move {
+            let rows = (number as u64..case.workload.rows).step_by(clients);
+            let mut run = client.run(rows.map(|row| request(&case.workload, row)));
+            let (mut failed, mut done) = (0, 0);
+            while let Some((outcome, ())) = run.next().await {
+                done += 1;
+                failed += u64::from(outcome.result.is_err());
+            }
+            (done, failed)
+        }
+    });
+    let ends = futures_util::future::join_all(runs).await;
+    let took = start.elapsed().as_secs_f64();
+    let done: u64 = ends.iter().map(|(done, _)| done).sum();
+    assert_eq!(done, case.workload.rows, "every row has an outcome");
+    let failed = ends.iter().map(|(_, failed)| failed).sum();
+    let log = std::mem::take(&mut *providers.log.lock().unwrap());
+    Measured { log, failed, took }
+}
+
+fn client(case: &Case, concurrency: Option<u32>, door: Door, seed: usize) -> Client {
+    let mut retry = RetryPolicy::default();
+    if let Some(seconds) = case.workload.timeout_s {
+        retry.timeout = Duration::from_secs_f64(seconds);
+    }
+    let mut builder = Client::builder().transport(Arc::new(door)).retry(retry).balance(case.balance).seed(seed as u64);
+    for (i, provider) in case.providers.iter().enumerate() {
+        let stated = provider.stated;
+        let limits = Limits { concurrency: concurrency.or(stated.concurrency), ..stated };
+        let target = Target::new(&format!("sim/m{i}")).unwrap().base_url(&format!("http://p{i}/v1"));
+        builder = builder.target(target.limits(limits));
+    }
+    builder.build().unwrap()
+}
+
+/// Makes the request of a row: lengths are spread evenly over the range, in an order that no limit can follow.
+fn request(workload: &Workload, row: u64) -> Request {
+    let [shortest, longest] = workload.prompt_bytes;
+    let spread = (row.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % (longest - shortest + 1);
+    let mut prompt = format!("{row:08}");
+    let length = (shortest + spread).max(prompt.len());
+    prompt.extend(std::iter::repeat_n('x', length - prompt.len()));
+    let mut request = Request::prompt(prompt);
+    request.params.max_tokens = workload.max_tokens;
+    request
+}
