@@ -27,6 +27,14 @@ pub(crate) fn short(number: f64) -> String {
     scaled(number, 1000.0, &["", "k", "M", "B", "T"])
 }
 
+/// Writes how often something happens, by the minute where it is rare: `105/s`, `50 rows/s`, `15 rows/min`.
+pub(crate) fn rate(per_second: f64, what: &str) -> String {
+    match per_second {
+        rare if rare < 0.95 => format!("{}{what}/min", short(rare * 60.0)),
+        often => format!("{}{what}/s", short(often)),
+    }
+}
+
 /// Writes a size: `512 B`, `1.2 GB`.
 pub(crate) fn bytes(number: u64) -> String {
     scaled(number as f64, 1000.0, &[" B", " kB", " MB", " GB", " TB"])
@@ -118,6 +126,11 @@ mod tests {
     fn short_numbers_never_have_four_digits() {
         let shown = [0.0, 0.254, 1.0, 9.96, 12.34, 99.96, 105.4, 999.6, 12_345.0, 999_960.0, 4_500_000.0].map(short);
         assert_eq!(shown, ["0", "0.25", "1", "10", "12.3", "100", "105", "1k", "12.3k", "1M", "4.5M"]);
+    }
+
+    #[test]
+    fn what_is_rare_is_counted_by_the_minute() {
+        assert_eq!([rate(105.2, ""), rate(50.0, " rows"), rate(0.25, " rows")], ["105/s", "50 rows/s", "15 rows/min"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use http::{HeaderValue, Uri};
 use secrecy::SecretString;
-use tidegate::call::provider::{KeyRule, Provider};
+use tidegate::call::provider::{Auth, KeyRule, Provider};
 use tidegate::{Error, Result};
 
 use crate::settings::EndpointSettings;
@@ -41,6 +41,13 @@ pub(crate) enum KeySource {
     Command(String),
     /// There is none, and none is needed.
     Nowhere,
+}
+
+impl Keys {
+    /// Makes the keys of a server that needs none.
+    pub(crate) fn none() -> Keys {
+        Keys { source: KeySource::Nowhere, keys: Vec::new() }
+    }
 }
 
 /// Returns an environment variable that is not empty.
@@ -75,7 +82,9 @@ fn source(endpoint: &EndpointSettings, lookup: Lookup) -> KeySource {
     } else if let Some(name) = &config.key_env {
         KeySource::Variable(name.clone())
     } else if endpoint.model.label == endpoint.model.provider.name {
-        from_variable(endpoint.model.provider.key.variable(), lookup)
+        let variables = endpoint.model.provider.key.variables();
+        let sources = variables.iter().map(|name| from_variable(name, lookup));
+        sources.into_iter().find(|source| *source != KeySource::Nowhere).unwrap_or(KeySource::Nowhere)
     } else {
         // A provider of the user's own gets no key that was meant for another.
         KeySource::Nowhere
@@ -92,13 +101,19 @@ fn from_variable(name: &str, lookup: Lookup) -> KeySource {
 
 /// A header of the user's own may stand in for the key.
 fn needs_key(endpoint: &EndpointSettings) -> bool {
-    matches!(endpoint.model.provider.key, KeyRule::Required(_)) && !endpoint.headers.contains_key("authorization")
+    let provider = endpoint.model.provider;
+    let header = match provider.auth {
+        Auth::Header(name) => name,
+        _ => "authorization",
+    };
+    !matches!(provider.key, KeyRule::Optional(_)) && !endpoint.headers.contains_key(header)
 }
 
 fn missing(endpoint: &EndpointSettings) -> Error {
-    let (label, name) = (&endpoint.model.label, endpoint.model.provider.key.variable());
+    let (label, names) = (&endpoint.model.label, endpoint.model.provider.key.variables());
+    let (any, name) = (names.join(" or "), names.last().copied().unwrap_or_default());
     usage(format!(
-        "{label} needs a key: set {name} (export {name}=…), or {name}_FILE to a file that holds it, or key_command under \
+        "{label} needs a key: set {any} (export {name}=…), or {name}_FILE to a file that holds it, or key_command under \
          [providers.{label}] in tidegate.toml"
     ))
 }
@@ -230,6 +245,16 @@ mod tests {
         assert_eq!(found("", "openai/x", &[("OPENAI_API_KEY", "a, b,,a")]).unwrap(), ["a", "b"]);
         assert_eq!(found("", "openai/x", &[file]).unwrap(), ["from-file"]);
         assert_eq!(found("", "openai/x", &[("OPENAI_API_KEY", "a"), file]).unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn the_first_of_several_variables_wins() {
+        let (google, gemini) = (("GOOGLE_API_KEY", "a"), ("GEMINI_API_KEY", "b"));
+        assert_eq!(found("", "gemini/x", &[gemini, google]).unwrap(), ["a"]);
+        assert_eq!(found("", "gemini/x", &[gemini]).unwrap(), ["b"]);
+        let message = found("", "gemini/x", &[]).unwrap_err().to_string();
+        assert!(message.starts_with("gemini needs a key: set GOOGLE_API_KEY or GEMINI_API_KEY"), "{message}");
+        assert!(found("providers.gemini.headers.x-goog-api-key = 'x'", "gemini/x", &[]).unwrap().is_empty());
     }
 
     #[test]

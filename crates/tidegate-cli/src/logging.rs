@@ -119,7 +119,7 @@ fn open(path: &Path) -> Result<File> {
     options.open(path).map_err(|source| Error::Storage {
         path: path.to_owned(),
         message: format!("cannot open the log file: {source}"),
-        source: Some(source),
+        cause: Some(source),
     })
 }
 

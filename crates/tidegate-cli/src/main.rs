@@ -31,9 +31,7 @@ fn main() -> ExitCode {
         Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
     };
     done.unwrap_or_else(|error| {
-        // The library's own errors say in one sentence what their sources would repeat.
-        let text = error.downcast_ref::<Error>().map_or_else(|| format!("{error:#}"), ToString::to_string);
-        let _ = writeln!(std::io::stderr(), "error: {text}");
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
         exit_code(&error)
     })
 }

@@ -156,8 +156,8 @@ mod tests {
         assert_eq!(lines.len(), catalog::models().len() + 1);
         let notes = lines[0].find("NOTES").unwrap();
         assert!(lines.iter().all(|line| line.len() <= notes || line[..notes].ends_with("  ")));
-        assert!(lines.iter().find(|line| line.starts_with("anthropic/")).unwrap().contains("not callable yet"));
-        assert!(table.contains("This version can call: openai, openrouter"));
+        assert!(lines.iter().find(|line| line.starts_with("bedrock/")).unwrap().contains("not callable yet"));
+        assert!(table.contains("This version can call: openai, anthropic, openrouter"));
     }
 
     #[test]

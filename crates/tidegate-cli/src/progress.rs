@@ -51,7 +51,7 @@ pub(crate) async fn show(client: Client, control: Control, screen: Screen) {
         match &drawn {
             Some(drawn) => drawn.draw(&facts.display()),
             None if screen.style == Style::Json => events::progress(&screen, &facts.json()),
-            None => screen.line(&facts.line()),
+            None => screen.raw(&facts.line()),
         }
     }
 }
@@ -112,8 +112,8 @@ impl Drawn {
 
     fn draw(&self, display: &Display) {
         self.head.set_style(if display.share.is_some() { &self.text_and_bar } else { &self.text }.clone());
-        self.head.set_position((display.share.unwrap_or(0.0) * STEPS as f64) as u64);
         self.head.set_message(display.head.clone());
+        self.head.set_position((display.share.unwrap_or(0.0) * STEPS as f64) as u64);
         self.facts.set_style(self.text.clone());
         self.facts.set_message(display.facts.clone());
         let endpoints = display.endpoints.clone().unwrap_or_default();

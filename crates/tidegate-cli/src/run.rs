@@ -13,15 +13,16 @@ use tidegate::run::journal::Changed;
 use tidegate::run::output;
 use tidegate::run::prompt::PromptOptions;
 use tidegate::run::summary::{Stopped, Summary};
-use tidegate::sim::Scenario;
 use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target};
 
 use crate::args::{ReportArgs, RunArgs};
+use crate::keys::Keys;
 use crate::logging::LogOptions;
 use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
 use crate::settings::{self, EndpointSettings, Http2, InputFormat, OutputFormat, Settings};
 use crate::signals::Signals;
+use crate::sim_server::read_scenario;
 use crate::{inspect, keys, logging, progress, runtime};
 
 /// File descriptors that are needed for other things than connections.
@@ -35,7 +36,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     let job = job(&args, &settings)?;
     if args.trial.dry_run || args.trial.check_input {
-        return look(&args, &job, &client(&settings, None)?);
+        return look(&args, &job, &client(&settings, None, |_| Ok(Keys::none()))?);
     }
     let summary = runtime()?.block_on(work(&job, &settings))?;
     Ok(exit_code(&summary))
@@ -58,21 +59,28 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     let screen = screen(job, settings);
     logging::start(&log_options(settings), &screen)?;
     let observer = Events::new(screen.clone(), settings.run.verbose);
-    let client = client(settings, Some(Arc::new(observer)))?;
-    let signals = Signals::new()?.watch(control.clone(), screen.clone(), job.drain_timeout);
+    let client = client(settings, Some(Arc::new(observer)), keys::find)?;
     let display = progress::show(client.clone(), control.clone(), screen.clone());
     if job.out.is_none() {
         screen.line("results go to the standard output: without -o there is no journal, and the run cannot be resumed");
     }
+    let watch = async {
+        let signals = Signals::new()?.watch(control.clone(), screen.clone(), job.drain_timeout);
+        tokio::join!(signals, display);
+        Ok::<(), std::io::Error>(())
+    };
     let summary = tokio::select! {
+        // In this order, because opening the input may wait for a pipe that nobody writes to: until that is over, and
+        // nothing has been sent, a signal ends the process as it would any other.
+        biased;
         summary = job.run(&client, &control) => summary?,
-        () = async { tokio::join!(signals, display); } => unreachable!("both watch for ever"),
+        failed = watch => return Err(failed.map_or_else(Into::into, |()| unreachable!("both watch for ever"))),
     };
     if let Some(path) = &settings.output.summary {
         crate::summary::write_json(&summary, path)?;
     }
     match screen.style {
-        Style::Quiet => {}
+        Style::Quiet => crate::summary::print_error(&summary, &mut std::io::stderr())?,
         Style::Json => progress::events::summary(&screen, &summary),
         _ => crate::summary::print(&summary, job.out.as_deref(), settings.file.as_deref(), &mut std::io::stderr())?,
     }
@@ -94,7 +102,7 @@ fn exit_code(summary: &Summary) -> ExitCode {
         Some(Stopped::Input { .. }) => ExitCode::from(2),
         Some(_) => ExitCode::from(3),
         None if summary.unsent > 0 => ExitCode::from(3),
-        None if summary.failed > 0 => ExitCode::from(1),
+        None if summary.failed + summary.failed_before > 0 => ExitCode::from(1),
         None => ExitCode::SUCCESS,
     }
 }
@@ -135,6 +143,7 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             paths: args.input.inputs.iter().map(|path| path.display().to_string()).collect(),
             format: settings.format.map(input_format),
             max_row_bytes: settings.run.max_row_bytes as usize,
+            ..InputOptions::default()
         },
         prompt: PromptOptions {
             template,
@@ -188,7 +197,10 @@ fn output_format(settings: &Settings) -> Option<output::Format> {
     told.or_else(|| csv.then_some(output::Format::Csv))
 }
 
-fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>) -> anyhow::Result<Client> {
+/// Finds an endpoint's keys; a look at what would be sent needs none.
+type FindKeys = fn(&EndpointSettings) -> tidegate::Result<Keys>;
+
+fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKeys) -> anyhow::Result<Client> {
     let total = Limits { concurrency: Some(most_connections(settings)?), ..limits(settings.total) };
     let mut builder = Client::builder()
         .total(total)
@@ -200,21 +212,19 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>) -> anyhow::R
         })
         .pool(pool_options(settings)?);
     if let Some(path) = &settings.run.scenario {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read the scenario {}", path.display()))?;
-        builder = builder.scenario(Scenario::from_yaml(&text).with_context(|| path.display().to_string())?);
+        builder = builder.scenario(read_scenario(path)?);
     }
     if let Some(observer) = observer {
         builder = builder.observer(observer);
     }
     for endpoint in settings.resolve()? {
-        builder = add_target(builder, &endpoint)?;
+        builder = add_target(builder, &endpoint, keys)?;
     }
     Ok(builder.build()?)
 }
 
-fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings) -> anyhow::Result<ClientBuilder> {
-    let found = keys::find(endpoint)?;
+fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKeys) -> anyhow::Result<ClientBuilder> {
+    let found = keys(endpoint)?;
     let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(limits(endpoint.limits));
     if let Some(price) = endpoint.price {
         target = target.price(price);

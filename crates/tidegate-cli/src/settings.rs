@@ -428,6 +428,10 @@ mod tests {
         assert_eq!((lab.base_url.as_str(), lab.price), ("http://lab/v1", Some(Price::new(1.0, 2.0))));
         assert_eq!(lab.headers.values().map(HeaderText::as_str).collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(third.base_url, "https://api.x.ai/v1");
+        assert_eq!(lab.model.provider.wire, WireId::Openai);
+        let own = "models = ['lab/x']\n[providers.lab]\nwire = 'anthropic'\nbase_url = 'http://lab'\n";
+        let own = load_text(own, &[]).unwrap().resolve().unwrap();
+        assert_eq!((own[0].model.provider.wire, own[0].base_url.as_str()), (WireId::Anthropic, "http://lab"));
 
         let flagged =
             load_text(file, &["--rpm", "50", "--price", "3,4", "--header", "b: 3"]).unwrap().resolve().unwrap();

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,9 +22,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tidegate::Error;
 use tidegate::sim::{Act, End, Latency, Piece, Plan, Scenario, Simulator, Visit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 
@@ -57,6 +58,10 @@ pub(crate) struct SimArgs {
     max_streams: u32,
 }
 
+/// Connections that may wait to be accepted. Clients dial hundreds at once; of those that the customary 128 turns away,
+/// each tries again a whole second later.
+const BACKLOG: u32 = 4096;
+
 /// What [`serve`] needs, read and checked.
 pub(crate) struct SimOptions {
     listen: SocketAddr,
@@ -69,10 +74,7 @@ impl SimArgs {
     /// Reads the files that the arguments name.
     pub(crate) fn resolve(self) -> anyhow::Result<SimOptions> {
         let mut scenario = match &self.scenario {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-                Scenario::from_yaml(&text).with_context(|| path.display().to_string())?
-            }
+            Some(path) => read_scenario(path)?,
             None => Scenario::default(),
         };
         if let Some(ms) = self.latency_ms {
@@ -126,14 +128,25 @@ impl SimArgs {
     }
 }
 
+/// Reads a scenario.
+///
+/// # Errors
+///
+/// [`Error::Usage`] names the file, and the line of a mistake.
+pub(crate) fn read_scenario(path: &Path) -> tidegate::Result<Scenario> {
+    let text = std::fs::read_to_string(path);
+    let text =
+        text.map_err(|error| Error::Usage(format!("the scenario {} cannot be read: {error}", path.display())))?;
+    Scenario::from_yaml(&text).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
+}
+
 /// Serves until the process is told to stop.
 ///
 /// # Errors
 ///
 /// The address cannot be listened on.
 pub(crate) async fn serve(options: SimOptions) -> anyhow::Result<()> {
-    let listener =
-        TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
+    let listener = listen(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
     announce(&listener, options.tls.is_some())?;
     let server = Server {
         simulator: Simulator::new(options.scenario),
@@ -152,6 +165,14 @@ pub(crate) async fn serve(options: SimOptions) -> anyhow::Result<()> {
             },
         }
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // On Windows this would let another program take the port.
+    socket.set_reuseaddr(cfg!(not(windows)))?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 #[expect(clippy::print_stdout, reason = "the one line that tells a waiting script the port")]

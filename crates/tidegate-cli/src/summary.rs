@@ -63,14 +63,18 @@ pub(crate) fn print(
 type Line = (&'static str, String);
 
 fn rows(summary: &Summary) -> String {
-    let counts = [
-        (summary.succeeded, "answered"),
-        (summary.failed, "failed"),
-        (summary.done_before, "already done"),
-        (summary.unsent, "not sent"),
-    ];
-    let said: Vec<_> =
-        counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", format::count(*n))).collect();
+    let before = match summary.failed_before {
+        0 => "already done".to_owned(),
+        failed => format!("already done ({} of them failed)", format::count(failed)),
+    };
+    let counts = [(summary.succeeded, "answered"), (summary.failed, "failed"), (summary.done_before, &*before)];
+    let count = |n: u64, what| (n > 0).then(|| format!("{} {what}", format::count(n)));
+    let mut said: Vec<_> = counts.into_iter().filter_map(|(n, what)| count(n, what)).collect();
+    if summary.read_all {
+        said.extend(count(summary.unsent, "not sent"));
+    } else {
+        said.push("the rest not sent".to_owned());
+    }
     if said.is_empty() { "none".to_owned() } else { said.join(", ") }
 }
 
@@ -93,7 +97,7 @@ fn models(summary: &Summary) -> Vec<Line> {
     }
     let line = |(name, model): (&String, &ModelTally)| {
         let failed = (model.failed > 0).then(|| format!(", {} failed", format::count(model.failed)));
-        let cost = (model.cost_usd > 0.0).then(|| format!(", {}", format::money(model.cost_usd)));
+        let cost = model.cost_usd.map(|usd| format!(", {}", format::money(usd)));
         let answered = format::count(model.succeeded);
         let text = format!("{name}: {answered} answered{}{}", failed.unwrap_or_default(), cost.unwrap_or_default());
         ("Models", text)
@@ -129,7 +133,7 @@ fn unknown(summary: &Summary) -> String {
     if summary.usage.total() == 0 {
         return "unknown: the provider does not say how many tokens were used".to_owned();
     }
-    let unpriced = summary.models.iter().filter(|(_, model)| model.succeeded > 0 && model.cost_usd == 0.0);
+    let unpriced = summary.models.iter().filter(|(_, model)| model.succeeded > 0 && model.cost_usd.is_none());
     match unpriced.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ") {
         names if names.is_empty() => "unknown: some answers do not say how many tokens were used".to_owned(),
         names => format!("unknown: no price for {names}; give --price IN,OUT"),
@@ -141,7 +145,7 @@ fn time(summary: &Summary) -> Option<String> {
     if summary.seconds > 0.0 {
         let finished = (summary.succeeded + summary.failed) as f64;
         let took = Duration::try_from_secs_f64(summary.seconds).unwrap_or_default();
-        let rate = (finished > 0.0).then(|| format!(", {} rows/s", format::short(finished / summary.seconds)));
+        let rate = (finished > 0.0).then(|| format!(", {}", format::rate(finished / summary.seconds, " rows")));
         parts.push(format!("{}{}", format::duration(took), rate.unwrap_or_default()));
     }
     if summary.succeeded > 0 {
@@ -190,11 +194,27 @@ fn repaired(summary: &Summary) -> Option<String> {
     (bytes > 0).then(|| format!("{} of a record that was being written when the last run died", format::bytes(bytes)))
 }
 
+/// Writes why a run was stopped, unless the user did it: all that somebody wants to see who asked for errors only.
+///
+/// # Errors
+///
+/// What the writer says.
+pub(crate) fn print_error(summary: &Summary, to: &mut impl Write) -> io::Result<()> {
+    match (&summary.stopped, stopped(summary)) {
+        (None | Some(Stopped::User), _) | (_, None) => Ok(()),
+        (Some(Stopped::NoEndpoint { failure }), _) => {
+            writeln!(to, "Stopped: no endpoint can serve any more: {failure}")
+        }
+        (_, Some(text)) => writeln!(to, "{text}"),
+    }
+}
+
 fn stopped(summary: &Summary) -> Option<String> {
     let said = |failure: &Failure| format::one_line(&failure.to_string(), EXAMPLE);
     Some(match summary.stopped.as_ref()? {
         Stopped::User => "Stopped: you asked for it.".to_owned(),
-        Stopped::NoEndpoint { failure } => format!("Stopped: no endpoint can serve any more: {}", said(failure)),
+        // What the provider said was a warning when it happened.
+        Stopped::NoEndpoint { .. } => "Stopped: no endpoint can serve any more; a warning above says why.".to_owned(),
         Stopped::SameCause { failure, rows } => {
             format!("Stopped: the first {rows} rows all failed alike: {}", said(failure))
         }
@@ -227,8 +247,12 @@ fn how_to_go_on(summary: &Summary, out: Option<&Path>) -> Vec<String> {
         let rows = format::counted(passing, "failed row", "failed rows");
         texts
             .push(format!("The same command with --retry-failed asks again about {rows} whose cause may have passed."));
-    } else if !lasting.is_empty() {
-        let kinds: Vec<_> = lasting.iter().map(|(kind, _)| kind.name()).collect();
+        return texts;
+    }
+    // A row that cannot be read is another row once it is corrected.
+    let kinds: Vec<_> =
+        lasting.iter().map(|(kind, _)| **kind).filter(|kind| *kind != Kind::BadRow).map(Kind::name).collect();
+    if !kinds.is_empty() {
         texts.push(format!("The same command with --retry-failed={} asks again about failed rows.", kinds.join(",")));
     }
     texts

@@ -14,15 +14,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
 use self::limits::Hints;
-use self::provider::Quirks;
+use self::provider::{Auth, Provider, Quirks};
 use self::transport::{HttpReply, HttpRequest, Transport};
 use self::wire::WireId;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::request::{Request, TaskKind};
 use crate::response::Response;
 
@@ -32,7 +32,7 @@ pub trait Caller: Send + Sync {
     ///
     /// # Behavior
     ///
-    /// - Does not retry: a failure is returned with its [`Kind`](crate::Kind), which decides what happens next.
+    /// - Does not retry: a failure is returned with its [`Kind`], which decides what happens next.
     /// - Dropping the future cancels the call.
     fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>>;
 
@@ -48,11 +48,6 @@ pub trait Caller: Send + Sync {
     ) -> BoxFuture<'a, Result<Response, Failure>> {
         let _ = hints;
         self.call(request)
-    }
-
-    /// Reads the credentials again after they were refused; returns whether they are different now.
-    fn renew(&self) -> BoxFuture<'_, bool> {
-        Box::pin(std::future::ready(false))
     }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
@@ -103,9 +98,11 @@ pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
 pub(crate) struct HttpCaller {
     wire: WireId,
     quirks: Quirks,
+    auth: Auth,
     model: String,
-    chat: Uri,
-    embed: Uri,
+    /// Where each kind of task goes; nowhere if the wire does not have it.
+    chat: Option<Uri>,
+    embed: Option<Uri>,
     headers: HeaderMap,
     key: RwLock<Key>,
     source: Option<(KeySource, usize)>,
@@ -114,8 +111,7 @@ pub(crate) struct HttpCaller {
 
 /// What an [`HttpCaller`] is made of.
 pub(crate) struct HttpTarget<'a> {
-    pub(crate) wire: WireId,
-    pub(crate) quirks: Quirks,
+    pub(crate) provider: &'a Provider,
     pub(crate) base_url: &'a str,
     /// The model's name as the provider knows it.
     pub(crate) model: &'a str,
@@ -126,15 +122,18 @@ pub(crate) struct HttpTarget<'a> {
     pub(crate) transport: Arc<dyn Transport>,
 }
 
-/// A key and the header it makes.
+/// A key and the header value it makes.
 struct Key {
     secret: Option<SecretString>,
     header: Option<HeaderValue>,
 }
 
 impl Key {
-    fn new(secret: Option<SecretString>) -> Result<Key, String> {
-        let header = secret.as_ref().map(|secret| HeaderValue::from_str(&format!("Bearer {}", secret.expose_secret())));
+    fn new(secret: Option<SecretString>, auth: Auth) -> Result<Key, String> {
+        let header = secret.as_ref().map(ExposeSecret::expose_secret).map(|secret| match auth {
+            Auth::Bearer => HeaderValue::from_str(&format!("Bearer {secret}")),
+            Auth::Header(_) => HeaderValue::from_str(secret),
+        });
         let mut header = header.transpose().map_err(|_| "the key holds a character that a header cannot".to_owned())?;
         if let Some(header) = &mut header {
             header.set_sensitive(true);
@@ -145,55 +144,94 @@ impl Key {
 
 impl HttpCaller {
     pub(crate) fn new(target: HttpTarget<'_>) -> Result<HttpCaller, String> {
-        let wire = target.wire.wire();
+        let provider = target.provider;
+        let wire = provider.wire.wire();
         let uri = |kind: TaskKind| {
-            let text = format!("{}{}", target.base_url.trim_end_matches('/'), wire.path(kind));
-            let uri: Uri = text.parse().map_err(|e| format!("`{}` is not a base URL: {e}", target.base_url))?;
-            match (uri.scheme_str(), uri.host()) {
-                (Some("http" | "https"), Some(_)) => Ok(uri),
-                _ => Err(format!("`{}` is not a base URL: it must start with http:// or https://", target.base_url)),
-            }
+            let path = wire.path(kind, target.model);
+            path.map(|path| address(target.base_url, &path)).transpose()
         };
         let mut headers = target.headers;
-        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-        headers
-            .entry(http::header::USER_AGENT)
-            .or_insert(HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
+        let product = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+        for (name, value) in
+            [("content-type", "application/json"), ("user-agent", product)].iter().chain(provider.headers)
+        {
+            headers.entry(*name).or_insert(HeaderValue::from_static(value));
+        }
         Ok(HttpCaller {
-            wire: target.wire,
-            quirks: target.quirks,
+            wire: provider.wire,
+            quirks: provider.quirks,
+            auth: provider.auth,
             model: target.model.to_owned(),
             chat: uri(TaskKind::Chat)?,
             embed: uri(TaskKind::Embed)?,
             headers,
-            key: RwLock::new(Key::new(target.key)?),
+            key: RwLock::new(Key::new(target.key, provider.auth)?),
             source: target.source,
             transport: target.transport,
         })
     }
 
     async fn exchange(&self, request: &Request, hints: &mut Hints) -> Result<Response, Failure> {
-        let wire = self.wire.wire();
         let kind = request.kind();
-        let body = wire.encode(request, &self.model, &self.quirks)?;
-        let mut http = HttpRequest::new(body);
-        *http.method_mut() = Method::POST;
-        *http.uri_mut() = match kind {
-            TaskKind::Chat => self.chat.clone(),
-            TaskKind::Embed => self.embed.clone(),
+        let uri = match kind {
+            TaskKind::Chat => &self.chat,
+            TaskKind::Embed => &self.embed,
         };
+        let uri =
+            uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
+        let mut http = HttpRequest::new(self.encode(request)?);
+        *http.method_mut() = Method::POST;
+        *http.uri_mut() = uri;
         *http.headers_mut() = self.headers.clone();
-        self.authorise(http.headers_mut());
+        let used = self.authorise(http.headers_mut());
         let reply = self.transport.send(http).await?;
         *hints = Hints::read(reply.headers());
-        self.read(kind, reply)
+        match self.read(kind, reply) {
+            Err(failure) if failure.kind == Kind::Auth && self.renew(used).await => {
+                Err(Failure { kind: Kind::StaleKey, ..failure })
+            }
+            result => result,
+        }
     }
 
-    fn authorise(&self, headers: &mut HeaderMap) {
-        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(header) = &key.header {
-            headers.insert(AUTHORIZATION, header.clone());
+    /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
+    fn encode(&self, request: &Request) -> Result<Bytes, Failure> {
+        let wire = self.wire.wire();
+        match &request.original {
+            Some(original) if original.wire != self.wire => {
+                let mut typed = original.wire.wire().typed(original)?;
+                typed.params = request.params.clone().over(typed.params);
+                wire.encode(&typed, &self.model, &self.quirks)
+            }
+            _ => wire.encode(request, &self.model, &self.quirks),
         }
+    }
+
+    /// Sets the key's header, and returns it to tell this key from a later one.
+    fn authorise(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
+        let header = self.key.read().unwrap_or_else(PoisonError::into_inner).header.clone()?;
+        let name = match self.auth {
+            Auth::Bearer => AUTHORIZATION,
+            Auth::Header(name) => HeaderName::from_static(name),
+        };
+        headers.insert(name, header.clone());
+        Some(header)
+    }
+
+    /// Sees to it that the key is another one than the refused one, which may be so already. Returns whether it is.
+    async fn renew(&self, refused: Option<HeaderValue>) -> bool {
+        let Some((source, number)) = self.source.clone() else { return false };
+        if self.key.read().unwrap_or_else(PoisonError::into_inner).header != refused {
+            return true;
+        }
+        // A command that prints a key may take its time: nobody else waits for it.
+        let keys = tokio::task::spawn_blocking(move || source()).await.unwrap_or_default();
+        let renewed = keys.into_iter().nth(number).and_then(|secret| Key::new(Some(secret), self.auth).ok());
+        let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(renewed) = renewed {
+            *key = renewed;
+        }
+        key.header != refused
     }
 
     fn read(&self, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
@@ -204,17 +242,27 @@ impl HttpCaller {
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
-        Err(self.scrub(status::failure(&head, kind, message)))
+        let failure = status::failure(&head, kind, message);
+        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?));
+        Err(self.scrub(failure.with_retry_after(hint)))
     }
 
-    /// Takes the key out of a message in which the provider repeats it.
+    /// Takes the key, and what headers of the user's own hold of that kind, out of a message that repeats it.
     fn scrub(&self, mut failure: Failure) -> Failure {
         let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secret) = key.secret.as_ref().map(ExposeSecret::expose_secret).filter(|secret| secret.len() >= 4) {
+        let key = key.secret.as_ref().map(ExposeSecret::expose_secret);
+        let headers = self.headers.iter().filter(|(name, _)| may_hold_a_secret(name));
+        // Of `Bearer sk-1` the last word is the secret.
+        let secrets = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
+        for secret in key.into_iter().chain(secrets).filter(|secret| secret.len() >= 4) {
             failure.message = failure.message.replace(secret, "[key]");
         }
         failure
     }
+}
+
+fn may_hold_a_secret(header: &HeaderName) -> bool {
+    ["authorization", "cookie", "key", "token", "secret"].iter().any(|part| header.as_str().contains(part))
 }
 
 impl Caller for HttpCaller {
@@ -231,17 +279,16 @@ impl Caller for HttpCaller {
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {
-        self.wire.wire().encode(request, &self.model, &self.quirks).ok()
+        self.encode(request).ok()
     }
+}
 
-    fn renew(&self) -> BoxFuture<'_, bool> {
-        let renewed = self.source.as_ref().and_then(|(source, i)| Key::new(Some(source().into_iter().nth(*i)?)).ok());
-        let changed = renewed.is_some_and(|renewed| {
-            let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
-            let changed = renewed.header != key.header;
-            *key = renewed;
-            changed
-        });
-        Box::pin(std::future::ready(changed))
+/// Puts a path behind a base URL.
+fn address(base_url: &str, path: &str) -> Result<Uri, String> {
+    let text = format!("{}{path}", base_url.trim_end_matches('/'));
+    let uri: Uri = text.parse().map_err(|e| format!("`{base_url}` is not a base URL: {e}"))?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http" | "https"), Some(_)) => Ok(uri),
+        _ => Err(format!("`{base_url}` is not a base URL: it must start with http:// or https://")),
     }
 }

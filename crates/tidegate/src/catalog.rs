@@ -68,13 +68,19 @@ pub fn models() -> &'static [Model] {
     &MODELS
 }
 
-/// Returns what is known about a model; a dated name that is not listed (`gpt-5-2025-08-07`) is its undated model.
+/// Returns what is known about a model; a dated name that is not listed (`gpt-5-2025-08-07`) is its undated model, and an
+/// undated one (`claude-haiku-4-5`) its latest version.
 ///
 /// Dated versions whose price differs from the undated name's have rows of their own.
 #[must_use]
 pub fn find(provider: &str, model: &str) -> Option<&'static Model> {
     let exact = |name: &str| models().iter().find(|row| row.provider == provider && row.name == name);
-    exact(model).or_else(|| exact(undated(model)?))
+    exact(model).or_else(|| exact(undated(model)?)).or_else(|| latest(provider, model))
+}
+
+fn latest(provider: &str, model: &str) -> Option<&'static Model> {
+    let versions = models().iter().filter(|row| row.provider == provider && undated(row.name) == Some(model));
+    versions.max_by_key(|row| row.name)
 }
 
 /// Returns the models of that bare name, one for each provider that has it.
@@ -190,6 +196,8 @@ mod tests {
         assert_eq!(find("openai", "gpt-5-mini-2025-08-07"), find("openai", "gpt-5-mini"));
         assert_eq!(find("openai", "gpt-4o-2024-05-13").unwrap().price, Some(Price::new(5.0, 15.0)));
         assert_eq!(find("anthropic", "claude-opus-4-7-20260416").unwrap().name, "claude-opus-4-7");
+        assert_eq!(find("anthropic", "claude-haiku-4-5").unwrap().name, "claude-haiku-4-5-20251001");
+        assert_eq!(find("anthropic", "claude-3-5-sonnet").unwrap().name, "claude-3-5-sonnet-20241022");
         for name in
             ["gpt-5-mini-2025-08-0x", "gpt-5-mini-0613", "gpt-5-mini-3025-08-07", "-2025-08-07", "é2025-08-07", ""]
         {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ask::ask;
 use crate::call::pool::{Pool, PoolOptions};
-use crate::call::provider::{Provider, Reach};
+use crate::call::provider::{Provider, Quirks, Reach};
 use crate::call::transport::Transport;
 use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
 use crate::catalog::{self, ModelRef};
@@ -29,6 +29,17 @@ use crate::run::{Item, Run};
 use crate::sim::{Scenario, SimTransport};
 
 /// A model to send to: where it is, with which keys, within which limits, at what price.
+///
+/// ```
+/// use tidegate::{Limits, Price, Target};
+/// let hosted = Target::new("openai/gpt-5-mini")?.key("sk-one").key("sk-two");
+/// let own = Target::new("vllm/tide-7b")?
+///     .base_url("http://10.0.0.7:8000/v1")
+///     .limits(Limits { concurrency: Some(256), ..Limits::default() })
+///     .price(Price::new(0.0, 0.0));
+/// # let _ = (hosted, own);
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Target {
     /// The model as the user names it; records carry it.
@@ -63,7 +74,8 @@ impl Target {
     pub fn of(model: &ModelRef) -> Target {
         let price = model.facts().and_then(|facts| facts.price);
         let base_url = model.provider.base_url.to_owned();
-        let place = Place::Provider { provider: *model.provider, model: model.name.clone(), base_url };
+        let provider = Provider { quirks: quirks(model), ..*model.provider };
+        let place = Place::Provider { provider, model: model.name.clone(), base_url };
         Target { price, ..Target::at(&model.to_string(), place) }
     }
 
@@ -142,7 +154,31 @@ impl Target {
     }
 }
 
+/// Returns the provider's quirks with what the catalog knows of the model.
+fn quirks(model: &ModelRef) -> Quirks {
+    let quirks = model.provider.quirks;
+    match model.facts() {
+        Some(facts) => Quirks { max_output: facts.max_output, sampling: facts.sampling, ..quirks },
+        None => quirks,
+    }
+}
+
 /// Puts a [`Client`] together.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{Balance, Client, Limits, RetryPolicy, Target};
+/// let client = Client::builder()
+///     .target(Target::new("sim/a")?)
+///     .target(Target::new("sim/b")?)
+///     .balance(Balance::WaterFill)
+///     .total(Limits { rpm: Some(6000.0), ..Limits::default() })
+///     .retry(RetryPolicy { timeout: Duration::from_secs(60), ..RetryPolicy::default() })
+///     .observer(std::sync::Arc::new(|event: &tidegate::Event| println!("{event:?}")))
+///     .build()?;
+/// assert_eq!(client.models().len(), 2);
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 #[derive(Default)]
 pub struct ClientBuilder {
     targets: Vec<Target>,
@@ -307,8 +343,7 @@ impl Transports {
             _ => &self.network,
         };
         let caller = HttpCaller::new(HttpTarget {
-            wire: provider.wire,
-            quirks: provider.quirks,
+            provider,
             base_url,
             model,
             headers: target.headers.clone(),
@@ -343,7 +378,7 @@ impl Client {
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
         let stop = CancellationToken::new();
-        let order = Order { request, route: self.route(None), stop: &stop };
+        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry };
         ask(&self.dispatcher, order, 0, ()).await
     }
 

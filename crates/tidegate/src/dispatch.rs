@@ -54,6 +54,32 @@ impl Default for RetryPolicy {
     }
 }
 
+impl RetryPolicy {
+    /// Reads the advice table.
+    fn next(&self, failure: &Failure, spent: &mut u32) -> Next {
+        let advice = failure.kind.advice();
+        match advice.retry {
+            Retry::Never => return Next::GiveUp,
+            Retry::Elsewhere => return Next::Without { whole_model: advice.aside.is_none() },
+            // The endpoint's own pause is the wait, and no attempt is spent.
+            Retry::Here if advice.slow_down => return Next::Again,
+            Retry::AtOnce | Retry::Here => {}
+        }
+        *spent += 1;
+        match advice.retry {
+            _ if *spent >= self.max_attempts => Next::GiveUp,
+            Retry::AtOnce => Next::Again,
+            _ => Next::After(self.backoff(*spent).max(failure.retry_after.unwrap_or_default())),
+        }
+    }
+
+    /// Returns the wait before attempt `spent + 1`: exponential, with jitter over its whole upper half.
+    fn backoff(&self, spent: u32) -> Duration {
+        let mean = self.backoff.saturating_mul(1 << (spent - 1).min(16)).min(self.longest_backoff);
+        mean.mul_f64(0.5 + fastrand::f64())
+    }
+}
+
 /// What every dispatch shares.
 pub(crate) struct Dispatcher {
     pub(crate) admission: Arc<Admission>,
@@ -67,6 +93,7 @@ pub(crate) struct Order<'a> {
     pub(crate) request: &'a Request,
     pub(crate) route: RouteId,
     pub(crate) stop: &'a CancellationToken,
+    pub(crate) retry: RetryPolicy,
 }
 
 /// What to do after a failed attempt.
@@ -89,7 +116,7 @@ impl Dispatcher {
         let mut admitted = Some(admitted);
         let mut route = order.route;
         let mut tried = Vec::new();
-        let (mut spent, mut renewed) = (0, 0);
+        let mut spent = 0;
         let turn = self.admission.turn();
         let (bytes, max_tokens) = (order.request.size(), order.request.params.max_tokens);
         loop {
@@ -97,22 +124,17 @@ impl Dispatcher {
             let ask = Ask { route, turn, bytes, max_tokens, tried: tried.clone() };
             let lease = match order.stop.run_until_cancelled(self.admission.acquire(ask)).await {
                 Some(Ok(lease)) => lease,
-                // What went wrong for this request tells more than why the others are out of service.
-                Some(Err(refused)) => return Err(last_failure(attempts).unwrap_or(refused)),
+                Some(Err(refused)) => return Err(own_fault(attempts).unwrap_or(refused)),
                 None => return Err(cancelled()),
             };
             admitted.take();
             let place = lease.place;
             let waited = lease.sent.duration_since(waiting);
-            let failure = match self.attempt(order.request, lease, waited, attempts).await {
+            let failure = match self.attempt(&order, lease, waited, attempts).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
-            if failure.kind == Kind::Auth && renewed == 0 && self.endpoints[place].caller.renew().await {
-                renewed += 1;
-                continue;
-            }
-            match self.next(&failure, &mut spent) {
+            match order.retry.next(&failure, &mut spent) {
                 Next::GiveUp => return Err(failure),
                 Next::Again => {}
                 Next::Without { whole_model } => route = self.admission.without(route, place, whole_model),
@@ -129,7 +151,7 @@ impl Dispatcher {
     /// Makes one call and settles its lease.
     async fn attempt(
         &self,
-        request: &Request,
+        order: &Order<'_>,
         lease: Lease,
         waited: Duration,
         attempts: &mut Vec<Attempt>,
@@ -137,14 +159,10 @@ impl Dispatcher {
         let (place, sent) = (lease.place, lease.sent);
         let endpoint = &self.endpoints[place];
         let mut hints = Hints::default();
-        let result = match tokio::time::timeout(
-            self.retry.timeout,
-            endpoint.caller.call_with_hints(request, &mut hints),
-        )
-        .await
-        {
+        let call = endpoint.caller.call_with_hints(order.request, &mut hints);
+        let result = match tokio::time::timeout(order.retry.timeout, call).await {
             Ok(result) => result,
-            Err(_) => Err(Failure::new(Kind::Timeout, format!("no reply within {:?}", self.retry.timeout))),
+            Err(_) => Err(Failure::new(Kind::Timeout, format!("no reply within {:?}", order.retry.timeout))),
         };
         let took = sent.elapsed();
         let (usage, failure) = match &result {
@@ -152,44 +170,21 @@ impl Dispatcher {
             Err(failure) => (failure.usage, Some(failure)),
         };
         let settled = lease.settle(usage.as_ref(), failure, &hints);
-        attempts.push(Attempt {
+        let attempt = Attempt {
             endpoint: endpoint.name.clone(),
             model: endpoint.model.clone(),
+            times: 1,
             waited,
             took,
             usage,
             cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
             failure: failure.cloned(),
-        });
+        };
+        attempt.add_to(attempts);
         if let Some(failure) = failure {
             self.tell(endpoint, failure, settled);
         }
         result
-    }
-
-    /// Reads the advice table.
-    fn next(&self, failure: &Failure, spent: &mut u32) -> Next {
-        let advice = failure.kind.advice();
-        match advice.retry {
-            Retry::Never => Next::GiveUp,
-            Retry::Elsewhere => Next::Without { whole_model: advice.aside.is_none() },
-            Retry::AtOnce => Next::Again,
-            // The endpoint's own pause is the wait.
-            Retry::Here if advice.slow_down => Next::Again,
-            Retry::Here => {
-                *spent += 1;
-                if *spent >= self.retry.max_attempts {
-                    return Next::GiveUp;
-                }
-                Next::After(self.backoff(*spent).max(failure.retry_after.unwrap_or_default()))
-            }
-        }
-    }
-
-    /// Returns the wait before attempt `spent + 1`: exponential, with jitter over its whole upper half.
-    fn backoff(&self, spent: u32) -> Duration {
-        let mean = self.retry.backoff.saturating_mul(1 << (spent - 1).min(16)).min(self.retry.longest_backoff);
-        mean.mul_f64(0.5 + fastrand::f64())
     }
 
     fn tell(&self, endpoint: &Arc<Endpoint>, failure: &Failure, settled: Settled) {
@@ -213,7 +208,8 @@ fn cancelled() -> Failure {
     Failure::new(Kind::Cancelled, "the run was stopped before this request was answered")
 }
 
-/// Returns the failure that speaks for a request which found no endpoint any more.
-fn last_failure(attempts: &[Attempt]) -> Option<Failure> {
-    attempts.last().and_then(|attempt| attempt.failure.clone())
+/// Returns the failure after which a request had nowhere to go, if it was its own and not the endpoints'.
+fn own_fault(attempts: &[Attempt]) -> Option<Failure> {
+    let last = attempts.last()?.failure.as_ref()?;
+    (last.kind.advice().retry == Retry::Elsewhere).then(|| last.clone())
 }

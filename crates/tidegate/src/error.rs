@@ -41,8 +41,8 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong and what to do.
         message: String,
-        /// What the operating system said.
-        source: Option<std::io::Error>,
+        /// What the operating system said; the message repeats it, so it is no `source()`.
+        cause: Option<std::io::Error>,
     },
 }
 
@@ -80,12 +80,12 @@ impl Error {
 
     /// Makes a storage error from what the operating system said.
     pub(crate) fn storage(path: &Path, doing: &str, source: std::io::Error) -> Error {
-        Error::Storage { path: path.to_owned(), message: format!("{doing}: {source}"), source: Some(source) }
+        Error::Storage { path: path.to_owned(), message: format!("{doing}: {source}"), cause: Some(source) }
     }
 
     /// Makes a storage error about damaged contents.
     pub(crate) fn damaged(path: &Path, message: impl Into<String>) -> Error {
-        Error::Storage { path: path.to_owned(), message: message.into(), source: None }
+        Error::Storage { path: path.to_owned(), message: message.into(), cause: None }
     }
 }
 

@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | rate limited, overloaded | here, after the pause | – | yes |
 //! | server error, timeout, connect, cut, malformed | here, after a backoff | – | no |
+//! | stale key | at once | – | no |
 //! | day quota, permission, not found | elsewhere | this key's model | no |
 //! | auth, out of credit | elsewhere | the key | no |
 //! | too long, content filter, unsupported | elsewhere (another model) | – | no |
@@ -45,6 +46,8 @@ pub enum Kind {
     OutOfCredit,
     /// The key was refused (401).
     Auth,
+    /// The key was refused, and another one is in its place by now.
+    StaleKey,
     /// The key may not use this model or region (403).
     Permission,
     /// The model or path does not exist (404).
@@ -78,7 +81,7 @@ pub enum Kind {
 /// Whether, and where, a failed request may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Again at the same place without waiting and without spending an attempt.
+    /// Again without waiting.
     AtOnce,
     /// Again after a backoff, at any endpoint, one not tried yet first.
     Here,
@@ -110,7 +113,7 @@ pub struct Advice {
 
 impl Kind {
     /// Every kind, in the order of the enum.
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: [Kind; 24] = [
         Kind::RateLimited,
         Kind::DayQuota,
         Kind::Overloaded,
@@ -120,6 +123,7 @@ impl Kind {
         Kind::Cut,
         Kind::OutOfCredit,
         Kind::Auth,
+        Kind::StaleKey,
         Kind::Permission,
         Kind::NotFound,
         Kind::BadRequest,
@@ -147,6 +151,7 @@ impl Kind {
             Kind::ServerError | Kind::Timeout | Kind::Connect | Kind::Cut | Kind::Malformed => {
                 advice(Retry::Here, None, false)
             }
+            Kind::StaleKey => advice(Retry::AtOnce, None, false),
             Kind::DayQuota | Kind::Permission | Kind::NotFound => advice(Retry::Elsewhere, Some(Aside::Model), false),
             Kind::Auth | Kind::OutOfCredit => advice(Retry::Elsewhere, Some(Aside::Key), false),
             Kind::TooLong | Kind::ContentFilter | Kind::Unsupported => advice(Retry::Elsewhere, None, false),
@@ -186,6 +191,7 @@ impl Kind {
             Kind::Cut => "cut",
             Kind::OutOfCredit => "out_of_credit",
             Kind::Auth => "auth",
+            Kind::StaleKey => "stale_key",
             Kind::Permission => "permission",
             Kind::NotFound => "not_found",
             Kind::BadRequest => "bad_request",

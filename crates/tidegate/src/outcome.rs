@@ -29,6 +29,10 @@ pub struct Attempt {
     pub endpoint: Arc<str>,
     /// The model as the user named it.
     pub model: Arc<str>,
+    /// How many calls in a row ended like this: rejections for load by one endpoint are counted, not listed. The times
+    /// are the last one's.
+    #[serde(skip_serializing_if = "once")]
+    pub times: u32,
     /// How long it waited to be admitted, backoff before it included.
     pub waited: Duration,
     /// How long the call took.
@@ -44,7 +48,36 @@ pub struct Attempt {
     pub failure: Option<Failure>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn once(times: &u32) -> bool {
+    *times == 1
+}
+
+impl Attempt {
+    /// Returns whether it was rejected for load.
+    fn was_rejected(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.kind.advice().slow_down)
+    }
+
+    /// Adds an attempt to those before it.
+    pub(crate) fn add_to(self, attempts: &mut Vec<Attempt>) {
+        match attempts.last_mut() {
+            // A request may be rejected every second for hours, and thousands wait beside it.
+            Some(last) if last.was_rejected() && self.was_rejected() && last.endpoint == self.endpoint => {
+                *last = Attempt { times: last.times + self.times, ..self };
+            }
+            _ => attempts.push(self),
+        }
+    }
+}
+
 impl Outcome {
+    /// Returns how many calls were made.
+    #[must_use]
+    pub fn calls(&self) -> u32 {
+        self.attempts.iter().map(|attempt| attempt.times).sum()
+    }
+
     /// Returns the answer's text.
     ///
     /// # Errors

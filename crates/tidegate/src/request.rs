@@ -129,6 +129,20 @@ impl Params {
     pub fn is_empty(&self) -> bool {
         *self == Params::default()
     }
+
+    /// Returns these parameters, and the others' where these say nothing.
+    #[must_use]
+    pub fn over(self, others: Params) -> Params {
+        let mut extra = others.extra;
+        extra.extend(self.extra);
+        Params {
+            temperature: self.temperature.or(others.temperature),
+            max_tokens: self.max_tokens.or(others.max_tokens),
+            stop: if self.stop.is_empty() { others.stop } else { self.stop },
+            seed: self.seed.or(others.seed),
+            extra,
+        }
+    }
 }
 
 impl Request {

@@ -26,8 +26,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::ask::ask;
 use crate::client::Client;
-use crate::dispatch::Order;
 use crate::dispatch::admission::RouteId;
+use crate::dispatch::{Order, RetryPolicy};
 use crate::outcome::Outcome;
 use crate::request::Request;
 
@@ -85,6 +85,7 @@ pub struct Run<S, C> {
     stop: CancellationToken,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
+    retry: RetryPolicy,
     routes: Vec<(Option<Arc<str>>, RouteId)>,
 }
 
@@ -92,6 +93,7 @@ impl<S, C> Run<S, C> {
     pub(crate) fn new(client: Client, source: S) -> Run<S, C> {
         let stop = CancellationToken::new();
         Run {
+            retry: client.dispatcher.retry,
             client,
             source: Box::pin(source),
             source_ended: false,
@@ -116,6 +118,12 @@ impl<S, C> Run<S, C> {
     /// Keeps at most that many requests of this run under way, whatever the endpoints would take.
     pub fn max_parallel(mut self, most: usize) -> Run<S, C> {
         self.most = most.max(1);
+        self
+    }
+
+    /// Tries the requests of this run as often and as patiently as that, whatever the client does otherwise.
+    pub fn retry(mut self, retry: RetryPolicy) -> Run<S, C> {
+        self.retry = retry;
         self
     }
 
@@ -161,12 +169,12 @@ where
         let Item { request, context, model } = item;
         let route = self.route(model);
         let bytes = request.size();
-        let (client, stop, index) = (self.client.clone(), self.stop.clone(), self.index);
+        let (client, stop, index, retry) = (self.client.clone(), self.stop.clone(), self.index, self.retry);
         let admitted = Waiting::new(&self.waiting);
         self.bytes += bytes;
         self.index += 1;
         self.asked.push(Box::pin(async move {
-            let order = Order { request: &request, route, stop: &stop };
+            let order = Order { request: &request, route, stop: &stop, retry };
             let outcome = ask(&client.dispatcher, order, index, admitted).await;
             (outcome, context, bytes)
         }));

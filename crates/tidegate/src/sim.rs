@@ -1,4 +1,4 @@
-//! The simulated provider: an OpenAI-compatible API with latency, limits and faults of your choice.
+//! The simulated provider: OpenAI's, Anthropic's and Gemini's APIs with latency, limits and faults of your choice.
 //!
 //! # Why
 //!
@@ -26,15 +26,18 @@ mod answer;
 mod delivery;
 mod dice;
 mod fault;
+mod gemini;
 mod headers;
 mod ledger;
 mod limit;
+mod messages;
 mod plan;
 mod route;
 mod scenario;
 mod schema;
 mod serve;
 mod transport;
+mod voice;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,8 +64,8 @@ use crate::call::wire::openai::server;
 /// The header that names a call for the statistics.
 pub const ID_HEADER: &str = "x-tidegate-id";
 
-const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions, /v1/embeddings, /v1/models, \
-                            /__sim/stats and /__sim/reset.";
+const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions, /v1/embeddings, /v1/messages, \
+                            /v1beta/models/MODEL:generateContent, /v1/models, /__sim/stats and /__sim/reset.";
 
 /// A simulated provider; clones are the same one.
 #[derive(Debug, Clone)]
@@ -121,7 +124,7 @@ impl Simulator {
     #[must_use]
     pub fn arrive(&self, now: Instant, request: &HttpRequest) -> Plan {
         match Route::of(request.method(), request.uri()) {
-            Route::Call(kind) => self.serve(now, request, kind),
+            Route::Call(wire, kind) => self.serve(now, request, wire, kind),
             Route::Models => at_once(StatusCode::OK, self.models()),
             Route::Stats => at_once(StatusCode::OK, self.report(request)),
             Route::Reset => {

@@ -307,3 +307,25 @@ async fn dropping_a_run_frees_every_place() {
     assert_eq!((snapshot.endpoints[0].in_flight, snapshot.waiting), (0, 0));
     assert_eq!(client.send(&Request::prompt("still works")).await.text(), Ok("ok"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn rejections_are_counted_and_not_listed() {
+    let server = Server::default();
+    let limited =
+        |count, request: &Request| if count <= 40 { Err(Failure::rate_limited(MS)) } else { ok(count, request) };
+    let client = client([Target::caller("m", server.caller(MS, limited))]);
+    let outcome = client.send(&Request::prompt("x")).await;
+    assert_eq!((outcome.text(), outcome.calls(), outcome.attempts.len()), (Ok("ok"), 41, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_in_backoff_stays_unsent_when_the_key_dies_meanwhile() {
+    let server = Server::default();
+    let answer = |count, _: &Request| {
+        let kind = if count == 1 { Kind::ServerError } else { Kind::Auth };
+        Err(Failure::new(kind, "no"))
+    };
+    let client = client([Target::caller("m", server.caller(MS, answer)).limits(limits(None, Some(1)))]);
+    let outcomes: Vec<_> = client.run(prompts(2)).collect().await;
+    assert!(outcomes.iter().all(|(outcome, ())| outcome.result.as_ref().is_err_and(|f| f.kind == Kind::Auth)));
+}

@@ -74,12 +74,12 @@ fn shortest_pause(snapshot: &Snapshot) -> Duration {
 impl fmt::Display for Bottleneck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Bottleneck::Stopping => f.write_str("stopping: waiting for what is in flight"),
+            Bottleneck::Stopping => f.write_str("stopping"),
             Bottleneck::Disk => f.write_str("disk"),
             Bottleneck::Requests => f.write_str("requests per minute"),
             Bottleneck::Tokens => f.write_str("tokens per minute"),
             Bottleneck::Concurrency(most) => write!(f, "concurrency ({})", format::count(*most as u64)),
-            Bottleneck::Pause(rest) => write!(f, "pausing {} after a 429", format::countdown(*rest)),
+            Bottleneck::Pause(rest) => write!(f, "pausing {} after a rejection", format::countdown(*rest)),
             Bottleneck::Input => f.write_str("reading the input"),
             Bottleneck::Latency => f.write_str("latency"),
             Bottleneck::Backoff => f.write_str("waiting to try again"),
@@ -122,7 +122,7 @@ mod tests {
             snapshot.endpoints.push(soon);
             (snapshot.waiting, snapshot.limited_by) = (1, Some(Limit::Cooldown));
         });
-        assert_eq!(text, "pausing 3s after a 429");
+        assert_eq!(text, "pausing 3s after a rejection");
     }
 
     #[test]

@@ -34,14 +34,10 @@ impl Events {
 impl Observer for Events {
     fn event(&self, event: &Event) {
         log(event);
-        match self.screen.style {
-            Style::Quiet => {}
-            Style::Json => json_line(&self.screen, event),
-            Style::Terminal | Style::Lines => {
-                if let Some(text) = words(event, self.verbose) {
-                    self.screen.line(&text);
-                }
-            }
+        if self.screen.style == Style::Json {
+            json_line(&self.screen, event);
+        } else if let Some(text) = words(event, self.verbose) {
+            self.screen.line(&text);
         }
     }
 }
@@ -98,15 +94,26 @@ struct SummaryEvent<'a> {
     summary: &'a Summary,
 }
 
+#[derive(Serialize)]
+struct Note<'a> {
+    event: &'static str,
+    text: &'a str,
+}
+
 fn json_line(screen: &Screen, what: &impl Serialize) {
     // Maps with keys of their own are all that serde_json refuses, and there are none.
     if let Ok(line) = serde_json::to_string(&told(what)) {
-        screen.line(&line);
+        screen.raw(&line);
     }
 }
 
 fn told<T: Serialize>(what: &T) -> Told<'_, T> {
     Told { what, at: format!("{:.3}", jiff::Timestamp::now()) }
+}
+
+/// Writes something meant for people as an event.
+pub(super) fn note(screen: &Screen, text: &str) {
+    json_line(screen, &Note { event: "note", text });
 }
 
 /// Writes a progress event.

@@ -12,7 +12,7 @@ use crate::format;
 use crate::progress::bottleneck::{Bottleneck, in_flight};
 use crate::progress::pace::Rates;
 
-/// The most endpoints that are listed; those in trouble come first.
+/// The most endpoints that are listed; of more, those in trouble come first.
 const ENDPOINTS: usize = 4;
 /// Rows that must be finished before the cost of the rest is projected from them.
 const PROJECTABLE: u64 = 10;
@@ -87,7 +87,10 @@ impl Facts {
         facts.extend(self.how_fast());
         facts.extend(self.cost());
         facts.extend(self.eta());
-        facts.push(format!("limited by: {}", self.bottleneck));
+        facts.push(match self.bottleneck {
+            Bottleneck::Stopping => self.bottleneck.to_string(),
+            limit => format!("limited by: {limit}"),
+        });
         let endpoints = self.endpoints(", ").map(|text| format!("; {text}")).unwrap_or_default();
         format!("[{}] {}{endpoints}", format::duration(self.pace.elapsed), facts.join(", "))
     }
@@ -144,15 +147,15 @@ impl Facts {
     }
 
     fn how_fast(&self) -> impl Iterator<Item = String> {
-        let rows = self.pace.now.map(|rates| match rates.rows {
-            rows if rows < 0.95 => format!("{}/min", format::short(rows * 60.0)),
-            rows => format!("{}/s", format::short(rows)),
-        });
+        let rows = self.pace.now.map(|rates| format::rate(rates.rows, ""));
         let tokens = self.pace.now.map(|rates| rates.tokens).filter(|tokens| *tokens > 0.0);
         rows.into_iter().chain(tokens.map(|tokens| format!("{} tokens/s", format::short(tokens))))
     }
 
     fn time_left(&self) -> Option<Duration> {
+        if self.bottleneck == Bottleneck::Stopping {
+            return None;
+        }
         let left = self.left().filter(|left| *left > 0.0)?;
         Duration::try_from_secs_f64(left / self.pace.steady?.rows).ok()
     }
@@ -190,7 +193,9 @@ impl Facts {
             return None;
         }
         let mut sorted: Vec<_> = self.endpoints.iter().collect();
-        sorted.sort_by_key(|endpoint| !in_trouble(endpoint));
+        if sorted.len() > ENDPOINTS {
+            sorted.sort_by_key(|endpoint| !in_trouble(endpoint));
+        }
         let mut texts: Vec<_> = sorted.iter().take(ENDPOINTS).map(|endpoint| state_of(endpoint)).collect();
         if sorted.len() > ENDPOINTS {
             texts.push(format!("{} more", sorted.len() - ENDPOINTS));
@@ -294,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_in_trouble_come_first() {
+    fn of_many_endpoints_those_in_trouble_come_first() {
         let mut running = running(&["a", "b", "c", "d", "e"]);
         running.endpoints[2].aside = Some(Failure::new(Kind::Auth, "Incorrect API key"));
         running.endpoints[4].cooling = Some(Duration::from_millis(2600));
@@ -328,7 +333,8 @@ mod tests {
             (&json["event"], &json["succeeded"], &json["failed"]),
             (&"progress".into(), &12_333.into(), &12.into())
         );
-        assert_eq!(json["limited_by"], "stopping: waiting for what is in flight");
+        assert_eq!(json["limited_by"], "stopping");
+        assert_eq!(json["eta_s"], serde_json::Value::Null);
         assert_eq!(json["endpoints"][0]["name"], "m");
     }
 }

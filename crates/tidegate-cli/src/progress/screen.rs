@@ -9,6 +9,8 @@ use std::path::Path;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::progress::events;
+
 /// How a run shows its progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
@@ -54,9 +56,18 @@ impl Screen {
         Screen { style, display: MultiProgress::with_draw_target(target) }
     }
 
-    /// Writes a line above the display. What cannot be written is lost: there is nowhere left to say so.
+    /// Tells people something, above the display. Programs get it as an event called `note`.
     pub(crate) fn line(&self, text: &str) {
-        let _ = self.write(format!("{text}\n").as_bytes());
+        match self.style {
+            Style::Terminal | Style::Lines => self.raw(text),
+            Style::Json => events::note(self, text),
+            Style::Quiet => {}
+        }
+    }
+
+    /// Writes a line as it is. What cannot be written is lost: there is nowhere left to say so.
+    pub(super) fn raw(&self, line: &str) {
+        let _ = self.write(format!("{line}\n").as_bytes());
     }
 
     /// Returns whether colours are welcome.

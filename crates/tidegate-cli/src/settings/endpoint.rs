@@ -1,6 +1,6 @@
 //! What the settings say about one model at one provider.
 
-use tidegate::call::provider::provider;
+use tidegate::call::provider::{compatible, provider};
 use tidegate::catalog::{self, ModelRef};
 use tidegate::{Error, Price, Result};
 
@@ -47,8 +47,11 @@ impl Settings {
         let own: Vec<&str> =
             self.providers.keys().map(String::as_str).filter(|name| provider(name).is_none()).collect();
         let address = self.base_url.as_deref().or_else(|| self.compatible_base_url());
-        let model = catalog::resolve(model, address, &own)?;
+        let mut model = catalog::resolve(model, address, &own)?;
         let provider = self.providers.get(model.label.as_ref()).cloned().unwrap_or_default();
+        if let Some(wire) = provider.wire.filter(|_| own.contains(&model.label.as_ref())) {
+            model.provider = compatible(wire);
+        }
         let endpoint = self.endpoints.get(&model.to_string()).cloned().unwrap_or_default();
         let mut headers = self.headers.clone();
         headers.extend(provider.headers.clone());

@@ -103,7 +103,7 @@ fn check_provider(name: &str, entry: &Provider) -> Result<(), String> {
     let meant = closest(name, PROVIDERS.iter().map(|row| row.name));
     let meant = meant.map(|near| format!(" did you mean '{near}'?")).unwrap_or_default();
     Err(format!(
-        "[providers.{name}] is no built-in provider;{meant} one of your own needs wire = \"openai\" and base_url"
+        "[providers.{name}] is no built-in provider;{meant} one of your own needs a wire (openai, anthropic or gemini) and a base_url"
     ))
 }
 
@@ -193,8 +193,9 @@ mod tests {
             ("prompt = 'a'\ntemplate = 'b'", "keep only one of prompt, template and embed"),
             ("balance = 'ordre'", "balance: no policy 'ordre'; did you mean 'order'?"),
             ("balance = 'cost'\neach_model = true", "keep only one of balance and each_model"),
-            ("[providers.opnai]\nkey_env = 'X'", "did you mean 'openai'? one of your own needs wire = \"openai\""),
-            ("[providers.lab]\nwire = 'anthropic'", "line 2: unknown variant `anthropic`, expected `openai`"),
+            ("[providers.opnai]\nkey_env = 'X'", "did you mean 'openai'? one of your own needs a wire"),
+            ("[providers.lab]\nwire = 'cohere'", "line 2: unknown variant `cohere`, expected"),
+            ("[providers.lab]\nwire = 'gemini'", "one of your own needs a wire"),
             ("[providers.openai]\nkey_env = 'X'\nkey_file = 'y'", "keep only one of key_env, key_file"),
             ("[endpoints.gpt-4o]", "write \"provider/model\""),
             ("[endpoints.'opnai/x']", "no provider 'opnai'; did you mean 'openai'?"),

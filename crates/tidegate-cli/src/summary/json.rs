@@ -19,7 +19,7 @@ pub(crate) fn write_json(summary: &Summary, path: &Path) -> Result<()> {
     done.map_err(|source| Error::Storage {
         path: path.to_owned(),
         message: format!("cannot write the summary: {source}"),
-        source: Some(source),
+        cause: Some(source),
     })
 }
 

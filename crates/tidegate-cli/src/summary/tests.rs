@@ -12,7 +12,7 @@ fn text(summary: &Summary, out: Option<&str>, config: Option<&str>) -> String {
 }
 
 fn model(succeeded: u64, failed: u64, cost_usd: f64) -> ModelTally {
-    ModelTally { succeeded, failed, cost_usd }
+    ModelTally { succeeded, failed, cost_usd: (cost_usd > 0.0).then_some(cost_usd) }
 }
 
 /// Returns the summary of 10,000 rows, all answered within 200 s.
@@ -86,7 +86,7 @@ fn a_key_that_was_refused() {
 Rows      300 not sent
 Time      420ms
 Results   out.jsonl
-Stopped: no endpoint can serve any more: auth: Incorrect API key provided (HTTP 401)
+Stopped: no endpoint can serve any more; a warning above says why.
 Once that is put right, the same command resumes.
 ";
     assert_eq!(text(&summary, Some("out.jsonl"), None), expected);
@@ -95,7 +95,7 @@ Once that is put right, the same command resumes.
 #[test]
 fn a_prompt_that_is_wrong_for_every_row() {
     let mut summary = Summary::of(&Tally::default());
-    (summary.failed, summary.unsent, summary.seconds) = (50, 12, 1.5);
+    (summary.failed, summary.unsent, summary.seconds, summary.cost_usd) = (50, 12, 1.5, None);
     let failure = Failure::new(Kind::BadRequest, "max_tokens is too large").with_status(400);
     summary.causes = BTreeMap::from([(Kind::BadRequest, Cause { rows: 50, example: failure.message.clone() })]);
     summary.stopped = Some(Stopped::SameCause { failure, rows: 50 });
@@ -117,9 +117,12 @@ fn stopped_by_the_user_with_and_without_an_output() {
     (summary.succeeded, summary.unsent, summary.repaired_bytes) = (400, 17, 1300);
     summary.stopped = Some(Stopped::User);
     let said = text(&summary, Some("out.jsonl"), None);
+    assert!(said.starts_with("Rows      400 answered, 17 not sent\n"), "{said}");
     assert!(said.contains("\nRepaired  1.3 kB of a record that was being written when the last run died\n"), "{said}");
     assert!(said.ends_with("Results   out.jsonl\nStopped: you asked for it.\nThe same command resumes.\n"), "{said}");
+    summary.read_all = false;
     let nowhere = text(&summary, None, None);
+    assert!(nowhere.starts_with("Rows      400 answered, the rest not sent\n"), "{nowhere}");
     assert!(nowhere.ends_with("without -o OUT nothing can be resumed.\n"), "{nowhere}");
 }
 

@@ -26,7 +26,6 @@ mod stream;
 mod streams;
 mod tls;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -100,7 +99,8 @@ pub enum Roots {
 pub struct Pool {
     dialer: Dialer,
     idle_timeout: Duration,
-    origins: Mutex<HashMap<Target, Arc<Origin>>>,
+    /// A handful at most, one for each server that a target names.
+    origins: Mutex<Vec<Arc<Origin>>>,
 }
 
 impl Pool {
@@ -114,12 +114,12 @@ impl Pool {
     fn origin(&self, uri: &Uri) -> Result<Arc<Origin>, Failure> {
         let target = Target::of(uri)?;
         let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(origin) = origins.get(&target) {
+        if let Some(origin) = origins.iter().find(|origin| origin.target == target) {
             return Ok(origin.clone());
         }
         let proxy = self.dialer.proxy(uri);
-        let origin = Arc::new(Origin::new(target.clone(), proxy, self.dialer.http2(), self.idle_timeout));
-        origins.insert(target, origin.clone());
+        let origin = Arc::new(Origin::new(target, proxy, self.dialer.http2(), self.idle_timeout));
+        origins.push(origin.clone());
         Ok(origin)
     }
 

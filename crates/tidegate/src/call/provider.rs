@@ -20,6 +20,10 @@ pub struct Provider {
     pub base_url_variable: Option<&'static str>,
     /// Where the key comes from.
     pub key: KeyRule,
+    /// How the key is sent.
+    pub auth: Auth,
+    /// Headers that every request needs, such as a version.
+    pub headers: &'static [(&'static str, &'static str)],
     /// How its dialect differs from the wire's plain form.
     pub quirks: Quirks,
     /// How it is reached.
@@ -33,16 +37,29 @@ pub enum KeyRule {
     Required(&'static str),
     /// This environment variable may hold one.
     Optional(&'static str),
+    /// One of these environment variables must hold it; the first that is set wins.
+    OneOf(&'static [&'static str]),
 }
 
 impl KeyRule {
-    /// Returns the variable's name.
+    /// Returns the variables' names; the first that is set holds the key.
     #[must_use]
-    pub const fn variable(self) -> &'static str {
+    pub const fn variables(&self) -> &[&'static str] {
         match self {
-            KeyRule::Required(name) | KeyRule::Optional(name) => name,
+            KeyRule::Required(name) | KeyRule::Optional(name) => std::slice::from_ref(name),
+            KeyRule::OneOf(names) => names,
         }
     }
+}
+
+/// How a key is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Auth {
+    /// `Authorization: Bearer KEY`.
+    Bearer,
+    /// The key alone, in a header of this name.
+    Header(&'static str),
 }
 
 /// How a provider is reached.
@@ -54,18 +71,22 @@ pub enum Reach {
     Simulated,
 }
 
-/// How a dialect differs from its wire's plain form.
+/// How a dialect differs from its wire's plain form: the provider's row, and what the catalog knows of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quirks {
     /// The field that bounds the output.
     pub max_tokens: &'static str,
     /// The field that makes sampling repeatable.
     pub seed: &'static str,
+    /// The most output tokens of the model, for a wire that demands a bound.
+    pub max_output: Option<u32>,
+    /// Whether the model accepts temperature and the other sampling parameters.
+    pub sampling: bool,
 }
 
 impl Quirks {
     /// The dialect that most servers of OpenAI's wire speak.
-    pub const COMMON: Quirks = Quirks { max_tokens: "max_tokens", seed: "seed" };
+    pub const COMMON: Quirks = Quirks { max_tokens: "max_tokens", seed: "seed", max_output: None, sampling: true };
 }
 
 const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -> Provider {
@@ -75,6 +96,8 @@ const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -
         base_url,
         base_url_variable: None,
         key: KeyRule::Required(key),
+        auth: Auth::Bearer,
+        headers: &[],
         quirks: Quirks::COMMON,
         reach: Reach::Network,
     }
@@ -84,12 +107,22 @@ const fn local(name: &'static str, base_url: &'static str, key: &'static str) ->
     Provider { key: KeyRule::Optional(key), ..hosted(name, base_url, key) }
 }
 
+/// Under the later version current models behave the same, but older ones lose their sampling parameters.
+const ANTHROPIC_HEADERS: &[(&str, &str)] = &[("anthropic-version", "2023-06-01")];
+
 /// Every provider that has a name.
 pub const PROVIDERS: &[Provider] = &[
     Provider {
         base_url_variable: Some("OPENAI_BASE_URL"),
         quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
         ..hosted("openai", "https://api.openai.com/v1", "OPENAI_API_KEY")
+    },
+    Provider {
+        wire: WireId::Anthropic,
+        base_url_variable: Some("ANTHROPIC_BASE_URL"),
+        auth: Auth::Header("x-api-key"),
+        headers: ANTHROPIC_HEADERS,
+        ..hosted("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY")
     },
     hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
     Provider {
@@ -106,6 +139,13 @@ pub const PROVIDERS: &[Provider] = &[
     hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
     hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
     Provider {
+        wire: WireId::Gemini,
+        base_url_variable: Some("GOOGLE_GEMINI_BASE_URL"),
+        key: KeyRule::OneOf(&["GOOGLE_API_KEY", "GEMINI_API_KEY"]),
+        auth: Auth::Header("x-goog-api-key"),
+        ..hosted("gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY")
+    },
+    Provider {
         base_url_variable: Some("OLLAMA_HOST"),
         ..local("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY")
     },
@@ -118,6 +158,24 @@ pub const PROVIDERS: &[Provider] = &[
 
 /// What a server without a name of its own is: any OpenAI-compatible one, by its base URL.
 pub const COMPATIBLE: Provider = local("compatible", "", "TIDEGATE_API_KEY");
+
+/// The same for a server that speaks Anthropic's format.
+static COMPATIBLE_ANTHROPIC: Provider =
+    Provider { wire: WireId::Anthropic, auth: Auth::Header("x-api-key"), headers: ANTHROPIC_HEADERS, ..COMPATIBLE };
+
+/// The same for a server that speaks Gemini's format.
+static COMPATIBLE_GEMINI: Provider =
+    Provider { wire: WireId::Gemini, auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
+
+/// Returns what a server without a name of its own is that speaks this format.
+#[must_use]
+pub fn compatible(wire: WireId) -> &'static Provider {
+    match wire {
+        WireId::Openai => &COMPATIBLE,
+        WireId::Anthropic => &COMPATIBLE_ANTHROPIC,
+        WireId::Gemini => &COMPATIBLE_GEMINI,
+    }
+}
 
 /// Returns the provider of that name.
 #[must_use]

@@ -7,12 +7,20 @@
 use std::time::{Duration, SystemTime};
 
 use http::response::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::failure::{Failure, Kind};
 
 /// The longest wait that a provider's hint may ask for.
 pub const LONGEST_HINT: Duration = Duration::from_secs(600);
+
+/// The headers in which providers name a request.
+static REQUEST_IDS: [HeaderName; 4] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("apim-request-id"),
+    HeaderName::from_static("x-amzn-requestid"),
+];
 
 /// Makes a failure of that kind with what the reply's head tells: status, hint and request id.
 pub(crate) fn failure(head: &Parts, kind: Kind, message: String) -> Failure {
@@ -37,11 +45,7 @@ pub(crate) fn plain_message(head: &Parts, body: &[u8]) -> String {
 
 /// Returns the provider's id of the request.
 pub(crate) fn request_id(head: &Parts) -> Option<String> {
-    ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid"]
-        .iter()
-        .find_map(|name| head.headers.get(*name))
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned)
+    REQUEST_IDS.iter().find_map(|name| head.headers.get(name)).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// Names the cause by status and, where one status has several causes, by phrases of the message.
@@ -105,6 +109,11 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     })?;
     let sane = seconds.is_finite() && seconds > 0.0;
     sane.then(|| Duration::from_secs_f64(seconds.min(LONGEST_HINT.as_secs_f64())))
+}
+
+/// Returns a hint as it is obeyed: none of zero, none longer than [`LONGEST_HINT`].
+pub(crate) fn capped(hint: Duration) -> Option<Duration> {
+    Some(hint.min(LONGEST_HINT)).filter(|hint| !hint.is_zero())
 }
 
 fn http_date(text: &str) -> Option<jiff::Timestamp> {

@@ -5,7 +5,12 @@
 //! adding one file here and one arm in [`WireId::wire`]; adding a *provider* of a known format is a row in
 //! [`provider`](crate::call::provider).
 
+pub mod anthropic;
+mod body;
+pub mod gemini;
 pub mod openai;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::response::Parts;
@@ -13,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::provider::Quirks;
 use crate::failure::{Failure, Kind};
-use crate::request::{Request, TaskKind};
+use crate::request::{Original, Request, TaskKind};
 use crate::response::Response;
 
 /// The name of a wire.
@@ -23,6 +28,10 @@ use crate::response::Response;
 pub enum WireId {
     /// OpenAI Chat Completions and Embeddings, spoken by most servers.
     Openai,
+    /// Anthropic Messages.
+    Anthropic,
+    /// Google Gemini's generateContent and embedContent.
+    Gemini,
 }
 
 impl WireId {
@@ -31,14 +40,41 @@ impl WireId {
     pub fn wire(self) -> &'static dyn Wire {
         match self {
             WireId::Openai => &openai::OpenAi,
+            WireId::Anthropic => &anthropic::Anthropic,
+            WireId::Gemini => &gemini::Gemini,
+        }
+    }
+
+    /// Returns the name in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            WireId::Openai => "OpenAI",
+            WireId::Anthropic => "Anthropic",
+            WireId::Gemini => "Gemini",
         }
     }
 }
 
+/// Returns the format in which a batch file's lines with this `url` are written, and what they ask for.
+#[must_use]
+pub fn batch_url(url: &str) -> Option<(WireId, TaskKind)> {
+    let openai = openai::batch_url(url).map(|kind| (WireId::Openai, kind));
+    openai.or_else(|| anthropic::batch_url(url).map(|kind| (WireId::Anthropic, kind)))
+}
+
 /// One format, both ways; pure.
 pub trait Wire: Send + Sync {
-    /// Returns the path behind the base URL for a kind of task, such as `/chat/completions`.
-    fn path(&self, kind: TaskKind) -> &'static str;
+    /// Returns the path behind the base URL for a kind of task and a model, such as `/chat/completions`; nothing if this
+    /// format has no such task.
+    fn path(&self, kind: TaskKind, model: &str) -> Option<String>;
+
+    /// Reads a body that was written for this wire into the typed form, so that another wire can carry it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::BadRequest`] says what is wrong with the body.
+    fn typed(&self, original: &Original) -> Result<Request, Failure>;
 
     /// Writes a request's body.
     ///
@@ -59,4 +95,10 @@ pub trait Wire: Send + Sync {
 
     /// Returns the provider's message in the body of a failed reply.
     fn message(&self, body: &[u8]) -> Option<String>;
+
+    /// Returns how long to wait, where this wire says so in the body of a failed reply; headers come first.
+    fn retry_after(&self, body: &[u8]) -> Option<Duration> {
+        let _ = body;
+        None
+    }
 }

@@ -18,6 +18,7 @@ mod text;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -82,11 +83,20 @@ pub struct InputOptions {
     pub format: Option<Format>,
     /// The largest row in bytes, 32 MiB by default; a larger one is skipped over and becomes a row with a fault.
     pub max_row_bytes: usize,
+    /// What the run itself writes: left out where a pattern, the shell's or ours, matches it.
+    pub outputs: Vec<PathBuf>,
 }
 
 impl Default for InputOptions {
     fn default() -> InputOptions {
-        InputOptions { paths: Vec::new(), format: None, max_row_bytes: 32 << 20 }
+        InputOptions { paths: Vec::new(), format: None, max_row_bytes: 32 << 20, outputs: Vec::new() }
+    }
+}
+
+impl InputOptions {
+    /// Returns whether any of it can be read only once: the standard input, a FIFO, a shell's `<(command)`.
+    pub(crate) fn is_piped(&self) -> bool {
+        self.paths.iter().any(|path| path == "-" || std::fs::metadata(path).is_ok_and(|found| !found.is_file()))
     }
 }
 
@@ -118,7 +128,7 @@ impl Input {
     /// [`Error::Input`] names the path that is missing, a directory, unreadable or of an unknown format, the glob that
     /// matches nothing, or the CSV header that is wrong or unlike the first one.
     pub fn open(options: &InputOptions) -> Result<Input> {
-        let sources = open::find(&options.paths)?;
+        let sources = open::find(options)?;
         let total = sources.iter().map(|source| source.bytes).sum();
         let mut input = Input {
             waiting: sources.into(),

@@ -2,10 +2,11 @@
 //!
 //! A reader thread takes rows, drops those that are done and renders the others; the run sends them; every outcome becomes
 //! a record in the journal, whose own thread stores and publishes it. The three meet in bounded places only: a few chunks
-//! of requests ahead of the run, 64 MB of records behind it. A row is finished when its record is stored, and a row that
+//! of requests ahead of the run, 16 MB of records behind it. A row is finished when its record is stored, and a row that
 //! was not answered for a reason that is not its own (a stop, a refused key) is never recorded, so that the same command
 //! sends it again.
 
+mod changes;
 mod identity;
 mod inspect;
 mod intake;
@@ -38,7 +39,9 @@ use crate::run::record::Record;
 use crate::run::summary::{Stopped, Summary, Tally};
 
 /// Records that wait to be stored beyond this many bytes hold the run back.
-const MOST_PENDING: u64 = 64 << 20;
+const MOST_PENDING: u64 = 16 << 20;
+/// Outcomes that are recorded together where so many are there: one kind of work at a time keeps its code in the cache.
+const TOGETHER: usize = 32;
 /// Chunks of rendered rows that wait for the run.
 const CHUNKS_AHEAD: usize = 4;
 
@@ -119,42 +122,18 @@ impl Job {
     /// with a later row stops the intake and is told in the summary.
     pub async fn run(&self, client: &Client, control: &Control) -> Result<Summary> {
         let begun = Instant::now();
-        let mut prepared = self.prepare(client, &control.progress)?;
-        let repaired = prepared.repaired;
-        let (writer, manifest, mut warnings) = self.start(&mut prepared)?;
-        let stop = control.stop.child_token();
-        let (source, side) = read_ahead(prepared.intake)?;
-        let mut work = Work {
-            client,
-            control,
-            stop,
-            writer,
-            tally: Tally::default(),
-            policy: Policy::default(),
-            side,
-            line: Vec::new(),
-        };
+        let Prepared { intake, journal, manifest, repaired } = self.prepare(client, &control.progress)?;
+        let (writer, manifest, mut warnings) = start(journal, manifest)?;
+        let (source, side) = read_ahead(intake)?;
+        let mut work = Work::new(client, control, writer, side);
         let ended = work.consume(source, self.drain_timeout).await;
-        let Work { writer, tally, policy, side, .. } = work;
         // Stored is what was committed: an error of the writer outranks whatever the run had to say.
-        let closed = writer.close()?;
+        let (closed, mut summary) = work.close()?;
         ended?;
         warnings.extend(closed.warnings.iter().cloned());
-        let mut summary = Summary::of(&tally);
-        let numbers = control.progress.numbers();
-        summary.read = numbers.read;
-        summary.done_before = numbers.done_before;
-        summary.unsent = numbers.wanted.saturating_sub(numbers.done_before + tally.finished());
-        summary.seconds = begun.elapsed().as_secs_f64();
-        summary.endpoints = client.snapshot().endpoints;
-        summary.repaired_bytes = repaired;
         summary.warnings = warnings;
-        let failed_intake = side.error.lock().unwrap_or_else(PoisonError::into_inner).take();
-        summary.stopped = match failed_intake {
-            Some(error) => Some(Stopped::Input { message: error.to_string() }),
-            None if control.stop.is_cancelled() || control.kill.is_cancelled() => Some(Stopped::User),
-            None => policy.stopped,
-        };
+        summary.repaired_bytes = repaired;
+        summary.seconds = begun.elapsed().as_secs_f64();
         note_invocation(closed, manifest, &summary)?;
         Ok(summary)
     }
@@ -185,26 +164,15 @@ impl Job {
         let intake =
             |resume, progress: &Progress, opened| Intake::new(self, client, opened, resume, &manifest, progress);
         let differences = old.as_ref().map(|old| Manifest::differences(old, &manifest)).unwrap_or_default();
-        if let (Some(journal), Changed::Ask, false) = (&journal, self.changed, differences.is_empty()) {
+        // What came through a pipe cannot be read again: there the first row that differs stops the intake.
+        let ask = self.changed == Changed::Ask && !differences.is_empty() && !self.input.is_piped();
+        if let (Some(journal), true) = (&journal, ask) {
             let redo = Rules { changed: Changed::Redo, ..rules.clone() };
             let trial = intake(resume(&redo)?, &Progress::default(), self.open()?)?;
-            identity::ask_about_changes(&differences, trial, journal)?;
+            changes::ask(&differences, trial, journal)?;
         }
         let intake = intake(resume(&rules)?, progress, (input, renderer))?;
         Ok(Prepared { intake, journal, manifest, repaired })
-    }
-
-    /// Makes the output whole and starts the writer.
-    fn start(&self, prepared: &mut Prepared) -> Result<(Writer, Manifest, Vec<String>)> {
-        let mut manifest = prepared.manifest.clone();
-        let Some(journal) = prepared.journal.take() else {
-            let writer = Writer::stream(Projection::new(&manifest.output)?, std::io::stdout())?;
-            return Ok((writer, manifest, Vec::new()));
-        };
-        manifest.invocations.push(Invocation { started: jiff::Timestamp::now().to_string(), ..Invocation::default() });
-        let started = journal.start(&manifest)?;
-        let told = |path: &PathBuf| format!("what tidegate had not written was moved to {}", path.display());
-        Ok((started.writer, manifest, started.kept.iter().map(told).collect()))
     }
 
     fn rules(&self, client: &Client) -> Rules {
@@ -231,6 +199,18 @@ struct Prepared {
     journal: Option<Journal>,
     manifest: Manifest,
     repaired: u64,
+}
+
+/// Makes the output whole and starts the writer. Returns with it the manifest with this invocation, and warnings.
+fn start(journal: Option<Journal>, mut manifest: Manifest) -> Result<(Writer, Manifest, Vec<String>)> {
+    let Some(journal) = journal else {
+        let writer = Writer::stream(Projection::new(&manifest.output)?, std::io::stdout())?;
+        return Ok((writer, manifest, Vec::new()));
+    };
+    manifest.invocations.push(Invocation { started: jiff::Timestamp::now().to_string(), ..Invocation::default() });
+    let started = journal.start(&manifest)?;
+    let told = |path: &PathBuf| format!("what tidegate had not written was moved to {}", path.display());
+    Ok((started.writer, manifest, started.kept.iter().map(told).collect()))
 }
 
 /// What comes from the reader beside requests.
@@ -281,10 +261,17 @@ struct Work<'a> {
     line: Vec<u8>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(client: &'a Client, control: &'a Control, writer: Writer, side: Side) -> Work<'a> {
+        let stop = control.stop.child_token();
+        let (tally, policy) = (Tally::default(), Policy::default());
+        Work { client, control, stop, writer, tally, policy, side, line: Vec::new() }
+    }
+
     /// Takes outcomes until there are no more, or until the time to wait for them is over.
     async fn consume(&mut self, source: impl Stream<Item = Item<Task>> + Send, drain: Duration) -> Result<()> {
-        let mut run = std::pin::pin!(self.client.run_items(source).stop_on(self.stop.clone()));
+        let run = self.client.run_items(source).stop_on(self.stop.clone());
+        let mut run = std::pin::pin!(run.ready_chunks(TOGETHER));
         let mut killed = std::pin::pin!(self.control.kill.cancelled());
         let stop = self.stop.clone();
         let mut drained = std::pin::pin!(async move {
@@ -298,14 +285,34 @@ impl Work<'_> {
                 () = &mut killed => break,
                 () = &mut drained => break,
             };
-            let Some((outcome, task)) = next else { break };
-            self.finish(&outcome, &task)?;
+            let Some(done) = next else { break };
+            for (outcome, task) in done {
+                self.finish(&outcome, &task)?;
+            }
             self.finish_bad_rows()?;
             if self.writer.pending_bytes() > MOST_PENDING {
                 self.writer.wait_below(MOST_PENDING / 2).await;
             }
         }
         self.finish_bad_rows()
+    }
+
+    /// Stores what is left and says what it all came to.
+    fn close(self) -> Result<(Closed, Summary)> {
+        let mut summary = Summary::of(&self.tally);
+        let numbers = self.control.progress.numbers();
+        (summary.read, summary.read_all) = (numbers.read, numbers.read_all);
+        (summary.done_before, summary.failed_before) = (numbers.done_before, numbers.failed_before);
+        summary.unsent = numbers.wanted.saturating_sub(numbers.done_before + self.tally.finished());
+        summary.endpoints = self.client.snapshot().endpoints;
+        let failed_intake = self.side.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let by_user = self.control.stop.is_cancelled() || self.control.kill.is_cancelled();
+        summary.stopped = match failed_intake {
+            Some(error) => Some(Stopped::Input { message: error.to_string() }),
+            None if by_user => Some(Stopped::User),
+            None => self.policy.stopped,
+        };
+        Ok((self.writer.close()?, summary))
     }
 }
 

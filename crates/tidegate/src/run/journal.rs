@@ -6,8 +6,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `journal` | rows and commits, see [`frame`] |
-//! | `manifest.json` | what the answers were made with, see [`manifest`] |
+//! | `journal` | rows and commits, see `frame` |
+//! | `manifest.json` | what the answers were made with, see `manifest` |
 //! | `lock` | nothing; whoever holds its lock may write |
 //!
 //! A journal's life: [`Journal::open`] takes the lock, cuts off what a crash left behind the last commit, and knows which
@@ -136,6 +136,12 @@ impl Journal {
         self.replaced = live::replaced(&self.path, &self.survey)?;
         Ok(())
     }
+}
+
+/// Returns whether an output has a journal.
+#[must_use]
+pub fn exists(out: &Path) -> bool {
+    Dir::path_of(out).join("journal").exists()
 }
 
 /// Shows every row that counts of an output's journal without taking its lock, even while a run is writing to it.

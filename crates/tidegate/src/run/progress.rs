@@ -23,6 +23,8 @@ pub struct Numbers {
     pub position: (u64, Option<u64>),
     /// Records that were there already.
     pub done_before: u64,
+    /// How many of those had failed.
+    pub failed_before: u64,
     /// Records to be made of the rows read so far, those that were there already included.
     pub wanted: u64,
     /// Rows answered.

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::de::Deserializer;
-use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -17,14 +16,14 @@ use crate::money::Money;
 use crate::response::{Output, Usage};
 
 /// One result.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Record<'a> {
     /// The row's id as the input had it.
-    #[serde(borrow, serialize_with = "one_line")]
-    pub id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub id: Option<Json<'a>>,
     /// The row as the input had it.
-    #[serde(borrow, serialize_with = "one_line")]
-    pub input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub input: Option<Json<'a>>,
     /// The answer, unless the row failed.
     #[serde(borrow)]
     pub output: Option<Answer<'a>>,
@@ -32,7 +31,7 @@ pub struct Record<'a> {
     #[serde(borrow, deserialize_with = "text")]
     pub model: Option<Cow<'a, str>>,
     /// The number of the sample, only under `--repeat`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub sample: Option<u16>,
     /// The endpoint that answered, or the last one tried.
     #[serde(borrow, deserialize_with = "text")]
@@ -43,10 +42,10 @@ pub struct Record<'a> {
     /// The tokens used, where the provider says so.
     pub usage: Option<Usage>,
     /// What it cost in US dollars, where the price is known.
-    #[serde(rename = "cost_usd", with = "usd")]
+    #[serde(rename = "cost_usd", deserialize_with = "usd")]
     pub cost: Option<Money>,
     /// How long the last attempt took.
-    #[serde(rename = "latency_ms", with = "millis")]
+    #[serde(rename = "latency_ms", deserialize_with = "millis")]
     pub latency: Duration,
     /// How many requests were sent.
     pub attempts: u32,
@@ -58,6 +57,10 @@ pub struct Record<'a> {
     pub error: Option<RecordError<'a>>,
 }
 
+/// A piece of JSON text as it stands in a row or in a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Json<'a>(&'a str);
+
 /// An answer in a record.
 #[derive(Debug, Clone)]
 pub enum Answer<'a> {
@@ -68,7 +71,7 @@ pub enum Answer<'a> {
     /// Any value.
     Value(&'a Value),
     /// Any value but text, as it stands in a record that was read.
-    Raw(&'a RawValue),
+    Raw(Json<'a>),
 }
 
 /// A failure in a record.
@@ -84,8 +87,63 @@ pub struct RecordError<'a> {
 }
 
 /// Appends a record as one line of JSON, without the line's end.
+///
+/// Not derived: serde looks for escapes in each field's name again and checks the row's JSON once more, for every row.
 pub fn write_record(record: &Record<'_>, line: &mut Vec<u8>) {
-    push_json(line, record);
+    push_field(line, r#"{"id":"#, record.id.as_ref(), push_one_line);
+    push_field(line, r#","input":"#, record.input.as_ref(), push_one_line);
+    push_field(line, r#","output":"#, record.output.as_ref(), push_answer);
+    push_field(line, r#","model":"#, record.model.as_ref(), push_json);
+    if let Some(sample) = &record.sample {
+        push_field(line, r#","sample":"#, Some(sample), push_json);
+    }
+    push_field(line, r#","endpoint":"#, record.endpoint.as_ref(), push_json);
+    push_field(line, r#","finish_reason":"#, record.finish_reason.as_ref(), push_json);
+    push_field(line, r#","usage":"#, record.usage.as_ref(), push_json);
+    push_field(line, r#","cost_usd":"#, record.cost.as_ref(), |line, cost| {
+        line.extend_from_slice(dollars(*cost).as_bytes())
+    });
+    push_field(line, r#","latency_ms":"#, Some(&record.latency), push_millis);
+    push_field(line, r#","attempts":"#, Some(&record.attempts), push_json);
+    push_field(line, r#","request_id":"#, record.request_id.as_ref(), push_json);
+    push_field(line, r#","error":"#, record.error.as_ref(), push_json);
+    line.push(b'}');
+}
+
+/// Appends what stands before a value, and the value as `push` writes it, or null.
+fn push_field<T>(line: &mut Vec<u8>, before: &str, value: Option<&T>, push: impl FnOnce(&mut Vec<u8>, &T)) {
+    line.extend_from_slice(before.as_bytes());
+    match value {
+        Some(value) => push(line, value),
+        None => line.extend_from_slice(b"null"),
+    }
+}
+
+/// Appends JSON text as it is, but on one line: a line break can only stand between its tokens.
+fn push_one_line(line: &mut Vec<u8>, json: &Json<'_>) {
+    let start = line.len();
+    line.extend_from_slice(json.get().as_bytes());
+    if memchr::memchr2(b'\n', b'\r', &line[start..]).is_some() {
+        line[start..].iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    }
+}
+
+fn push_answer(line: &mut Vec<u8>, answer: &Answer<'_>) {
+    match answer {
+        Answer::Text(text) => push_json(line, text),
+        Answer::Vector(vector) => push_json(line, vector),
+        Answer::Value(value) => push_json(line, value),
+        Answer::Raw(json) => push_one_line(line, json),
+    }
+}
+
+/// Appends milliseconds with at most three decimals.
+fn push_millis(line: &mut Vec<u8>, latency: &Duration) {
+    let micros = latency.as_micros();
+    match micros % 1000 {
+        0 => push_json(line, &((micros / 1000) as u64)),
+        _ => push_json(line, &(micros as f64 / 1000.0)),
+    }
 }
 
 /// Appends a value as JSON.
@@ -121,14 +179,23 @@ impl<'a> From<&'a Failure> for RecordError<'a> {
     }
 }
 
-impl Serialize for Answer<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Answer::Text(text) => text.serialize(serializer),
-            Answer::Vector(vector) => vector.serialize(serializer),
-            Answer::Value(value) => value.serialize(serializer),
-            Answer::Raw(raw) => one_line(&Some(*raw), serializer),
-        }
+impl<'a> Json<'a> {
+    /// Takes a text that is known to be JSON.
+    #[must_use]
+    pub fn known(text: &'a str) -> Json<'a> {
+        Json(text)
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn get(self) -> &'a str {
+        self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json<'a>, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|raw| Json(raw.get()))
     }
 }
 
@@ -139,7 +206,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
             true => {
                 serde_json::from_str(raw.get()).map(|Text(text)| Answer::Text(text)).map_err(serde::de::Error::custom)
             }
-            false => Ok(Answer::Raw(raw)),
+            false => Ok(Answer::Raw(Json(raw.get()))),
         }
     }
 }
@@ -152,45 +219,12 @@ fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow
     Ok(Option::<Text<'a>>::deserialize(deserializer)?.map(|Text(text)| text))
 }
 
-/// Writes JSON text as it is, but on one line: a line break can only stand between its tokens.
-fn one_line<S: Serializer>(raw: &Option<&RawValue>, serializer: S) -> Result<S::Ok, S::Error> {
-    let Some(raw) = raw else { return serializer.serialize_none() };
-    if memchr::memchr2(b'\n', b'\r', raw.get().as_bytes()).is_none() {
-        return raw.serialize(serializer);
-    }
-    let line = raw.get().replace(['\n', '\r'], " ");
-    RawValue::from_string(line).map_err(serde::ser::Error::custom)?.serialize(serializer)
+fn usd<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Money>, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.map(Money::from_usd))
 }
 
-/// Dollars as a plain decimal: a float would show small amounts as `3.1e-5`.
-mod usd {
-    use super::{Deserialize, Deserializer, Money, RawValue, Serialize, Serializer, dollars};
-
-    pub(super) fn serialize<S: Serializer>(cost: &Option<Money>, serializer: S) -> Result<S::Ok, S::Error> {
-        let decimal = cost.map(|cost| RawValue::from_string(dollars(cost)));
-        decimal.transpose().map_err(serde::ser::Error::custom)?.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Money>, D::Error> {
-        Ok(Option::<f64>::deserialize(deserializer)?.map(Money::from_usd))
-    }
-}
-
-/// Milliseconds with at most three decimals.
-mod millis {
-    use super::{Deserialize, Deserializer, Duration, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(latency: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        let micros = latency.as_micros();
-        match micros % 1000 {
-            0 => serializer.serialize_u64((micros / 1000) as u64),
-            _ => serializer.serialize_f64(micros as f64 / 1000.0),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Ok(Duration::from_micros((f64::deserialize(deserializer)? * 1000.0).round() as u64))
-    }
+fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    Ok(Duration::from_micros((f64::deserialize(deserializer)? * 1000.0).round() as u64))
 }
 
 /// Returns an amount as a decimal number with no more digits than it needs, at most 12 behind the point.
@@ -206,10 +240,6 @@ mod tests {
 
     use super::*;
 
-    fn raw(text: &str) -> &RawValue {
-        serde_json::from_str(text).unwrap()
-    }
-
     fn written(record: &Record<'_>) -> String {
         let mut line = Vec::new();
         write_record(record, &mut line);
@@ -218,8 +248,8 @@ mod tests {
 
     fn example() -> Record<'static> {
         Record {
-            id: Some(raw("17")),
-            input: Some(raw(r#"{"text":"a"}"#)),
+            id: Some(Json::known("17")),
+            input: Some(Json::known(r#"{"text":"a"}"#)),
             output: Some(Answer::Text("yes".into())),
             model: Some("sim/echo".into()),
             sample: None,
@@ -255,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_row_written_over_several_lines_becomes_one() {
-        let line = written(&Record { input: Some(raw("{\r\n \"a\": \"x\\ny\"}")), ..example() });
+        let line = written(&Record { input: Some(Json::known("{\r\n \"a\": \"x\\ny\"}")), ..example() });
         assert!(line.contains(r#""input":{   "a": "x\ny"}"#), "{line}");
     }
 
@@ -273,7 +303,7 @@ mod tests {
         proptest::option::of(any::<String>())
     }
 
-    fn values() -> impl Strategy<Value = Option<Box<RawValue>>> {
+    fn values() -> impl Strategy<Value = Option<String>> {
         let value = prop_oneof![
             any::<String>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
@@ -281,7 +311,7 @@ mod tests {
                 .prop_map(|map| map.into_iter().collect()),
             Just(Value::Bool(true)),
         ];
-        proptest::option::of(value.prop_map(|value| serde_json::value::to_raw_value(&value).unwrap()))
+        proptest::option::of(value.prop_map(|value| value.to_string()))
     }
 
     proptest! {
@@ -295,9 +325,9 @@ mod tests {
         ) {
             let usage = sample.map(|n| Usage { input_tokens: u64::from(n), cache_write_tokens: 1, ..Usage::default() });
             let record = Record {
-                id: id.as_deref(),
-                input: input.as_deref(),
-                output: output.as_deref().map(Answer::Raw),
+                id: id.as_deref().map(Json::known),
+                input: input.as_deref().map(Json::known),
+                output: output.as_deref().map(Json::known).map(Answer::Raw),
                 model: model.map(Cow::Owned),
                 sample,
                 endpoint: endpoint.map(Cow::Owned),

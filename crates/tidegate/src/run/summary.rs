@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
+use crate::outcome::Outcome;
 use crate::response::Usage;
 
 /// One finished row, as far as counting goes.
@@ -48,8 +49,8 @@ pub struct ModelTally {
     pub succeeded: u64,
     /// Rows that failed with it.
     pub failed: u64,
-    /// What they cost, as far as known, in US dollars.
-    pub cost_usd: f64,
+    /// What they cost in US dollars, as far as known; null if nothing is.
+    pub cost_usd: Option<f64>,
 }
 
 /// Counts over finished rows.
@@ -95,24 +96,31 @@ fn microseconds_up_to_a_day() -> Histogram<u64> {
     Histogram::new_with_max(86_400_000_000, 3).expect("3 digits up to a day")
 }
 
+impl<'a> From<&'a Outcome> for Finished<'a> {
+    fn from(outcome: &'a Outcome) -> Finished<'a> {
+        let last = outcome.last();
+        Finished {
+            model: last.map_or("", |attempt| &attempt.model),
+            failure: outcome.result.as_ref().err().map(|failure| (failure.kind, &*failure.message)),
+            usage: outcome.usage(),
+            cost: outcome.cost(),
+            latency_ms: last.map_or(0.0, |attempt| attempt.took.as_secs_f64() * 1e3),
+            attempts: outcome.calls(),
+        }
+    }
+}
+
 impl Tally {
-    /// Counts one more row.
+    /// Counts one more row: a stored record's, or an outcome's as in `tally.add(&(&outcome).into())`.
     pub fn add(&mut self, row: &Finished<'_>) {
-        // Without an allocation for a model that is known already.
-        let model = match self.models.get_mut(row.model) {
-            Some(model) => model,
-            None => self.models.entry(row.model.to_owned()).or_default(),
-        };
         match row.failure {
             None => {
                 self.succeeded += 1;
-                model.succeeded += 1;
                 self.unpriced += u64::from(row.cost.is_none());
                 self.latency_us.saturating_record((row.latency_ms * 1e3) as u64);
             }
             Some((kind, message)) => {
                 self.failed += 1;
-                model.failed += 1;
                 let cause = self.causes.entry(kind).or_default();
                 if cause.rows == 0 {
                     message.clone_into(&mut cause.example);
@@ -123,11 +131,28 @@ impl Tally {
         if let Some(usage) = row.usage {
             self.usage += usage;
         }
-        if let Some(cost) = row.cost {
-            self.cost += cost;
-            model.cost_usd += cost.usd();
-        }
+        self.cost += row.cost.unwrap_or_default();
         self.retries += u64::from(row.attempts.saturating_sub(1));
+        self.add_to_model(row);
+    }
+
+    /// A row that never reached a model, such as a broken line, is nobody's.
+    fn add_to_model(&mut self, row: &Finished<'_>) {
+        if row.model.is_empty() {
+            return;
+        }
+        // Without an allocation for a model that is known already.
+        let model = match self.models.get_mut(row.model) {
+            Some(model) => model,
+            None => self.models.entry(row.model.to_owned()).or_default(),
+        };
+        match row.failure {
+            None => model.succeeded += 1,
+            Some(_) => model.failed += 1,
+        }
+        if let Some(cost) = row.cost.filter(|cost| row.failure.is_none() || *cost > Money::ZERO) {
+            model.cost_usd = Some(model.cost_usd.unwrap_or(0.0) + cost.usd());
+        }
     }
 
     /// Returns rows answered and failed together.
@@ -183,8 +208,12 @@ pub struct Summary {
     pub version: u32,
     /// Rows read from the input.
     pub read: u64,
+    /// Whether those were all: if not, an unknown number of further rows was not sent.
+    pub read_all: bool,
     /// Records that were there already.
     pub done_before: u64,
+    /// How many of those say that their row failed.
+    pub failed_before: u64,
     /// Rows answered now.
     pub succeeded: u64,
     /// Rows failed now.
@@ -237,7 +266,9 @@ impl Summary {
         Summary {
             version: Summary::VERSION,
             read: tally.finished(),
+            read_all: true,
             done_before: 0,
+            failed_before: 0,
             succeeded: tally.succeeded,
             failed: tally.failed,
             unsent: 0,

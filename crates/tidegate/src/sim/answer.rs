@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -11,6 +12,7 @@ use super::dice::{mix, unit};
 use super::fault::Fault;
 use super::scenario::{ReplyText, Scenario, Script};
 use super::schema;
+use super::voice::Voice;
 use crate::call::wire::openai::server::{
     self, Answer, ChatRequest, DONE, EmbeddingRequest, MessageAsked, Reply, ResponseFormat, Texts,
 };
@@ -19,7 +21,7 @@ use crate::call::wire::openai::types::UsageReply;
 /// How much of the last message an echo holds, in bytes.
 const ECHO: usize = 200;
 /// How much text one event of a stream holds, in bytes: five tokens.
-const EVENT: usize = 20;
+pub(super) const EVENT: usize = 20;
 /// What a reply that is too short is filled up with, as often as it takes; one byte a character.
 const FILLER: &str = " and so on";
 /// The most answers or numbers one request may ask for.
@@ -57,8 +59,33 @@ impl Draft {
         Draft { status, body: Body::Json(body), usage: UsageReply::default(), retry_after: None }
     }
 
-    fn good(body: Body, usage: UsageReply) -> Draft {
+    pub(super) fn good(body: Body, usage: UsageReply) -> Draft {
         Draft { status: StatusCode::OK, body, usage, retry_after: None }
+    }
+}
+
+/// What is asked of the simulated model, in whichever format it was asked.
+#[derive(Debug)]
+pub(super) struct Asked<'r, 'a> {
+    pub(super) messages: &'r [MessageAsked<'a>],
+    pub(super) max_tokens: Option<u64>,
+    pub(super) form: Form<'r>,
+}
+
+/// The form that an answer must have.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form<'r> {
+    Text,
+    /// Any JSON object.
+    Json,
+    /// What this JSON schema describes.
+    Schema(&'r RawValue),
+}
+
+impl Asked<'_, '_> {
+    /// Returns how many tokens all messages have together.
+    pub(super) fn input_tokens(&self) -> u64 {
+        tokens(self.messages.iter().map(|message| bytes(&message.content)).sum())
     }
 }
 
@@ -76,10 +103,10 @@ pub(super) fn fate(scenario: &Scenario, attempt: u32, draw: f64, says: impl Fn(&
 }
 
 /// Returns the draft that a script or a fault decides without looking at the request any further.
-pub(super) fn refused(fate: Fate<'_>) -> Option<Draft> {
+pub(super) fn refused(fate: Fate<'_>, voice: Voice) -> Option<Draft> {
     let draft = |status: u16, message: &str, kind: &str, code: Option<&str>| {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Draft::json(status, server::error(message, kind, code))
+        let status = StatusCode::from_u16(voice.status(status)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Draft::json(status, voice.error(status, message, kind, code))
     };
     match fate {
         Fate::Scripted(script) => {
@@ -121,14 +148,15 @@ pub(super) fn chat(
     if choices == 0 || choices > MOST_CHOICES {
         return Err(format!("Invalid 'n': {choices} is not from 1 to {MOST_CHOICES}."));
     }
-    let prompt = prompt_hash(&request.messages);
+    let form = request.response_format.as_ref().map_or(Form::Text, form);
+    let asked = Asked { messages: &request.messages, max_tokens: request.max_tokens(), form };
+    let prompt = prompt_hash(asked.messages);
     let answers: Vec<Answer> = (0..choices)
-        .map(|index| answer(scenario, request, fate, choice_hash(prompt, index)))
+        .map(|index| answer(scenario, &asked, fate, choice_hash(prompt, index)))
         .collect::<Result<_, String>>()?;
-    let input = request.messages.iter().map(|message| bytes(&message.content)).sum::<usize>();
     let output = answers.iter().map(|answer| tokens(answer.text.len())).sum();
     let id = format!("chatcmpl-{prompt:016x}");
-    let usage = usage(tokens(input), output);
+    let usage = usage(asked.input_tokens(), output);
     let reply = Reply { id: &id, model: &request.model, created, answers: &answers, usage };
     let body = if request.streams() {
         Body::Events(events(&reply, request.streams_usage()))
@@ -138,8 +166,16 @@ pub(super) fn chat(
     Ok(Draft::good(body, usage))
 }
 
+fn form<'r>(format: &ResponseFormat<'r>) -> Form<'r> {
+    match (&*format.kind, format.json_schema.as_ref().and_then(|schema| schema.schema)) {
+        ("text", _) => Form::Text,
+        (_, Some(schema)) => Form::Schema(schema),
+        (_, None) => Form::Json,
+    }
+}
+
 /// Returns the hash that an echo shows the first half of: of all messages' texts in order.
-fn prompt_hash(messages: &[MessageAsked<'_>]) -> u64 {
+pub(super) fn prompt_hash(messages: &[MessageAsked<'_>]) -> u64 {
     messages
         .iter()
         .flat_map(|message| message.content.iter())
@@ -147,7 +183,7 @@ fn prompt_hash(messages: &[MessageAsked<'_>]) -> u64 {
 }
 
 /// The first answer shows the prompt's own hash; the others differ from it and from each other.
-fn choice_hash(prompt: u64, index: u32) -> u64 {
+pub(super) fn choice_hash(prompt: u64, index: u32) -> u64 {
     if index == 0 { prompt } else { mix(prompt ^ u64::from(index)) }
 }
 
@@ -155,11 +191,11 @@ fn bytes(texts: &Texts<'_>) -> usize {
     texts.iter().map(str::len).sum()
 }
 
-fn tokens(bytes: usize) -> u64 {
+pub(super) fn tokens(bytes: usize) -> u64 {
     bytes.div_ceil(4) as u64
 }
 
-fn usage(input: u64, output: u64) -> UsageReply {
+pub(super) fn usage(input: u64, output: u64) -> UsageReply {
     UsageReply {
         prompt_tokens: input,
         completion_tokens: output,
@@ -168,17 +204,18 @@ fn usage(input: u64, output: u64) -> UsageReply {
     }
 }
 
-fn answer(scenario: &Scenario, request: &ChatRequest<'_>, fate: Fate<'_>, hash: u64) -> Result<Answer, String> {
+/// Makes one answer; its end is told in OpenAI's words.
+pub(super) fn answer(scenario: &Scenario, asked: &Asked<'_, '_>, fate: Fate<'_>, hash: u64) -> Result<Answer, String> {
     let text = match fate {
         Fate::Fault(Fault::EmptyContent) => return Ok(Answer { text: String::new(), finish: "stop" }),
         Fate::Fault(Fault::ContentFilter) => return Ok(Answer { text: String::new(), finish: "content_filter" }),
         Fate::Scripted(Script { reply: Some(text), .. }) => text.clone(),
-        _ => match &request.response_format {
-            Some(format) if format.kind != "text" => structured(format, fate, hash, &request.messages)?,
-            _ => plain(scenario, &request.messages, hash),
+        _ => match asked.form {
+            Form::Text => plain(scenario, asked.messages, hash),
+            form => structured(form, fate, hash, asked.messages)?,
         },
     };
-    Ok(shorten(text, request.max_tokens()))
+    Ok(shorten(text, asked.max_tokens))
 }
 
 /// Cuts a text at the most output tokens.
@@ -209,19 +246,13 @@ fn last_words<'a>(messages: &'a [MessageAsked<'_>]) -> &'a str {
 }
 
 /// Makes a value of the form that was asked for, or one that violates it, as JSON text.
-fn structured(
-    format: &ResponseFormat<'_>,
-    fate: Fate<'_>,
-    hash: u64,
-    messages: &[MessageAsked<'_>],
-) -> Result<String, String> {
-    let schema = format.json_schema.as_ref().and_then(|schema| schema.schema);
-    let mut value = match schema {
-        Some(schema) => {
+fn structured(form: Form<'_>, fate: Fate<'_>, hash: u64, messages: &[MessageAsked<'_>]) -> Result<String, String> {
+    let mut value = match form {
+        Form::Schema(schema) => {
             let schema: Value = serde_json::from_str(schema.get()).map_err(|error| error.to_string())?;
             schema::generate(&schema, hash).map_err(|error| format!("Invalid schema for response_format: {error}"))?
         }
-        None => json!({"echo": last_words(messages), "hash": format!("{:08x}", hash >> 32)}),
+        Form::Json | Form::Text => json!({"echo": last_words(messages), "hash": format!("{:08x}", hash >> 32)}),
     };
     if let Fate::Fault(Fault::SchemaViolation) = fate {
         value = violate(value);
@@ -230,7 +261,7 @@ fn structured(
 }
 
 /// Breaks a value as models do: a field is missing, or it is another type.
-fn violate(value: Value) -> Value {
+pub(super) fn violate(value: Value) -> Value {
     match value {
         Value::Object(mut fields) if !fields.is_empty() => {
             let first = fields.keys().next().cloned().unwrap_or_default();
@@ -242,18 +273,24 @@ fn violate(value: Value) -> Value {
     }
 }
 
+/// Splits a text into pieces of at most that many bytes, four or more.
+pub(super) fn split(text: &str, most: usize) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        // A character is at most four bytes, so a piece is never empty.
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(most));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 /// Writes the events of a streamed reply.
 fn events(reply: &Reply<'_>, with_usage: bool) -> Vec<(Bytes, u64)> {
     let mut events = Vec::new();
     for (answer, index) in reply.answers.iter().zip(0..) {
         events.push((reply.first_event(index), 0));
-        let mut rest = answer.text.as_str();
-        while !rest.is_empty() {
-            // A character is at most four bytes, so a piece is never empty.
-            let (piece, after) = rest.split_at(rest.floor_char_boundary(EVENT));
-            events.push((reply.text_event(index, piece), tokens(piece.len())));
-            rest = after;
-        }
+        let pieces = split(&answer.text, EVENT);
+        events.extend(pieces.map(|piece| (reply.text_event(index, piece), tokens(piece.len()))));
         events.push((reply.finish_event(index, answer.finish), 0));
     }
     if with_usage {
@@ -269,17 +306,31 @@ fn events(reply: &Reply<'_>, with_usage: bool) -> Vec<(Bytes, u64)> {
 ///
 /// A message about what is wrong with the request.
 pub(super) fn embed(scenario: &Scenario, request: &EmbeddingRequest<'_>, fate: Fate<'_>) -> Result<Draft, String> {
-    let dimensions = request.dimensions.unwrap_or(scenario.dimensions);
-    if dimensions == 0 || dimensions > MOST_DIMENSIONS {
-        return Err(format!("Invalid 'dimensions': {dimensions} is not from 1 to {MOST_DIMENSIONS}."));
-    }
-    let vectors: Vec<Vec<f32>> = match fate {
-        Fate::Fault(Fault::EmptyContent) => Vec::new(),
-        _ => request.input.iter().map(|text| vector(text, dimensions)).collect(),
-    };
+    let vectors = vectors(scenario, request.input.iter(), request.dimensions, fate)?;
     let usage = usage(tokens(bytes(&request.input)), 0);
     let body = server::embeddings(&request.model, &vectors, request.encoding(), usage);
     Ok(Draft::good(Body::Json(body), usage))
+}
+
+/// Makes a vector for each text.
+///
+/// # Errors
+///
+/// A message about what is wrong with their length.
+pub(super) fn vectors<'a>(
+    scenario: &Scenario,
+    texts: impl Iterator<Item = &'a str>,
+    dimensions: Option<u32>,
+    fate: Fate<'_>,
+) -> Result<Vec<Vec<f32>>, String> {
+    let dimensions = dimensions.unwrap_or(scenario.dimensions);
+    if dimensions == 0 || dimensions > MOST_DIMENSIONS {
+        return Err(format!("Invalid 'dimensions': {dimensions} is not from 1 to {MOST_DIMENSIONS}."));
+    }
+    match fate {
+        Fate::Fault(Fault::EmptyContent) => Ok(Vec::new()),
+        _ => Ok(texts.map(|text| vector(text, dimensions)).collect()),
+    }
 }
 
 /// Makes a vector of length 1 that follows from the text.

@@ -2,12 +2,14 @@
 
 use http::{Method, Uri};
 
+use super::gemini;
+use crate::call::wire::WireId;
 use crate::request::TaskKind;
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
-    Call(TaskKind),
+    Call(WireId, TaskKind),
     Models,
     Stats,
     Reset,
@@ -19,36 +21,48 @@ pub(super) enum Route {
 impl Route {
     /// Reads the path with or without `/v1` in front.
     pub(super) fn of(method: &Method, uri: &Uri) -> Route {
-        let path = uri.path();
-        let path = path.strip_prefix("/v1/").or(path.strip_prefix('/')).unwrap_or(path);
+        let path = without_version(uri.path());
         let (route, wanted) = match path {
-            "chat/completions" => (Route::Call(TaskKind::Chat), Method::POST),
-            "embeddings" => (Route::Call(TaskKind::Embed), Method::POST),
+            "chat/completions" => (Route::Call(WireId::Openai, TaskKind::Chat), Method::POST),
+            "embeddings" => (Route::Call(WireId::Openai, TaskKind::Embed), Method::POST),
+            "messages" => (Route::Call(WireId::Anthropic, TaskKind::Chat), Method::POST),
             "models" => (Route::Models, Method::GET),
             "__sim/stats" => (Route::Stats, Method::GET),
             "__sim/reset" => (Route::Reset, Method::POST),
-            _ => return Route::Nowhere,
+            _ => match gemini::task(path) {
+                Some(kind) => (Route::Call(WireId::Gemini, kind), Method::POST),
+                None => return Route::Nowhere,
+            },
         };
         if *method == wanted { route } else { Route::OtherMethod }
     }
 }
 
+/// Takes the `/v1` off a path.
+pub(super) fn without_version(path: &str) -> &str {
+    path.strip_prefix("/v1/").or(path.strip_prefix('/')).unwrap_or(path)
+}
+
 /// Returns the value of `id` in a query, with percent signs decoded.
 pub(super) fn id_of(uri: &Uri) -> Option<Vec<u8>> {
-    let value = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("id="))?;
-    let mut id = Vec::with_capacity(value.len());
+    uri.query()?.split('&').find_map(|pair| pair.strip_prefix("id=")).map(unescape)
+}
+
+/// Decodes percent signs.
+pub(super) fn unescape(value: &str) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(value.len());
     let mut bytes = value.as_bytes().iter().copied();
     while let Some(byte) = bytes.next() {
         let escaped = (byte == b'%').then(|| bytes.clone()).and_then(|mut next| Some([next.next()?, next.next()?]));
         match escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()) {
             Some(decoded) => {
-                id.push(decoded);
+                plain.push(decoded);
                 bytes.nth(1);
             }
-            None => id.push(byte),
+            None => plain.push(byte),
         }
     }
-    Some(id)
+    plain
 }
 
 #[cfg(test)]
@@ -58,11 +72,19 @@ mod tests {
     #[test]
     fn paths_are_found_with_and_without_version() {
         let route = |method: &Method, path: &str| Route::of(method, &path.parse().unwrap());
-        assert_eq!(route(&Method::POST, "/v1/chat/completions"), Route::Call(TaskKind::Chat));
-        assert_eq!(route(&Method::POST, "http://sim.invalid/v1/embeddings?x=1"), Route::Call(TaskKind::Embed));
+        assert_eq!(route(&Method::POST, "/v1/chat/completions"), Route::Call(WireId::Openai, TaskKind::Chat));
+        assert_eq!(
+            route(&Method::POST, "http://sim.invalid/v1/embeddings?x=1"),
+            Route::Call(WireId::Openai, TaskKind::Embed)
+        );
+        assert_eq!(route(&Method::POST, "/v1/messages?beta=true"), Route::Call(WireId::Anthropic, TaskKind::Chat));
+        let gemini = |kind| Route::Call(WireId::Gemini, kind);
+        assert_eq!(route(&Method::POST, "/v1beta/models/m:generateContent"), gemini(TaskKind::Chat));
+        assert_eq!(route(&Method::POST, "/v1/models/m:embedContent"), gemini(TaskKind::Embed));
+        assert_eq!(route(&Method::GET, "/v1/models/m:embedContent"), Route::OtherMethod);
         assert_eq!(route(&Method::GET, "/models"), Route::Models);
         assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
-        assert_eq!(route(&Method::POST, "/v1/messages"), Route::Nowhere);
+        assert_eq!(route(&Method::POST, "/v1/responses"), Route::Nowhere);
     }
 
     #[test]

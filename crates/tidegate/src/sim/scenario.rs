@@ -9,6 +9,18 @@ use super::fault::{Fault, Faults};
 use crate::error::{Error, Result};
 
 /// How a simulated provider behaves.
+///
+/// ```
+/// use tidegate::sim::{Faults, Limit, Resource, Scenario};
+/// let scenario = Scenario {
+///     limits: vec![Limit::per_minute(Resource::Requests, 600.0)],
+///     faults: Faults { status_500: 0.05, ..Faults::default() },
+///     ..Scenario::fixed(200.0)
+/// };
+/// let same = "latency: {fixed: {ms: 200}}\nlimits: [{of: requests, limit: 600}]\nfaults: {status_500: 0.05}";
+/// assert_eq!(Scenario::from_yaml(same)?, scenario);
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scenario {

@@ -14,14 +14,18 @@ use super::fault::Fault;
 use super::ledger::Receipt;
 use super::limit::{Cause, Cost, Gate, Refusal};
 use super::scenario::Resource;
-use super::{ID_HEADER, Plan, Simulator, Visit, delivery, headers};
+use super::voice::Voice;
+use super::{ID_HEADER, Plan, Simulator, Visit, delivery, gemini, headers, messages};
 use crate::call::transport::HttpRequest;
-use crate::call::wire::openai::server::{self, ChatRequest, EmbeddingRequest};
+use crate::call::wire::WireId;
+use crate::call::wire::anthropic::server::MessagesRequest;
+use crate::call::wire::openai::server::{ChatRequest, EmbeddingRequest};
 use crate::request::TaskKind;
 
 /// What is known of a call on arrival.
-struct Call<'a> {
-    request: &'a HttpRequest,
+pub(super) struct Call<'a> {
+    pub(super) request: &'a HttpRequest,
+    pub(super) voice: Voice,
     id: u64,
     body: u64,
     /// Whose limits apply.
@@ -29,26 +33,26 @@ struct Call<'a> {
     /// Seconds since the first arrival.
     at: f64,
     wall: SystemTime,
-    attempt: u32,
+    pub(super) attempt: u32,
 }
 
 /// Why a request is wrong, whatever the limits say.
-struct Denial {
-    status: StatusCode,
-    error: Bytes,
+pub(super) struct Denial {
+    pub(super) status: StatusCode,
+    pub(super) error: Bytes,
 }
 
 /// A call that is ready to be admitted.
-struct Prepared<'a> {
-    draft: Draft,
-    fate: Fate<'a>,
-    max_output_tokens: Option<u64>,
+pub(super) struct Prepared<'a> {
+    pub(super) draft: Draft,
+    pub(super) fate: Fate<'a>,
+    pub(super) max_output_tokens: Option<u64>,
 }
 
 impl Simulator {
     /// Decides what happens to a call for a completion or an embedding.
-    pub(super) fn serve(&self, now: Instant, request: &HttpRequest, kind: TaskKind) -> Plan {
-        let call = self.note(now, request);
+    pub(super) fn serve(&self, now: Instant, request: &HttpRequest, wire: WireId, kind: TaskKind) -> Plan {
+        let call = self.note(now, request, wire);
         let dice = Dice::new(self.scenario().seed, call.body, call.attempt);
         match self.prepare(&call, kind, dice) {
             Ok(prepared) => self.admit(&call, prepared, dice),
@@ -57,7 +61,7 @@ impl Simulator {
     }
 
     /// Counts an arrival.
-    fn note<'a>(&self, now: Instant, request: &'a HttpRequest) -> Call<'a> {
+    fn note<'a>(&self, now: Instant, request: &'a HttpRequest, wire: WireId) -> Call<'a> {
         let body = xxh3_64(request.body());
         let id = request.headers().get(ID_HEADER).map_or(body, |id| xxh3_64(id.as_bytes()));
         let scope = match self.scenario().per_key {
@@ -68,63 +72,89 @@ impl Simulator {
         let (start, wall) = *state.start.get_or_insert_with(|| (now, SystemTime::now()));
         let since = now.saturating_duration_since(start);
         let attempt = state.ledger.arrive(id, since.as_secs(), self.scenario().remember_ids);
-        Call { request, id, body, scope, at: since.as_secs_f64(), wall: wall + since, attempt }
+        let voice = Voice { wire, number: mix(id ^ u64::from(attempt)) };
+        Call { request, voice, id, body, scope, at: since.as_secs_f64(), wall: wall + since, attempt }
     }
 
     /// Checks and answers a request.
     fn prepare(&self, call: &Call<'_>, kind: TaskKind, dice: Dice) -> Result<Prepared<'_>, Denial> {
-        self.check_key(call.request)?;
-        match kind {
-            TaskKind::Chat => self.prepare_chat(call, dice),
-            TaskKind::Embed => self.prepare_embedding(call, dice),
+        self.check_key(call)?;
+        match (call.voice.wire, kind) {
+            (WireId::Anthropic, _) => self.prepare_messages(call, dice),
+            (WireId::Gemini, _) => self.prepare_gemini(call, dice),
+            (WireId::Openai, TaskKind::Chat) => self.prepare_chat(call, dice),
+            (WireId::Openai, TaskKind::Embed) => self.prepare_embedding(call, dice),
         }
     }
 
     fn prepare_chat(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
         let scenario = self.scenario();
-        let asked: ChatRequest<'_> = read(call.request.body())?;
-        self.check_model(&asked.model)?;
+        let asked: ChatRequest<'_> = read(call)?;
+        self.check_model(call, &asked.model)?;
         let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| {
             asked.messages.iter().any(|message| message.content.contain(text))
         });
-        let draft = match answer::refused(fate) {
+        let draft = match answer::refused(fate, call.voice) {
             Some(draft) => draft,
-            None => answer::chat(scenario, &asked, fate, unix_seconds(call.wall)).map_err(bad_request)?,
+            None => answer::chat(scenario, &asked, fate, unix_seconds(call.wall)).map_err(wrong(call))?,
         };
         Ok(Prepared { draft, fate, max_output_tokens: asked.max_tokens() })
     }
 
+    fn prepare_messages(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
+        let scenario = self.scenario();
+        if !call.request.headers().contains_key("anthropic-version") {
+            return Err(wrong(call)("anthropic-version: header is required".to_owned()));
+        }
+        let mut asked: MessagesRequest<'_> = read(call)?;
+        self.check_model(call, &asked.model)?;
+        asked.fold_system();
+        let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| {
+            asked.messages.iter().any(|message| message.content.contain(text))
+        });
+        let draft = match answer::refused(fate, call.voice) {
+            Some(draft) => draft,
+            None => messages::reply(scenario, &asked, fate).map_err(wrong(call))?,
+        };
+        Ok(Prepared { draft, fate, max_output_tokens: asked.max_tokens })
+    }
+
     fn prepare_embedding(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
         let scenario = self.scenario();
-        let asked: EmbeddingRequest<'_> = read(call.request.body())?;
-        self.check_model(&asked.model)?;
+        let asked: EmbeddingRequest<'_> = read(call)?;
+        self.check_model(call, &asked.model)?;
         let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| asked.input.contain(text));
-        let draft = match answer::refused(fate) {
+        let draft = match answer::refused(fate, call.voice) {
             Some(draft) => draft,
-            None => answer::embed(scenario, &asked, fate).map_err(bad_request)?,
+            None => answer::embed(scenario, &asked, fate).map_err(wrong(call))?,
         };
         Ok(Prepared { draft, fate, max_output_tokens: None })
     }
 
-    fn check_key(&self, request: &HttpRequest) -> Result<(), Denial> {
+    fn check_key(&self, call: &Call<'_>) -> Result<(), Denial> {
         let keys = &self.scenario().keys;
-        let given = key(request).and_then(|key| key.to_str().ok());
+        let given = key(call.request).and_then(|key| key.to_str().ok());
         let given = given.map(|given| given.strip_prefix("Bearer ").unwrap_or(given));
         if keys.is_empty() || given.is_some_and(|given| keys.iter().any(|key| key == given)) {
             return Ok(());
         }
-        let error = server::error("Incorrect API key provided.", "invalid_request_error", Some("invalid_api_key"));
-        Err(Denial { status: StatusCode::UNAUTHORIZED, error })
+        if call.voice.wire == WireId::Gemini {
+            return Err(gemini::bad_key(given.is_some()));
+        }
+        let (status, message) = (StatusCode::UNAUTHORIZED, "Incorrect API key provided.");
+        let error = call.voice.error(status, message, "invalid_request_error", Some("invalid_api_key"));
+        Err(Denial { status, error })
     }
 
-    fn check_model(&self, model: &str) -> Result<(), Denial> {
+    pub(super) fn check_model(&self, call: &Call<'_>, model: &str) -> Result<(), Denial> {
         let models = &self.scenario().models;
         if models.is_empty() || models.iter().any(|known| known == model) {
             return Ok(());
         }
         let message = format!("The model `{model}` does not exist or you do not have access to it.");
-        let error = server::error(&message, "invalid_request_error", Some("model_not_found"));
-        Err(Denial { status: StatusCode::NOT_FOUND, error })
+        let status = StatusCode::NOT_FOUND;
+        let error = call.voice.error(status, &message, "invalid_request_error", Some("model_not_found"));
+        Err(Denial { status, error })
     }
 
     /// Takes a call through the limits.
@@ -154,9 +184,9 @@ impl Simulator {
         drop(state);
 
         let mut headers = HeaderMap::new();
-        headers::tell(&mut headers, scenario.headers, &standings, call.wall);
+        headers::tell(&mut headers, call.voice.style(scenario.headers), &standings, call.wall);
         match refusal {
-            Some(refusal) => self.turn_away(call, self.too_many(&refusal, &mut headers), headers),
+            Some(refusal) => self.turn_away(call, self.too_many(call, &refusal, &mut headers), headers),
             None => self.go_on(call, prepared, in_flight, dice, headers),
         }
     }
@@ -196,10 +226,7 @@ impl Simulator {
     }
 
     fn finish_headers(&self, call: &Call<'_>, draft: &Draft, mut headers: HeaderMap) -> HeaderMap {
-        let id = format!("req_{:016x}", mix(call.id ^ u64::from(call.attempt)));
-        if let Ok(id) = HeaderValue::try_from(id) {
-            headers.insert("x-request-id", id);
-        }
+        call.voice.sign(&mut headers);
         if let Some(Ok(hint)) = draft.retry_after.map(|seconds| HeaderValue::try_from(seconds.to_string())) {
             headers.insert(header::RETRY_AFTER, hint);
         }
@@ -207,7 +234,10 @@ impl Simulator {
     }
 
     /// Writes the reply to a call that a limit refused, and its hint how long to wait.
-    fn too_many(&self, refusal: &Refusal, headers: &mut HeaderMap) -> Draft {
+    fn too_many(&self, call: &Call<'_>, refusal: &Refusal, headers: &mut HeaderMap) -> Draft {
+        if call.voice.wire == WireId::Gemini {
+            return gemini::too_many(self.scenario(), refusal);
+        }
         if let (Cause::Wait(seconds), false) = (refusal.cause, refusal.hidden) {
             headers::retry_after(headers, self.scenario().retry_after, seconds);
         }
@@ -215,23 +245,27 @@ impl Simulator {
             Resource::Requests | Resource::Concurrency => "requests",
             Resource::InputTokens | Resource::OutputTokens | Resource::Tokens => "tokens",
         };
-        let error = server::error(&refusal.message(), kind, Some("rate_limit_exceeded"));
-        Draft::json(StatusCode::TOO_MANY_REQUESTS, error)
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let error = call.voice.error(status, &refusal.message(), kind, Some("rate_limit_exceeded"));
+        Draft::json(status, error)
     }
 }
 
-/// Returns the key of a request as it was sent: OpenAI's header, or Azure's.
+/// Returns the key of a request as it was sent: in the header of OpenAI, Anthropic, Azure or Google.
 fn key(request: &HttpRequest) -> Option<&HeaderValue> {
-    request.headers().get(header::AUTHORIZATION).or_else(|| request.headers().get("api-key"))
+    let names = [header::AUTHORIZATION.as_str(), "x-api-key", "api-key", "x-goog-api-key"];
+    names.into_iter().find_map(|name| request.headers().get(name))
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Denial> {
-    serde_json::from_slice(body)
-        .map_err(|error| bad_request(format!("We could not parse the JSON body of your request: {error}")))
+pub(super) fn read<'a, T: Deserialize<'a>>(call: &Call<'a>) -> Result<T, Denial> {
+    serde_json::from_slice(call.request.body())
+        .map_err(|error| wrong(call)(format!("We could not parse the JSON body of your request: {error}")))
 }
 
-fn bad_request(message: String) -> Denial {
-    Denial { status: StatusCode::BAD_REQUEST, error: server::error(&message, "invalid_request_error", None) }
+/// Makes the denial of a request that is wrong from what is wrong with it.
+pub(super) fn wrong(call: &Call<'_>) -> impl Fn(String) -> Denial {
+    let voice = call.voice;
+    move |message| Denial { status: StatusCode::BAD_REQUEST, error: voice.bad_request(&message) }
 }
 
 fn unix_seconds(wall: SystemTime) -> u64 {

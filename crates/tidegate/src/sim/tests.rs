@@ -275,7 +275,7 @@ async fn wrong_requests_are_refused_as_openai_does() {
     assert_eq!(error(with_key(chat("a"), "other")).await, (401, json!("invalid_api_key")));
     let unknown = with_key(chat_with("a", json!({"model": "x"})), "k");
     assert_eq!(error(unknown).await, (404, json!("model_not_found")));
-    assert_eq!(error(post("/v1/messages", &json!({}))).await, (404, json!("unknown_url")));
+    assert_eq!(error(post("/v1/audio/speech", &json!({}))).await, (404, json!("unknown_url")));
     for body in [json!(5), json!({}), json!({"model": "m", "messages": []}), json!({"model": "m", "messages": "hi"})] {
         assert_eq!(error(with_key(post("/chat/completions", &body), "k")).await.0, 400, "{body}");
     }
@@ -316,8 +316,8 @@ proptest::proptest! {
         let simulator = Simulator::new(Scenario::fixed(0.0));
         let bodies = [body, text.clone().into_bytes(), format!("{{\"model\":\"m\",\"messages\":{text}}}").into_bytes()];
         for body in bodies {
-            for path in ["/chat/completions", "/embeddings"] {
-                let request = Request::post(path).body(Bytes::from(body.clone())).unwrap();
+            for path in ["/chat/completions", "/embeddings", "/messages"] {
+                let request = Request::post(path).header("anthropic-version", "x").body(Bytes::from(body.clone())).unwrap();
                 drop(simulator.arrive(Instant::now(), &request));
             }
         }

@@ -141,9 +141,7 @@ fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
 fn address(parts: &mut Parts, origin: &Origin) {
     let target = &origin.target;
     parts.version = Version::HTTP_11;
-    if !parts.headers.contains_key(HOST) {
-        parts.headers.insert(HOST, origin.host_header.clone());
-    }
+    parts.headers.entry(HOST).or_insert_with(|| origin.host_header.clone());
     let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     parts.uri = match origin.forward_proxy() {
         None => Uri::from(path),

@@ -15,7 +15,7 @@ use super::{Http2, h1, h2};
 use crate::failure::{Failure, Kind};
 
 /// The address of a server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     scheme: Scheme,
     /// Host and port, without the name and password that an address may carry.

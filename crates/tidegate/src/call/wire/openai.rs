@@ -9,12 +9,13 @@ pub mod types;
 use bytes::Bytes;
 use http::StatusCode;
 use http::response::Parts;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value, json};
 
 use self::types::{ChatReply, Choice, EmbeddingReply, ErrorBody, UsageReply};
 use crate::call::provider::Quirks;
 use crate::call::status;
+use crate::call::wire::body::{bad_body, patch_model, to_bytes};
 use crate::call::wire::{Wire, WireId};
 use crate::failure::{Failure, Kind};
 use crate::request::{Message, Original, Params, Part, Request, Task, TaskKind};
@@ -25,11 +26,33 @@ use crate::response::{Finish, Output, Response, Usage};
 pub struct OpenAi;
 
 impl Wire for OpenAi {
-    fn path(&self, kind: TaskKind) -> &'static str {
-        match kind {
+    fn path(&self, kind: TaskKind, _model: &str) -> Option<String> {
+        let path = match kind {
             TaskKind::Chat => "/chat/completions",
             TaskKind::Embed => "/embeddings",
-        }
+        };
+        Some(path.to_owned())
+    }
+
+    fn typed(&self, original: &Original) -> Result<Request, Failure> {
+        let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
+        body.shift_remove("model");
+        let task = match original.kind {
+            TaskKind::Chat => {
+                let messages = body.shift_remove("messages").unwrap_or_default();
+                Task::Chat(read_messages(messages).map_err(|e| Failure::new(Kind::BadRequest, e))?)
+            }
+            TaskKind::Embed => match body.shift_remove("input") {
+                Some(Value::String(text)) => Task::Embed(text),
+                _ => {
+                    return Err(Failure::new(
+                        Kind::Unsupported,
+                        "only a single text can be embedded by another format",
+                    ));
+                }
+            },
+        };
+        Ok(Request { task, params: read_params(body), original: None })
     }
 
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
@@ -67,35 +90,6 @@ pub fn batch_url(url: &str) -> Option<TaskKind> {
     }
 }
 
-fn to_bytes(body: &impl Serialize) -> Result<Bytes, Failure> {
-    let bytes = serde_json::to_vec(body).map_err(|e| Failure::new(Kind::Unsupported, e.to_string()))?;
-    Ok(Bytes::from(bytes))
-}
-
-/// Replaces only the value of `model` in a body that was written by somebody else.
-fn patch_model(original: &Original, model: &str) -> Result<Bytes, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Head<'a> {
-        #[serde(borrow)]
-        model: Option<&'a serde_json::value::RawValue>,
-    }
-    let text = std::str::from_utf8(&original.bytes).map_err(bad_body)?;
-    let head: Head<'_> = serde_json::from_str(text).map_err(bad_body)?;
-    let name = Value::from(model).to_string();
-    let (before, after) = match head.model {
-        Some(old) => {
-            let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
-            (&text[..start], &text[start + old.get().len()..])
-        }
-        None => {
-            let open = text.find('{').ok_or_else(|| bad_body("not a JSON object"))? + 1;
-            let comma = if text[open..].trim_start().starts_with('}') { "" } else { "," };
-            return Ok(Bytes::from([&text[..open], "\"model\":", &name, comma, &text[open..]].concat()));
-        }
-    };
-    Ok(Bytes::from([before, &name, after].concat()))
-}
-
 /// Sets parameters in a body that was written by somebody else: an edit, so it goes through the typed form.
 fn merge(original: &Original, model: &str, params: &Params, quirks: &Quirks) -> Result<Bytes, Failure> {
     let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
@@ -117,8 +111,18 @@ fn merge(original: &Original, model: &str, params: &Params, quirks: &Quirks) -> 
     to_bytes(&body)
 }
 
-fn bad_body(error: impl std::fmt::Display) -> Failure {
-    Failure::new(Kind::BadRequest, format!("the request body is not a JSON object: {error}"))
+/// Takes the parameters that every provider has out of a body; the rest keeps its own names.
+fn read_params(mut body: Map<String, Value>) -> Params {
+    let mut take = |name: &str| body.shift_remove(name).filter(|value| !value.is_null());
+    let temperature = take("temperature").and_then(|value| value.as_f64());
+    let max_tokens = take("max_completion_tokens").or(take("max_tokens")).and_then(|value| value.as_u64());
+    let seed = take("seed").and_then(|value| value.as_i64());
+    let stop = match take("stop") {
+        Some(Value::String(text)) => vec![text],
+        Some(list) => serde_json::from_value(list).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    Params { temperature, max_tokens: max_tokens.and_then(|n| u32::try_from(n).ok()), stop, seed, extra: body }
 }
 
 /// A typed request, serialised without building a tree first.
@@ -193,11 +197,21 @@ struct ContentParts<'a>(&'a [Part]);
 
 impl Serialize for ContentParts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|part| match part {
-            Part::Text(text) => json!({"type": "text", "text": text}),
-            Part::Raw { wire: WireId::Openai, value } => value.clone(),
-        }))
+        let mut parts = serializer.serialize_seq(Some(self.0.len()))?;
+        for part in self.0 {
+            match part {
+                Part::Text(text) => parts.serialize_element(&json!({"type": "text", "text": text}))?,
+                Part::Raw { wire: WireId::Openai, value } => parts.serialize_element(value)?,
+                Part::Raw { wire, value } => return Err(S::Error::custom(foreign(*wire, value))),
+            }
+        }
+        parts.end()
     }
+}
+
+fn foreign(wire: WireId, part: &Value) -> String {
+    let kind = part.get("type").and_then(Value::as_str).unwrap_or("unknown");
+    format!("OpenAI's format has no place for a `{kind}` part of {}'s", wire.name())
 }
 
 /// Reads the messages of a row or body in this wire's form.
@@ -309,8 +323,12 @@ fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
 }
 
 fn read<'a, T: serde::Deserialize<'a>>(head: &Parts, body: &'a Bytes) -> Result<T, Failure> {
-    serde_json::from_slice(body)
-        .map_err(|error| status::failure(head, Kind::Malformed, format!("the reply is not a completion: {error}")))
+    let malformed = |error: &dyn std::fmt::Display| {
+        status::failure(head, Kind::Malformed, format!("the reply is not a completion: {error}"))
+    };
+    // The whole body is checked to be UTF-8 at once: string by string it takes several times as long.
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+    serde_json::from_str(text).map_err(|error| malformed(&error))
 }
 
 /// A failure reported inside a success, as OpenRouter and old llama.cpp servers do.
@@ -371,6 +389,7 @@ fn usage(reply: UsageReply) -> Usage {
 mod tests {
     use super::*;
     use crate::failure::Kind;
+    use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
     fn head(status: u16) -> Parts {
         http::Response::builder().status(status).header("x-request-id", "req_1").body(()).unwrap().into_parts().0
@@ -425,6 +444,19 @@ mod tests {
     }
 
     #[test]
+    fn an_original_body_has_a_typed_form() {
+        let bytes = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_completion_tokens":5,"stop":"x","top_p":0.5}"#;
+        let original = Original { wire: WireId::Openai, kind: TaskKind::Chat, bytes: bytes.into() };
+        let request = OpenAi.typed(&original).unwrap();
+        assert_eq!(request.task, Task::Chat(vec![Message::user("hi")]));
+        let params = &request.params;
+        assert_eq!(
+            (params.max_tokens, &params.stop[..], &params.extra["top_p"]),
+            (Some(5), &["x".to_owned()][..], &json!(0.5))
+        );
+    }
+
+    #[test]
     fn messages_survive_a_round_trip() {
         let messages = json!([
             {"role": "developer", "content": "x"},
@@ -461,5 +493,67 @@ mod tests {
         assert_eq!(kind(r#"{"error":{"code":429,"message":"slow"}}"#), Kind::RateLimited);
         assert_eq!(kind(r#"{"error":{"code":402,"message":"credits"}}"#), Kind::OutOfCredit);
         assert_eq!(kind(r#"{"error":{"code":502,"message":"provider failed"}}"#), Kind::ServerError);
+    }
+
+    /// Any JSON, with the names of this wire among its keys.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        let key = prop_oneof![
+            Just("choices"),
+            Just("message"),
+            Just("content"),
+            Just("usage"),
+            Just("error"),
+            Just("data"),
+            Just("code"),
+            Just("prompt_tokens"),
+            Just("tool_calls"),
+            Just("embedding"),
+            Just("type"),
+            Just("finish_reason"),
+        ];
+        leaf.prop_recursive(5, 48, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((key.clone(), inner), 0..5).prop_map(|fields| fields
+                    .into_iter()
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect::<Map<_, _>>()
+                    .into()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_server_sends_makes_it_panic(value in any_json(), status in 200u16..600, bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            for body in [Bytes::from(value.to_string()), Bytes::from(bytes)] {
+                for kind in [TaskKind::Chat, TaskKind::Embed] {
+                    if let Err(failure) = OpenAi.decode(kind, &head(200), &body) {
+                        prop_assert!(!failure.kind.is_unsent());
+                    }
+                }
+                let head = head(status);
+                let message = OpenAi.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
+                OpenAi.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
+            }
+        }
+
+        #[test]
+        fn nothing_that_a_user_writes_as_a_body_makes_it_panic(text in ".{0,64}", value in any_json()) {
+            for body in [text, value.to_string()] {
+                let request = Request::original(WireId::Openai, TaskKind::Chat, body);
+                if let Ok(sent) = OpenAi.encode(&request, "m", &Quirks::COMMON) {
+                    let sent: Value = serde_json::from_slice(&sent).unwrap();
+                    prop_assert_eq!(&sent["model"], "m");
+                }
+                let _ = request.original.as_ref().map(|original| OpenAi.typed(original));
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
 
-use super::Format;
+use super::{Format, InputOptions};
 use crate::error::{Error, Result};
 
 /// A file to read.
@@ -24,20 +24,30 @@ pub(super) struct Source {
 }
 
 /// Finds all files, in the order of the paths.
-pub(super) fn find(paths: &[String]) -> Result<Vec<Source>> {
+pub(super) fn find(options: &InputOptions) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
-    for path in paths {
+    for path in &options.paths {
         match path.as_str() {
             "-" => sources.push(Source { name: "<stdin>".into(), path: None, bytes: None }),
             path if is_glob(path) => sources.extend(expand(path)?),
             path => sources.push(Source::file(Path::new(path))?),
         }
     }
+    let outputs: Vec<PathBuf> = options.outputs.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let is_output = |source: &Source| source.path.as_ref().is_some_and(|path| is_one_of(path, &outputs));
+    if let Some(output) = sources.iter().find(|source| is_output(source)).filter(|_| sources.iter().all(is_output)) {
+        return Err(Error::input(&output.name, "is what this run writes; give a file to read"));
+    }
+    sources.retain(|source| !is_output(source));
     let mut seen = HashSet::new();
     match sources.iter().find(|source| !seen.insert(&source.name)) {
         Some(twice) => Err(Error::input(&twice.name, "is named twice; its rows would be sent twice")),
         None => Ok(sources),
     }
+}
+
+fn is_one_of(path: &Path, others: &[PathBuf]) -> bool {
+    !others.is_empty() && path.canonicalize().is_ok_and(|path| others.contains(&path))
 }
 
 /// Returns whether a path is a pattern: a file that really has such a name wins.

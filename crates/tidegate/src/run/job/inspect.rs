@@ -8,6 +8,7 @@ use super::Job;
 use super::intake::Taken;
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::run::journal;
 use crate::run::progress::Progress;
 use crate::run::prompt::fingerprint;
 
@@ -73,7 +74,9 @@ impl Job {
     pub fn inspect(&self, client: &Client) -> Result<Inspection> {
         let progress = Progress::default();
         // Bad rows are counted here whatever the run would do about them.
-        let lenient = Job { skip_bad_rows: true, ..self.clone() };
+        // A look leaves no trace: a journal is only opened where one may be.
+        let out = self.out.clone().filter(|out| out.exists() || journal::exists(out));
+        let lenient = Job { skip_bad_rows: true, out, ..self.clone() };
         let mut intake = lenient.prepare(client, &progress)?.intake;
         let mut found = Inspection::default();
         let mut seen = HashSet::new();

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ use crate::run::prompt::{Rendered, Renderer, fingerprint};
 /// Rows handed over together, so that two threads meet once per chunk and not once per row.
 const CHUNK_ROWS: usize = 64;
 const CHUNK_BYTES: usize = 256 << 10;
+/// The first rows go alone, so that the first request does not wait for the sixty-fourth row.
+const ALONE: usize = 4;
 
 /// What is kept of a row while it is sent.
 #[derive(Debug, Clone)]
@@ -86,16 +89,23 @@ enum Chosen {
 impl Job {
     /// Opens the input and reads the templates against its columns.
     pub(super) fn open(&self) -> Result<(Input, Renderer)> {
-        let input = Input::open(&self.input)?;
+        let input = Input::open(&self.input_options())?;
         let renderer = Renderer::new(&self.prompt, input.columns())?;
         Ok((input, renderer))
+    }
+
+    /// Adds to the input's options which files are none: what an earlier run of the same command wrote.
+    fn input_options(&self) -> InputOptions {
+        let errors = |out: &PathBuf| out.with_added_extension("errors.jsonl");
+        let outputs = self.out.iter().flat_map(|out| [out.clone(), errors(out)]).collect();
+        InputOptions { outputs, ..self.input.clone() }
     }
 
     fn chosen(&self, seed: u64) -> Result<Chosen> {
         match (self.rows, self.sample) {
             (Some(_), Some(_)) => Err(Error::Usage("--rows and --sample exclude each other".to_owned())),
             (Some(rows), None) => Ok(Chosen::First(rows)),
-            (None, Some(count)) => Ok(Chosen::Some { numbers: sample(&self.input, count, seed)?, next: 0 }),
+            (None, Some(count)) => Ok(Chosen::Some { numbers: sample(&self.input_options(), count, seed)?, next: 0 }),
             (None, None) => Ok(Chosen::All),
         }
     }
@@ -103,9 +113,9 @@ impl Job {
 
 /// Chooses rows at random, the same ones for the same seed.
 fn sample(options: &InputOptions, count: u64, seed: u64) -> Result<VecDeque<u64>> {
-    if options.paths.iter().any(|path| path == "-") {
+    if options.is_piped() {
         return Err(Error::Usage(
-            "--sample reads the input twice, which the standard input cannot be; give a file".to_owned(),
+            "--sample reads the input twice, which a pipe does not allow; give a file".to_owned(),
         ));
     }
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -142,7 +152,7 @@ impl Intake {
             repeat: job.repeat.max(1),
             allow_duplicate_ids: job.allow_duplicate_ids,
             skip_bad_rows: job.skip_bad_rows,
-            options: job.input.clone(),
+            options: job.input_options(),
             progress: progress.clone(),
             ready: VecDeque::new(),
             input,
@@ -155,7 +165,7 @@ impl Intake {
     pub(super) fn read_into(&mut self, mut give: impl FnMut(Vec<Taken>) -> bool) -> Result<()> {
         // What comes through a pipe is handed on row by row: the next one may be long in coming.
         let most = if self.input.position().1.is_some() { CHUNK_ROWS } else { 1 };
-        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        let (mut chunk, mut bytes, mut given) = (Vec::new(), 0, 0);
         let ended = loop {
             let taken = match self.next() {
                 Ok(Some(taken)) => taken,
@@ -164,9 +174,9 @@ impl Intake {
             };
             bytes += taken.size();
             chunk.push(taken);
-            // The first rows go out alone, so that the first request does not wait for the sixty-fourth row.
-            if chunk.len() >= most || bytes >= CHUNK_BYTES || self.progress.numbers().wanted < 4 {
+            if chunk.len() >= most || bytes >= CHUNK_BYTES || given < ALONE {
                 bytes = 0;
+                given += 1;
                 if !give(std::mem::take(&mut chunk)) {
                     return Ok(());
                 }
@@ -232,16 +242,19 @@ impl Intake {
         let alone = if id.is_some() && !self.allow_duplicate_ids { Identity::Id } else { Identity::Content };
         let raw = xxh3_64_with_seed(text.as_bytes(), self.stamp) as u32;
         let mut rendered = Lazy { renderer: &self.renderer, row, seed: self.seed, made: None };
-        let mut taken = Vec::new();
+        let mut left = self.models.len() * usize::from(self.repeat);
         for model in &self.models {
             for sample in 0..self.repeat {
+                left -= 1;
                 let key = mix(peeked.hash, model.as_deref(), sample);
                 let decision = self.resume.decide(key, raw, alone, || Ok(rendered.fingerprint()))?;
+                let failed_before = self.resume.skipped_failed();
                 match decision {
                     Decision::Skip => {
                         self.progress.note(|numbers| {
                             numbers.wanted += 1;
                             numbers.done_before += 1;
+                            numbers.failed_before = failed_before;
                         });
                         continue;
                     }
@@ -250,10 +263,10 @@ impl Intake {
                     Decision::Send | Decision::Replace => {}
                 }
                 self.progress.note(|numbers| numbers.wanted += 1);
-                let (request, batch) = match rendered.get() {
-                    Ok((rendered, _)) => (rendered.request.clone(), rendered.batch),
+                let made = if left == 0 { rendered.take() } else { rendered.get().clone() };
+                let (Rendered { request, batch }, print) = match made {
+                    Ok(made) => made,
                     Err(fault) => {
-                        let fault = fault.clone();
                         self.progress.note(|numbers| numbers.wanted -= 1);
                         return self.take_bad(row, fault);
                     }
@@ -261,7 +274,7 @@ impl Intake {
                 let task = Task {
                     key,
                     raw,
-                    request: rendered.fingerprint(),
+                    request: print,
                     sample,
                     numbered: self.repeat > 1,
                     replaces: decision == Decision::Replace,
@@ -270,13 +283,12 @@ impl Intake {
                     id: id.clone(),
                 };
                 let item = Item::new(request, task);
-                taken.push(Taken::Send(match model {
+                self.ready.push_back(Taken::Send(match model {
                     Some(model) => item.for_model(model.clone()),
                     None => item,
                 }));
             }
         }
-        self.ready.extend(taken);
         Ok(())
     }
 
@@ -289,10 +301,11 @@ impl Intake {
         let key = xxh3_64_with_seed(&row.json, self.seed ^ 1);
         let raw = xxh3_64_with_seed(&row.json, self.seed) as u32;
         let decision = self.resume.decide(key, raw, Identity::Content, || Ok(raw))?;
-        let done = decision == Decision::Skip;
+        let (done, failed_before) = (decision == Decision::Skip, self.resume.skipped_failed());
         self.progress.note(|numbers| {
             numbers.wanted += 1;
             numbers.done_before += u64::from(done);
+            numbers.failed_before = failed_before;
         });
         if !done {
             let replaces = decision == Decision::Replace;
@@ -334,11 +347,19 @@ struct Lazy<'a> {
 
 impl Lazy<'_> {
     fn get(&mut self) -> &Result<(Rendered, u32), String> {
-        self.made.get_or_insert_with(|| {
-            let rendered = self.renderer.render(self.row)?;
-            let print = fingerprint(&rendered.request, self.seed);
-            Ok((rendered, print))
-        })
+        let made = self.made.take().unwrap_or_else(|| self.make());
+        self.made.insert(made)
+    }
+
+    fn make(&self) -> Result<(Rendered, u32), String> {
+        let rendered = self.renderer.render(self.row)?;
+        let print = fingerprint(&rendered.request, self.seed);
+        Ok((rendered, print))
+    }
+
+    /// Gives the request away, so that the last one who needs it gets it without a copy.
+    fn take(&mut self) -> Result<(Rendered, u32), String> {
+        self.made.take().unwrap_or_else(|| self.make())
     }
 
     /// Returns the check of the request; 0 for a row that cannot be rendered, which is then found to be bad.

@@ -9,7 +9,7 @@ use crate::failure::{Failure, Kind};
 use crate::money::Money;
 use crate::outcome::Outcome;
 use crate::run::journal::{Row, RowHead};
-use crate::run::record::{Answer, Record, RecordError, write_record};
+use crate::run::record::{Answer, Json, Record, RecordError, write_record};
 use crate::run::summary::Finished;
 
 impl Work<'_> {
@@ -37,7 +37,9 @@ impl Work<'_> {
         let bad = std::mem::take(&mut *self.side.bad.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         for Bad { task, message } in bad {
             let failure = Failure::new(Kind::BadRow, message);
-            let record = Record { error: Some((&failure).into()), ..empty(&task) };
+            // What makes it bad may be that it is no JSON.
+            let input = serde_json::from_slice::<&RawValue>(&task.json).ok().map(|raw| Json::known(raw.get()));
+            let record = Record { input, error: Some((&failure).into()), ..empty(&task) };
             self.store(&record, task.head(&record), None)?;
         }
         Ok(())
@@ -79,11 +81,11 @@ impl Task {
     }
 }
 
-/// Makes the record of a row of which nothing but the input is known.
+/// Makes the record of a row of which nothing is known.
 fn empty(task: &Task) -> Record<'_> {
     Record {
-        id: task.id.clone().and_then(|id| raw(&task.json[id])),
-        input: raw(&task.json),
+        id: None,
+        input: None,
         output: None,
         model: None,
         sample: task.numbered.then_some(task.sample),
@@ -98,20 +100,20 @@ fn empty(task: &Task) -> Record<'_> {
     }
 }
 
-/// Reads a piece of a row as it stands; nothing if it is not JSON.
-fn raw(bytes: &[u8]) -> Option<&RawValue> {
-    serde_json::from_slice(bytes).ok()
-}
-
 fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
     let last = outcome.last();
+    // The intake has read the row: it is JSON.
+    let input = std::str::from_utf8(&task.json).ok();
+    let id = input.zip(task.id.clone()).and_then(|(input, id)| input.get(id));
     let record = Record {
+        id: id.map(Json::known),
+        input: input.map(Json::known),
         model: last.map(|attempt| (&*attempt.model).into()),
         endpoint: last.map(|attempt| (&*attempt.endpoint).into()),
         usage: outcome.usage(),
         cost: outcome.cost(),
         latency: last.map(|attempt| attempt.took).unwrap_or_default(),
-        attempts: outcome.attempts.len() as u32,
+        attempts: outcome.calls(),
         ..empty(task)
     };
     match &outcome.result {
@@ -133,7 +135,7 @@ fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
 fn detail(outcome: &Outcome, task: &Task) -> Option<Vec<u8>> {
     match &outcome.result {
         Ok(response) if task.batch => Some(response.raw.to_vec()),
-        _ if !task.batch && outcome.attempts.len() > 1 => serde_json::to_vec(&outcome.attempts).ok(),
+        _ if !task.batch && outcome.calls() > 1 => serde_json::to_vec(&outcome.attempts).ok(),
         _ => None,
     }
 }

@@ -41,8 +41,6 @@ pub struct Invocation {
     pub started: String,
     /// When it ended, unless it was killed.
     pub ended: Option<String>,
-    /// Its exit code, unless it was killed.
-    pub exit: Option<i32>,
     /// The numbers of its summary.
     pub summary: Map<String, Value>,
 }

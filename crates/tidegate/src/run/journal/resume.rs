@@ -26,6 +26,17 @@ pub enum Changed {
     Keep,
 }
 
+impl Changed {
+    /// Returns what to do about a row that was answered when something else was asked.
+    fn about(self) -> Decision {
+        match self {
+            Changed::Ask => Decision::Differs,
+            Changed::Redo => Decision::Replace,
+            Changed::Keep => Decision::Skip,
+        }
+    }
+}
+
 /// What to do with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -76,10 +87,12 @@ impl Rules {
 /// The rows of a journal, ready to decide about each row of an input.
 #[derive(Debug, Default)]
 pub struct Resume {
-    done: Index,
+    answered: Index,
+    failed: Index,
     again: Index,
     seen: Seen,
     changed: Changed,
+    skipped_failed: u64,
 }
 
 impl Resume {
@@ -88,21 +101,38 @@ impl Resume {
     /// # Errors
     /// Storage.
     pub fn load(journal: &Journal, rules: &Rules) -> Result<Resume> {
-        let mut done = IndexBuilder::with_capacity(journal.rows() as usize);
-        let mut again = IndexBuilder::default();
+        let mut answered = IndexBuilder::with_capacity(journal.rows() as usize);
+        let (mut failed, mut again) = (IndexBuilder::default(), IndexBuilder::default());
         journal.scan(|row, _| {
             let head = &row.head;
-            let index = if rules.counts(head) { &mut done } else { &mut again };
+            let index = match (rules.counts(head), head.failed) {
+                (true, None) => &mut answered,
+                (true, Some(_)) => &mut failed,
+                (false, _) => &mut again,
+            };
             index.insert(head.key, head.raw, head.request);
             Ok(())
         })?;
-        Ok(Resume { done: done.build(), again: again.build(), seen: Seen::new(), changed: rules.changed })
+        Ok(Resume {
+            answered: answered.build(),
+            failed: failed.build(),
+            again: again.build(),
+            seen: Seen::new(),
+            changed: rules.changed,
+            skipped_failed: 0,
+        })
     }
 
     /// Returns how many stored rows count as done, and how many are to be sent again.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
-        (self.done.len(), self.again.len())
+        (self.answered.len() + self.failed.len(), self.again.len())
+    }
+
+    /// Returns how many of the rows that were skipped had failed.
+    #[must_use]
+    pub fn skipped_failed(&self) -> u64 {
+        self.skipped_failed
     }
 
     /// Decides about a row; `request` renders it and returns the check of what would be asked, and is only called if the
@@ -117,28 +147,22 @@ impl Resume {
         identity: Identity,
         request: impl FnOnce() -> Result<u32>,
     ) -> Result<Decision> {
-        match self.done.take(key, raw) {
-            Found::Done => return Ok(Decision::Skip),
-            Found::Changed { request: before } => {
-                let same = self.changed == Changed::Keep || request()? == before;
-                return Ok(if same { Decision::Skip } else { self.about_changed() });
-            }
-            Found::Taken if identity == Identity::Id => return Ok(Decision::Repeated),
-            Found::Taken | Found::Absent => {}
+        for (index, failed) in [(&mut self.answered, 0), (&mut self.failed, 1)] {
+            let same = match index.take(key, raw) {
+                Found::Done => true,
+                Found::Changed { request: before } => self.changed == Changed::Keep || request()? == before,
+                Found::Taken if identity == Identity::Id => return Ok(Decision::Repeated),
+                Found::Taken | Found::Absent => continue,
+            };
+            let decision = if same { Decision::Skip } else { self.changed.about() };
+            self.skipped_failed += if decision == Decision::Skip { failed } else { 0 };
+            return Ok(decision);
         }
         match self.again.take(key, raw) {
             Found::Done | Found::Changed { .. } => Ok(Decision::Replace),
             Found::Taken if identity == Identity::Id => Ok(Decision::Repeated),
             Found::Taken | Found::Absent if identity == Identity::Id && self.seen.meet(key) => Ok(Decision::Repeated),
             Found::Taken | Found::Absent => Ok(Decision::Send),
-        }
-    }
-
-    fn about_changed(&self) -> Decision {
-        match self.changed {
-            Changed::Ask => Decision::Differs,
-            Changed::Redo => Decision::Replace,
-            Changed::Keep => Decision::Skip,
         }
     }
 }

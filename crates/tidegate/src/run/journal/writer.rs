@@ -29,7 +29,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How many bytes are committed at once without waiting longer.
 const BATCH_BYTES: usize = 4 << 20;
 /// A buffer that grew beyond this is given back.
-const KEEP_BYTES: usize = 16 << 20;
+const KEEP_BYTES: usize = 4 << 20;
 
 /// Appends rows; a thread commits and publishes them.
 #[derive(Debug)]
@@ -188,7 +188,7 @@ impl Writer {
         self.shared.work.notify_one();
     }
 
-    /// Waits until at most `limit` bytes are pending, such as 64 MB before more is sent, or 0 until all is committed.
+    /// Waits until at most `limit` bytes are pending, such as 16 MB before more is sent, or 0 until all is committed.
     /// Returns at once after a storage error.
     ///
     /// # Cancel safety
@@ -409,8 +409,8 @@ mod tests {
         assert!(writer.failure().is_some());
         assert!(matches!(writer.append(&row(b"three")), Err(Error::Storage { .. })));
         assert_eq!(writer.committed().rows, 1);
-        let Err(Error::Storage { source, .. }) = writer.close() else { panic!("closed well") };
-        assert_eq!(source.unwrap().kind(), io::ErrorKind::BrokenPipe);
+        let Err(Error::Storage { cause, .. }) = writer.close() else { panic!("closed well") };
+        assert_eq!(cause.unwrap().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[tokio::test]

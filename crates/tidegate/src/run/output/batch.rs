@@ -51,8 +51,9 @@ pub(super) fn project(row: &Row<'_>, record: &Record<'_>, line: &mut Vec<u8>) {
         Some(RecordError { status: Some(status), .. }) => (Some(reply(*status)), None),
         Some(error) => (None, Some(fault(error))),
     };
+    let custom_id = record.id.and_then(|id| serde_json::from_str(id.get()).ok());
     let id = format!("batch_req_{:016x}", row.head.key);
-    push_json(line, &Line { id, custom_id: record.id, response, error });
+    push_json(line, &Line { id, custom_id, response, error });
     line.push(b'\n');
 }
 

@@ -7,12 +7,11 @@ use std::fmt;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::OutputOptions;
 use crate::error::{Error, Result};
 use crate::response::Usage;
-use crate::run::record::{Answer, Record, Text, dollars, push_json};
+use crate::run::record::{Answer, Json, Record, Text, dollars, push_json};
 
 /// A field of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,7 +207,8 @@ impl<'a> Cell<'a> {
         match answer {
             Answer::Text(text) => Cell::Text(text),
             Answer::Raw(raw) => Cell::Raw(raw.get().into()),
-            Answer::Vector(_) | Answer::Value(_) => Cell::json(Some(answer)),
+            Answer::Vector(vector) => Cell::json(Some(vector)),
+            Answer::Value(value) => Cell::json(Some(value)),
         }
     }
 
@@ -241,8 +241,8 @@ impl<'a> From<Option<&'a str>> for Cell<'a> {
     }
 }
 
-impl<'a> From<Option<&'a RawValue>> for Cell<'a> {
-    fn from(raw: Option<&'a RawValue>) -> Cell<'a> {
+impl<'a> From<Option<Json<'a>>> for Cell<'a> {
+    fn from(raw: Option<Json<'a>>) -> Cell<'a> {
         raw.map_or(Cell::Null, |raw| Cell::Raw(raw.get().into()))
     }
 }
@@ -255,7 +255,7 @@ impl From<Option<u64>> for Cell<'_> {
 
 /// The columns of an input row in their order; an input that is no object is one column called `input`.
 #[derive(Debug, Default)]
-pub(super) struct Columns<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct Columns<'a>(pub(super) Vec<(Cow<'a, str>, Json<'a>)>);
 
 impl<'a> Columns<'a> {
     /// Reads a record's input.
@@ -265,7 +265,7 @@ impl<'a> Columns<'a> {
     }
 
     /// Returns a column, looking first where it stood in other rows.
-    pub(super) fn get(&self, name: &str, place: usize) -> Option<&'a RawValue> {
+    pub(super) fn get(&self, name: &str, place: usize) -> Option<Json<'a>> {
         let there = self.0.get(place).filter(|(column, _)| column == name);
         there.or_else(|| self.0.iter().find(|(column, _)| column == name)).map(|(_, value)| *value)
     }

@@ -2,8 +2,8 @@
 //!
 //! | the row has | the request |
 //! |---|---|
-//! | `method`, `url`, `body` | a line of an OpenAI batch file: `body` as it is |
-//! | `body`, an object | `body` as it is |
+//! | `method`, `url`, `body` | a line of an OpenAI batch file: `body` as it is, in the format that `url` names |
+//! | `body`, an object | `body` as it is, in OpenAI's format or Anthropic's |
 //! | `messages` | a conversation |
 //! | `prompt` or `text` | one user message |
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::{list_of_row, with_system};
-use crate::call::wire::{WireId, openai};
+use crate::call::wire::{self, WireId, openai};
 use crate::request::{Request, TaskKind};
 use crate::run::key;
 
@@ -63,31 +63,41 @@ fn string(column: &str, raw: &RawValue) -> Result<String, String> {
     serde_json::from_str(raw.get()).map_err(|_| format!("`{column}` is not a text"))
 }
 
-fn batch_kind(method: &RawValue, url: &RawValue) -> Result<TaskKind, String> {
+fn batch_kind(method: &RawValue, url: &RawValue) -> Result<(WireId, TaskKind), String> {
     if string("method", method)? != "POST" {
         return Err("`method` is not POST".to_owned());
     }
     let url = string("url", url)?;
-    openai::batch_url(&url).ok_or_else(|| {
+    wire::batch_url(&url).ok_or_else(|| {
         let shown: String = url.chars().take(80).collect();
-        format!("the url `{shown}` is not supported; /v1/chat/completions and /v1/embeddings are")
+        format!("the url `{shown}` is not supported; /v1/chat/completions, /v1/embeddings and /v1/messages are")
     })
 }
 
-/// Makes a request of a body that goes out as it is.
-fn original(json: &Bytes, body: &RawValue, kind: Option<TaskKind>, system: Option<String>) -> Result<Request, String> {
+/// Makes a request of a body that goes out as it is. Its format is the one that the url names, or else Anthropic's if it
+/// has a field that only Anthropic's bodies have, or Gemini's if it has that format's `contents` or `content`.
+fn original(
+    json: &Bytes,
+    body: &RawValue,
+    named: Option<(WireId, TaskKind)>,
+    system: Option<String>,
+) -> Result<Request, String> {
     if system.is_some() {
         return Err("a system message cannot be put into a row's own `body`; leave --system out".to_owned());
     }
-    let [stream, messages, input] = values(body.get(), ["stream", "messages", "input"])?;
+    let [stream, messages, input, own, stop, contents, content] =
+        values(body.get(), ["stream", "messages", "input", "system", "stop_sequences", "contents", "content"])?;
     if stream.is_some_and(|stream| stream.get() == "true") {
         return Err("`body` asks for a stream; leave `stream` out".to_owned());
     }
-    let kind = match kind {
-        Some(kind) => kind,
-        None if messages.is_some() => TaskKind::Chat,
-        None if input.is_some() => TaskKind::Embed,
-        None => return Err("`body` has neither `messages` nor `input`".to_owned()),
+    let (wire, kind) = match named {
+        Some(named) => named,
+        None if messages.is_some() && own.or(stop).is_some() => (WireId::Anthropic, TaskKind::Chat),
+        None if messages.is_some() => (WireId::Openai, TaskKind::Chat),
+        None if input.is_some() => (WireId::Openai, TaskKind::Embed),
+        None if contents.is_some() => (WireId::Gemini, TaskKind::Chat),
+        None if content.is_some() => (WireId::Gemini, TaskKind::Embed),
+        None => return Err("`body` has neither `messages`, `input`, `contents` nor `content`".to_owned()),
     };
-    Ok(Request::original(WireId::Openai, kind, json.slice_ref(body.get().as_bytes())))
+    Ok(Request::original(wire, kind, json.slice_ref(body.get().as_bytes())))
 }

@@ -191,14 +191,24 @@ fn bodies_go_out_as_they_are() {
     let embedding = render(&options, r#"{"body":{"input":"x"}}"#).unwrap().request;
     assert_eq!(embedding.kind(), TaskKind::Embed);
 
+    let anthropic = |body: &'static str| Request::original(WireId::Anthropic, TaskKind::Chat, body);
+    assert_eq!(render(&options, &line("POST", "/v1/messages", body)).unwrap().request, anthropic(body));
+    let own = r#"{"system":"s","messages":[]}"#;
+    assert_eq!(render(&options, &format!(r#"{{"body":{own}}}"#)).unwrap().request, anthropic(own));
+
+    for (kind, body) in [(TaskKind::Chat, r#"{"contents":[]}"#), (TaskKind::Embed, r#"{"content":{}}"#)] {
+        let request = render(&options, &format!(r#"{{"body":{body}}}"#)).unwrap().request;
+        assert_eq!(request, Request::original(WireId::Gemini, kind, body));
+    }
+
     let error = |json: &str| render(&options, json).unwrap_err();
     assert_eq!(
         error(&line("POST", "/v1/responses", body)),
-        "the url `/v1/responses` is not supported; /v1/chat/completions and /v1/embeddings are"
+        "the url `/v1/responses` is not supported; /v1/chat/completions, /v1/embeddings and /v1/messages are"
     );
     assert_eq!(error(&line("GET", "/v1/chat/completions", body)), "`method` is not POST");
     assert_eq!(error(r#"{"body":{"messages":[],"stream":true}}"#), "`body` asks for a stream; leave `stream` out");
-    assert_eq!(error(r#"{"body":{"prompt":"x"}}"#), "`body` has neither `messages` nor `input`");
+    assert_eq!(error(r#"{"body":{"prompt":"x"}}"#), "`body` has neither `messages`, `input`, `contents` nor `content`");
     assert_eq!(
         error(r#"{"messages":[{"role":"user","content":1}]}"#),
         "messages[0]: `content` is neither text nor a list"

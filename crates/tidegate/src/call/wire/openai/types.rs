@@ -4,23 +4,23 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
 /// The reply of Chat Completions.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct ChatReply<'a> {
     /// The reply's id.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub id: Option<Cow<'a, str>>,
     /// Always `chat.completion`.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub object: Option<Cow<'a, str>>,
     /// When it was made, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<u64>,
     /// The model that answered.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub model: Option<Cow<'a, str>>,
     /// The answers, one unless `n` asked for more.
     #[serde(borrow, default)]
@@ -43,7 +43,7 @@ pub struct Choice<'a> {
     #[serde(borrow)]
     pub message: MessageReply<'a>,
     /// Why it stopped.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub finish_reason: Option<Cow<'a, str>>,
 }
 
@@ -54,10 +54,10 @@ pub struct MessageReply<'a> {
     #[serde(borrow, default = "assistant")]
     pub role: Cow<'a, str>,
     /// The text.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub content: Option<Cow<'a, str>>,
     /// The model's refusal, instead of a text.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub refusal: Option<Cow<'a, str>>,
     /// The tools it wants called, kept as they came.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
@@ -68,10 +68,19 @@ fn assistant() -> Cow<'static, str> {
     Cow::Borrowed("assistant")
 }
 
+/// Text that is borrowed where it has no escapes; without a struct of its own around it serde copies it.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Reads a text that may be absent.
+pub(crate) fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
+    Ok(Option::<Text<'a>>::deserialize(deserializer)?.map(|Text(text)| text))
+}
+
 /// Servers write an absent list as null as often as they leave it out.
-fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
-    D: serde::Deserializer<'de>,
+    D: Deserializer<'de>,
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
@@ -125,16 +134,16 @@ pub struct OutputDetails {
 #[derive(Debug, Deserialize, Serialize)]
 pub struct ChatChunk<'a> {
     /// The reply's id, the same in all its events.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub id: Option<Cow<'a, str>>,
     /// Always `chat.completion.chunk`.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub object: Option<Cow<'a, str>>,
     /// When the reply began, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<u64>,
     /// The model that answers.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub model: Option<Cow<'a, str>>,
     /// What is new; none in the event that tells the usage.
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -157,7 +166,7 @@ pub struct ChunkChoice<'a> {
     #[serde(borrow, default)]
     pub delta: DeltaReply<'a>,
     /// Why the answer ended, in its last event.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub finish_reason: Option<Cow<'a, str>>,
 }
 
@@ -165,10 +174,10 @@ pub struct ChunkChoice<'a> {
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct DeltaReply<'a> {
     /// Always `assistant`, in the first piece.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub role: Option<Cow<'a, str>>,
     /// More text.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub content: Option<Cow<'a, str>>,
 }
 
@@ -176,13 +185,13 @@ pub struct DeltaReply<'a> {
 #[derive(Debug, Deserialize, Serialize)]
 pub struct EmbeddingReply<'a> {
     /// Always `list`.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub object: Option<Cow<'a, str>>,
     /// The vectors.
     #[serde(default)]
     pub data: Vec<EmbeddingEntry>,
     /// The model that answered.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub model: Option<Cow<'a, str>>,
     /// What was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,12 @@
+//! Black-box tests: the binary itself, spawned in a directory of its own with an empty environment.
+//!
+//! One test program and not one per file, so that the helpers are compiled and linked once.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod command;
+mod http;
+mod kill;
+mod resume;
+mod support;

@@ -1,0 +1,163 @@
+//! What each pure step of a row's way costs: `cargo bench -p tidegate --bench micro`, or with a name to run only that.
+//!
+//! The steps are those that every row takes, with a row, a reply and a record of ordinary size.
+
+use std::hint::black_box;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue};
+use tidegate::call::provider::Quirks;
+use tidegate::call::status;
+use tidegate::call::wire::WireId;
+use tidegate::run::input::{Input, InputOptions, Row};
+use tidegate::run::journal::{self, RowHead, Writer};
+use tidegate::run::key::{self, KeyRule};
+use tidegate::run::output::{OutputOptions, Projection};
+use tidegate::run::prompt::{PromptOptions, Renderer, fingerprint};
+use tidegate::run::record::{Answer, Json, Record, write_record};
+use tidegate::{Client, Limits, Request, Response, Target, TaskKind, Usage, caller};
+
+const ROW: &str = r#"{"id":"row-00000017","prompt":"Say in one sentence what the number 17 is good for."}"#;
+const REPLY: &str = r#"{"id":"chatcmpl-60ac3119414f7b50","object":"chat.completion","created":1795452288,"model":"sim","choices":[{"index":0,"message":{"role":"assistant","content":"It is the number of syllables in a haiku, and so good for poems.","refusal":null},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":15,"total_tokens":27,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}"#;
+const ROWS: u64 = 1000;
+/// Bytes that may wait to be stored before the benchmark waits, as the program does.
+const MOST_PENDING: u64 = 16 << 20;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut criterion = Criterion::default().configure_from_args();
+    wire(&mut criterion)?;
+    headers(&mut criterion);
+    admission(&mut criterion)?;
+    records(&mut criterion)?;
+    intake(&mut criterion)?;
+    criterion.final_summary();
+    Ok(())
+}
+
+fn wire(criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
+    let wire = WireId::Openai.wire();
+    let request =
+        Request::prompt("Say in one sentence what the number 17 is good for.").system("Be brief.").max_tokens(60);
+    criterion.bench_function("encode", |b| b.iter(|| wire.encode(black_box(&request), "sim", &Quirks::COMMON)));
+    let (head, body) = (head()?, Bytes::from_static(REPLY.as_bytes()));
+    criterion.bench_function("decode", |b| b.iter(|| wire.decode(TaskKind::Chat, black_box(&head), black_box(&body))));
+    Ok(())
+}
+
+fn head() -> Result<Parts, http::Error> {
+    let reply = http::Response::builder().header("content-type", "application/json").header("x-request-id", "req_17");
+    Ok(reply.body(())?.into_parts().0)
+}
+
+/// The hint of a refused call, in both of its forms.
+fn headers(criterion: &mut Criterion) {
+    for (name, header, value) in [
+        ("retry hint: seconds", "retry-after", "20"),
+        ("retry hint: date", "retry-after", "Mon, 23 Nov 2026 16:45:00 GMT"),
+    ] {
+        let date = HeaderValue::from_static("Mon, 23 Nov 2026 16:44:48 GMT");
+        let mut headers = HeaderMap::from_iter([(http::header::DATE, date)]);
+        headers.insert(header, HeaderValue::from_static(value));
+        criterion.bench_function(name, |b| b.iter(|| status::retry_after(black_box(&headers))));
+    }
+}
+
+/// A thousand requests that are answered at once: what is left is the queue, admission, settling and the outcome.
+fn admission(criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    let usage = Usage { input_tokens: 12, output_tokens: 15, ..Usage::default() };
+    let at_once = caller(move |_| async move { Ok(Response::text("yes").with_usage(usage)) });
+    let limits = Limits { concurrency: Some(256), rpm: Some(1e9), tpm: Some(1e12) };
+    let client = Client::builder().target(Target::caller("mine", at_once).limits(limits)).build()?;
+    let mut group = criterion.benchmark_group("run");
+    group.throughput(Throughput::Elements(ROWS));
+    group.bench_function("admit and settle", |b| {
+        b.iter(|| {
+            let run = client.run((0..ROWS).map(|_| Request::prompt("17")));
+            runtime.block_on(futures_util::StreamExt::count(run))
+        });
+    });
+    group.finish();
+    Ok(())
+}
+
+fn record() -> Record<'static> {
+    Record {
+        id: Some(Json::known(r#""row-00000017""#)),
+        input: Some(Json::known(ROW)),
+        output: Some(Answer::Text("It is the number of syllables in a haiku, and so good for poems.".into())),
+        model: Some("openai/sim".into()),
+        sample: None,
+        endpoint: Some("openai/sim".into()),
+        finish_reason: Some("stop".into()),
+        usage: Some(Usage { input_tokens: 12, output_tokens: 15, ..Usage::default() }),
+        cost: None,
+        latency: Duration::from_micros(211_437),
+        attempts: 1,
+        request_id: Some("req_17".into()),
+        error: None,
+    }
+}
+
+fn records(criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
+    let (record, mut line) = (record(), Vec::new());
+    criterion.bench_function("write a record", |b| {
+        b.iter(|| {
+            line.clear();
+            write_record(black_box(&record), &mut line);
+        });
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let writer = Writer::stream(Projection::new(&OutputOptions::default())?, io::sink())?;
+    let head = RowHead { key: 17, raw: 17, request: 17, sample: 0, replaces: false, failed: None, model: "openai/sim" };
+    let row = journal::Row { head, record: &line, detail: None };
+    criterion.bench_function("append to the journal", |b| {
+        b.iter(|| {
+            if writer.pending_bytes() > MOST_PENDING {
+                runtime.block_on(writer.wait_below(MOST_PENDING / 2));
+            }
+            writer.append(black_box(&row))
+        });
+    });
+    writer.close()?;
+    Ok(())
+}
+
+/// The reader's thread: from a file to requests.
+fn intake(criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
+    let mut file = tempfile::Builder::new().suffix(".jsonl").tempfile()?;
+    for _ in 0..ROWS {
+        writeln!(file, "{ROW}")?;
+    }
+    let options = InputOptions { paths: vec![file.path().display().to_string()], ..InputOptions::default() };
+    let template = Some(("Answer briefly: {{ prompt }}".to_owned(), "-p".to_owned()));
+    let prompt = PromptOptions { template, ..PromptOptions::default() };
+    let renderer = Renderer::new(&prompt, Input::open(&options)?.columns())?;
+    let mut group = criterion.benchmark_group("input");
+    group.throughput(Throughput::Elements(ROWS));
+    group.bench_function("split", |b| b.iter(|| rows(&options, |_| Ok(()))));
+    group.bench_function("split and find the id", |b| {
+        let rule = KeyRule::default();
+        b.iter(|| rows(&options, |row| key::peek(row.text()?, &rule, 0).map(|_| ())));
+    });
+    group.bench_function("split, render and fingerprint", |b| {
+        let made = |row: &Row| renderer.render(row).map(|made| fingerprint(&made.request, 0));
+        b.iter(|| rows(&options, |row| made(row).map(|print| _ = black_box(print))));
+    });
+    group.finish();
+    Ok(())
+}
+
+/// Reads all rows and returns how many of them were good.
+fn rows(options: &InputOptions, mut visit: impl FnMut(&Row) -> Result<(), String>) -> tidegate::Result<u64> {
+    let (mut input, mut good) = (Input::open(options)?, 0);
+    while let Some(row) = input.next_row()? {
+        good += u64::from(visit(&row).is_ok());
+    }
+    Ok(good)
+}

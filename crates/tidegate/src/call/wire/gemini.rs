@@ -1,0 +1,375 @@
+//! Google Gemini's generateContent and embedContent, as the Gemini Developer API speaks them.
+//!
+//! The model stands in the path, so a body written for this wire goes out byte for byte. A blocked prompt is a success
+//! without an answer, reasoning is a part like any other, and what a limit means stands in the details of an error:
+//! everything here reads leniently, keeps the unknown, and takes nothing for an answer that is none.
+
+mod errors;
+mod read;
+pub(crate) mod server;
+mod settings;
+mod tools;
+pub mod types;
+mod write;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::response::Parts;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value, json};
+
+use self::settings::Settings;
+use self::types::{Candidate, EmbedReply, ErrorBody, GenerateReply, PartReply, UsageReply};
+use self::write::{Content, Conversation};
+use crate::call::provider::Quirks;
+use crate::call::status;
+use crate::call::wire::Wire;
+use crate::failure::{Failure, Kind};
+use crate::request::{Original, Params, Request, Task, TaskKind};
+use crate::response::{Finish, Output, Response, Usage};
+
+/// The codec.
+#[derive(Debug, Clone, Copy)]
+pub struct Gemini;
+
+impl Wire for Gemini {
+    fn path(&self, kind: TaskKind, model: &str) -> Option<String> {
+        let verb = match kind {
+            TaskKind::Chat => "generateContent",
+            TaskKind::Embed => "embedContent",
+        };
+        Some(format!("/v1beta/{}:{verb}", resource(model)))
+    }
+
+    fn typed(&self, original: &Original) -> Result<Request, Failure> {
+        let mut body = object(&original.bytes)?;
+        let task = match original.kind {
+            TaskKind::Chat => {
+                let system = body.shift_remove("systemInstruction");
+                let messages = read::messages(system, body.shift_remove("contents")).map_err(bad)?;
+                Task::Chat(messages)
+            }
+            TaskKind::Embed => Task::Embed(embedded_text(&mut body)?),
+        };
+        body.shift_remove("model");
+        Ok(Request { task, params: settings::read(body)?, original: None })
+    }
+
+    fn encode(&self, request: &Request, _model: &str, _quirks: &Quirks) -> Result<Bytes, Failure> {
+        match (&request.original, &request.task) {
+            (Some(original), _) if request.params.is_empty() => Ok(original.bytes.clone()),
+            (Some(original), _) => merge(original, &request.params),
+            (None, Task::Chat(messages)) => {
+                let conversation = write::conversation(messages)?;
+                to_bytes(&Body { conversation, settings: Settings::new(&request.params)? })
+            }
+            (None, Task::Embed(text)) => to_bytes(&EmbedBody { text, extra: &request.params.extra }),
+        }
+    }
+
+    fn decode(&self, kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
+        match kind {
+            TaskKind::Chat => decode_answer(head, body),
+            TaskKind::Embed => decode_embedding(head, body),
+        }
+    }
+
+    fn kind(&self, _head: &Parts, body: &[u8]) -> Option<Kind> {
+        errors::kind(&ErrorBody::read(body)?)
+    }
+
+    fn message(&self, body: &[u8]) -> Option<String> {
+        ErrorBody::read(body).map(|error| error.message)
+    }
+
+    fn retry_after(&self, body: &[u8]) -> Option<Duration> {
+        errors::retry_after(&ErrorBody::read(body)?)
+    }
+}
+
+/// Returns a model's place in the path: tuned models have a collection of their own.
+fn resource(model: &str) -> String {
+    let (collection, name) = match model.split_once('/') {
+        Some((collection @ ("models" | "tunedModels"), name)) => (collection, name),
+        _ => ("models", model),
+    };
+    format!("{collection}/{}", escape(name))
+}
+
+/// Writes a name as one segment of a path.
+fn escape(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+    }
+    escaped
+}
+
+fn unsupported(message: impl Into<String>) -> Failure {
+    Failure::new(Kind::Unsupported, message)
+}
+
+fn bad(message: impl Into<String>) -> Failure {
+    Failure::new(Kind::BadRequest, message)
+}
+
+fn to_bytes(body: &impl Serialize) -> Result<Bytes, Failure> {
+    let bytes = serde_json::to_vec(body).map_err(|e| unsupported(e.to_string()))?;
+    Ok(Bytes::from(bytes))
+}
+
+/// Reads a body in which fields may have either of the names that Google accepts.
+fn object(bytes: &Bytes) -> Result<Map<String, Value>, Failure> {
+    const NAMES: &[(&str, &str)] = &[
+        ("system_instruction", "systemInstruction"),
+        ("generation_config", "generationConfig"),
+        ("safety_settings", "safetySettings"),
+        ("tool_config", "toolConfig"),
+        ("cached_content", "cachedContent"),
+    ];
+    let body: Map<String, Value> = serde_json::from_slice(bytes)
+        .map_err(|error| bad(format!("the request body is not a JSON object: {error}")))?;
+    let name =
+        |name: String| NAMES.iter().find(|(snake, _)| *snake == name).map_or(name, |(_, camel)| (*camel).to_owned());
+    Ok(body.into_iter().map(|(key, value)| (name(key), value)).collect())
+}
+
+/// Sets parameters in a body that was written by somebody else: an edit, so it goes through the tree.
+fn merge(original: &Original, params: &Params) -> Result<Bytes, Failure> {
+    let mut body = object(&original.bytes)?;
+    if original.kind == TaskKind::Embed {
+        body.extend(params.extra.iter().map(|(name, value)| embed_field(name, value)));
+        return to_bytes(&body);
+    }
+    let settings = Settings::new(params)?;
+    body.extend(settings.top);
+    if !settings.generation.is_empty() {
+        match body.entry("generationConfig").or_insert_with(|| json!({})) {
+            Value::Object(config) => config.extend(settings.generation),
+            _ => return Err(bad("`generationConfig` is not an object")),
+        }
+    }
+    to_bytes(&body)
+}
+
+/// A typed request, serialised without building a tree of its texts first.
+struct Body<'a> {
+    conversation: Conversation<'a>,
+    settings: Settings,
+}
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Settings { generation, top } = &self.settings;
+        let given = |name: &str| top.contains_key(name);
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(system) = self.conversation.system.as_ref().filter(|_| !given("systemInstruction")) {
+            map.serialize_entry("systemInstruction", system)?;
+        }
+        if !given("contents") {
+            map.serialize_entry("contents", &self.conversation.contents)?;
+        }
+        if !generation.is_empty() {
+            map.serialize_entry("generationConfig", generation)?;
+        }
+        for (name, value) in top {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// A text to embed. The parameters that every provider has say nothing about a vector and are left out.
+struct EmbedBody<'a> {
+    text: &'a str,
+    extra: &'a Map<String, Value>,
+}
+
+impl Serialize for EmbedBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("content", &Content::text(self.text))?;
+        for (name, value) in self.extra {
+            let (name, value) = embed_field(name, value);
+            map.serialize_entry(&name, &value)?;
+        }
+        map.end()
+    }
+}
+
+fn embed_field(name: &str, value: &Value) -> (String, Value) {
+    let name = if name == "dimensions" { "outputDimensionality" } else { name };
+    (name.to_owned(), value.clone())
+}
+
+fn embedded_text(body: &mut Map<String, Value>) -> Result<String, Failure> {
+    if let Some(length) = body.shift_remove("outputDimensionality") {
+        body.insert("dimensions".to_owned(), length);
+    }
+    let mut content = body.shift_remove("content").unwrap_or_default();
+    let mut parts = read::parts_of(&mut content).map_err(|error| bad(format!("content: {error}")))?;
+    match (parts.pop().and_then(|mut part| part.get_mut("text").map(Value::take)), parts.is_empty()) {
+        (Some(Value::String(text)), true) => Ok(text),
+        _ => Err(unsupported("only a single text can be embedded by another format")),
+    }
+}
+
+fn decode_answer(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
+    let reply: GenerateReply<'_> = read_reply(head, body)?;
+    if let Some(error) = reply.error.and_then(ErrorBody::from_value) {
+        return Err(failed_inside(head, &error));
+    }
+    let usage = reply.usage_metadata.map(usage);
+    let request_id = reply.response_id.map(|id| id.into_owned()).or_else(|| status::request_id(head));
+    let failed = |kind, message: String| {
+        let failure = Failure::new(kind, message).with_status(head.status.as_u16()).with_usage(usage);
+        Err(failure.with_request_id(request_id.clone()))
+    };
+    let Some(first) = reply.candidates.first() else {
+        let feedback = reply.prompt_feedback.unwrap_or_default();
+        return match feedback.block_reason {
+            Some(reason) => {
+                let more = feedback.block_reason_message.map(|more| format!(": {more}")).unwrap_or_default();
+                failed(Kind::ContentFilter, format!("the provider blocked the prompt ({reason}){more}"))
+            }
+            None => failed(Kind::Malformed, "the reply has no candidates".to_owned()),
+        };
+    };
+    if let Some((kind, message)) = stopped(first) {
+        return failed(kind, message);
+    }
+    let output = match &reply.candidates[..] {
+        [only] => output(only),
+        many => Some(Output::Json(
+            many.iter().map(|candidate| output(candidate).map_or(Value::Null, Output::into_value)).collect(),
+        )),
+    };
+    let Some(output) = output else {
+        let reason = first.finish_reason.as_deref().unwrap_or("none");
+        return failed(Kind::Empty, format!("the reply is empty (finish reason {reason})"));
+    };
+    let model = reply.model_version.unwrap_or_default().into_owned();
+    Ok(Response { output, finish: finish(first), usage, model, request_id, raw: body.clone() })
+}
+
+/// Returns the failure that a finish reason stands for.
+fn stopped(candidate: &Candidate<'_>) -> Option<(Kind, String)> {
+    let reason = candidate.finish_reason.as_deref()?;
+    let (kind, what) = match reason {
+        "SAFETY"
+        | "RECITATION"
+        | "BLOCKLIST"
+        | "PROHIBITED_CONTENT"
+        | "SPII"
+        | "MODEL_ARMOR"
+        | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT"
+        | "IMAGE_RECITATION" => (Kind::ContentFilter, "the provider's content filter stopped the reply"),
+        "MALFORMED_FUNCTION_CALL" | "MALFORMED_RESPONSE" => (Kind::Malformed, "the model wrote what cannot be read"),
+        _ => return None,
+    };
+    let more = candidate.finish_message.as_ref().map(|more| format!(": {more}")).unwrap_or_default();
+    Some((kind, format!("{what} ({reason}){more}")))
+}
+
+fn finish(candidate: &Candidate<'_>) -> Finish {
+    match candidate.finish_reason.as_deref() {
+        // Calls have no reason of their own.
+        Some("STOP") if parts(candidate).any(|part| part.function_call.is_some()) => Finish::ToolCalls,
+        Some("STOP") => Finish::Stop,
+        Some("MAX_TOKENS") => Finish::Length,
+        Some(other) => Finish::Other(other.to_owned()),
+        None => Finish::None,
+    }
+}
+
+fn parts<'r, 'a>(candidate: &'r Candidate<'a>) -> impl Iterator<Item = &'r PartReply<'a>> {
+    candidate.content.iter().flat_map(|content| &content.parts).filter(|part| !part.thought)
+}
+
+fn output(candidate: &Candidate<'_>) -> Option<Output> {
+    let text: String = parts(candidate).filter_map(|part| part.text.as_deref()).collect();
+    let calls = parts(candidate).filter_map(|part| Some((part, part.function_call.as_ref()?)));
+    let calls: Vec<Value> = calls
+        .enumerate()
+        .map(|(place, (part, call))| {
+            let args = call.args.map_or("{}", |args| args.get());
+            tools::openai_call(call.id.as_deref(), place, &call.name, args, part.thought_signature.as_deref())
+        })
+        .collect();
+    let data: Vec<_> = parts(candidate).filter_map(|part| part.inline_data).collect();
+    if calls.is_empty() && data.is_empty() {
+        return Some(text).filter(|text| !text.is_empty()).map(Output::Text);
+    }
+    let mut value = json!({"content": Some(text).filter(|text| !text.is_empty())});
+    if !calls.is_empty() {
+        value["tool_calls"] = calls.into();
+    }
+    if !data.is_empty() {
+        value["inlineData"] = json!(data);
+    }
+    Some(Output::Json(value))
+}
+
+fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
+    let reply: EmbedReply = read_reply(head, body)?;
+    if let Some(error) = reply.error.and_then(ErrorBody::from_value) {
+        return Err(failed_inside(head, &error));
+    }
+    let mut vectors: Vec<Vec<f32>> =
+        reply.embedding.into_iter().chain(reply.embeddings).map(|one| one.values).collect();
+    let output = match &mut vectors[..] {
+        [only] if !only.is_empty() => Output::Embedding(std::mem::take(only)),
+        [_, _, ..] => Output::Json(json!(vectors)),
+        _ => return Err(status::failure(head, Kind::Empty, "the reply has no embedding".to_owned())),
+    };
+    Ok(Response {
+        output,
+        finish: Finish::None,
+        usage: reply.usage_metadata.map(usage),
+        model: String::new(),
+        request_id: status::request_id(head),
+        raw: body.clone(),
+    })
+}
+
+fn read_reply<'a, T: serde::Deserialize<'a>>(head: &Parts, body: &'a Bytes) -> Result<T, Failure> {
+    let malformed = |error: &dyn std::fmt::Display| match ErrorBody::read(body) {
+        Some(error) => failed_inside(head, &error),
+        None => status::failure(head, Kind::Malformed, format!("the reply is not Gemini's: {error}")),
+    };
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+    // A list would be read as the struct's fields in order.
+    if !text.trim_start().starts_with('{') {
+        return Err(malformed(&"it is not an object"));
+    }
+    serde_json::from_str(text).map_err(|error| malformed(&error))
+}
+
+/// A failure reported inside a success, as proxies and cut streams do.
+fn failed_inside(head: &Parts, error: &ErrorBody) -> Failure {
+    let inner = error.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = inner.filter(|status| status.as_u16() >= 400).unwrap_or(StatusCode::BAD_GATEWAY);
+    let kind = errors::kind(error).unwrap_or_else(|| status::kind(status, &error.message));
+    let failure = status::failure(head, kind, error.message.clone());
+    let hint = failure.retry_after.or_else(|| status::capped(errors::retry_after(error)?));
+    failure.with_retry_after(hint)
+}
+
+fn usage(reply: UsageReply) -> Usage {
+    Usage {
+        input_tokens: reply.prompt_token_count.saturating_add(reply.tool_use_prompt_token_count),
+        output_tokens: reply.candidates_token_count.saturating_add(reply.thoughts_token_count),
+        cached_tokens: reply.cached_content_token_count,
+        reasoning_tokens: reply.thoughts_token_count,
+        cache_write_tokens: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Parameters in both forms: where each belongs in Gemini's body, and what OpenAI calls the same thing.
+//!
+//! A user names a field as Google does (`topK`, `safetySettings`), and it goes where Google has it. A body that came from
+//! another wire has OpenAI's names; those with a counterpart are translated, and those without are refused by name,
+//! because Google refuses every field that it does not know, one paid round trip per row.
+
+use serde_json::{Map, Value, json};
+
+use super::{bad, tools, unsupported};
+use crate::failure::Failure;
+use crate::request::Params;
+
+/// The fields that stand inside `generationConfig`.
+const GENERATION: &[&str] = &[
+    "temperature",
+    "topP",
+    "topK",
+    "candidateCount",
+    "maxOutputTokens",
+    "stopSequences",
+    "seed",
+    "presencePenalty",
+    "frequencyPenalty",
+    "responseMimeType",
+    "responseSchema",
+    "responseJsonSchema",
+    "responseLogprobs",
+    "logprobs",
+    "responseModalities",
+    "mediaResolution",
+    "speechConfig",
+    "imageConfig",
+    "thinkingConfig",
+    "audioTimestamp",
+    "routingConfig",
+];
+
+/// Fields with the same meaning: Google's name and OpenAI's.
+const SAME: &[(&str, &str)] = &[
+    ("topP", "top_p"),
+    ("topK", "top_k"),
+    ("candidateCount", "n"),
+    ("presencePenalty", "presence_penalty"),
+    ("frequencyPenalty", "frequency_penalty"),
+];
+
+/// OpenAI's fields that Gemini has nothing like.
+const FOREIGN: &[&str] = &[
+    "audio",
+    "function_call",
+    "functions",
+    "logit_bias",
+    "metadata",
+    "modalities",
+    "parallel_tool_calls",
+    "prediction",
+    "reasoning_effort",
+    "top_logprobs",
+    "user",
+    "verbosity",
+    "web_search_options",
+];
+
+/// A body's fields besides the conversation.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    /// The fields of `generationConfig`.
+    pub(super) generation: Map<String, Value>,
+    /// The fields of the body itself.
+    pub(super) top: Map<String, Value>,
+}
+
+impl Settings {
+    /// Puts parameters where they belong; a field given by Google's own name wins.
+    pub(super) fn new(params: &Params) -> Result<Settings, Failure> {
+        let mut settings = Settings::default();
+        let mut set = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                settings.generation.insert(name.to_owned(), value);
+            }
+        };
+        set("temperature", params.temperature.map(Value::from));
+        set("maxOutputTokens", params.max_tokens.map(Value::from));
+        set("stopSequences", Some(&params.stop).filter(|stop| !stop.is_empty()).map(|stop| json!(stop)));
+        set("seed", params.seed.map(Value::from));
+        // OpenAI's names first, so that Google's win.
+        let (own, translated): (Vec<_>, Vec<_>) = params.extra.iter().partition(|(name, _)| !is_openai(name));
+        for (name, value) in translated.into_iter().chain(own) {
+            settings.add(name, value)?;
+        }
+        Ok(settings)
+    }
+
+    fn add(&mut self, name: &str, value: &Value) -> Result<(), Failure> {
+        let translated = SAME.iter().find(|(_, theirs)| *theirs == name).map_or(name, |(ours, _)| ours);
+        match (name, value) {
+            _ if GENERATION.contains(&translated) => {
+                self.generation.insert(translated.to_owned(), value.clone());
+            }
+            ("generationConfig", Value::Object(fields)) => self.generation.extend(fields.clone()),
+            ("generationConfig", _) => return Err(bad("`generationConfig` is not an object")),
+            ("response_format", format) => self.generation.extend(response_format(format)?),
+            ("tools", tools) => {
+                self.top.insert(name.to_owned(), tools::gemini_tools(tools.clone())?);
+            }
+            ("tool_choice", choice) => {
+                self.top.insert("toolConfig".to_owned(), tools::gemini_choice(choice)?);
+            }
+            // Whether a reply is streamed is told by the path.
+            ("stream" | "stream_options", _) => {}
+            _ if FOREIGN.contains(&name) => {
+                return Err(unsupported(format!("Gemini's format has no `{name}`")));
+            }
+            _ => {
+                self.top.insert(name.to_owned(), value.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_openai(name: &str) -> bool {
+    matches!(name, "response_format" | "tool_choice") || SAME.iter().any(|(_, theirs)| *theirs == name)
+}
+
+fn response_format(format: &Value) -> Result<Map<String, Value>, Failure> {
+    let mut fields = Map::new();
+    match format.get("type").and_then(Value::as_str) {
+        Some("text") => return Ok(fields),
+        Some("json_object") => {}
+        Some("json_schema") => {
+            let schema = format.pointer("/json_schema/schema").ok_or_else(|| bad("`response_format` has no schema"))?;
+            fields.insert("responseJsonSchema".to_owned(), schema.clone());
+        }
+        _ => return Err(unsupported(format!("Gemini's format has no response format {format}"))),
+    }
+    fields.insert("responseMimeType".to_owned(), "application/json".into());
+    Ok(fields)
+}
+
+/// Reads the parameters of a body in Gemini's form, without its conversation.
+pub(super) fn read(mut body: Map<String, Value>) -> Result<Params, Failure> {
+    let config = match body.shift_remove("generationConfig") {
+        Some(Value::Object(config)) => config,
+        Some(Value::Null) | None => Map::new(),
+        Some(_) => return Err(bad("`generationConfig` is not an object")),
+    };
+    let mut params = Params::default();
+    let mut unknown = Map::new();
+    for (name, value) in config {
+        let Some(value) = read_named(&mut params, &name, value) else { continue };
+        let known = GENERATION.contains(&name.as_str());
+        let name = SAME.iter().find(|(ours, _)| *ours == name).map_or(name, |(_, theirs)| (*theirs).to_owned());
+        if known { &mut params.extra } else { &mut unknown }.insert(name, value);
+    }
+    if !unknown.is_empty() {
+        params.extra.insert("generationConfig".to_owned(), unknown.into());
+    }
+    join_response_format(&mut params.extra);
+    for (name, value) in body {
+        let choice = if name == "toolConfig" { tools::openai_choice(&value) } else { None };
+        let (name, value) = match choice {
+            Some(choice) => ("tool_choice".to_owned(), choice),
+            None if name == "tools" => (name, tools::openai_tools(value)),
+            None => (name, value),
+        };
+        params.extra.insert(name, value);
+    }
+    Ok(params)
+}
+
+/// Takes a parameter that every provider has; returns the value if it is none, or not of the usual type.
+fn read_named(params: &mut Params, name: &str, value: Value) -> Option<Value> {
+    let taken = match name {
+        "temperature" => value.as_f64().map(|number| params.temperature = Some(number)),
+        "maxOutputTokens" => {
+            value.as_u64().and_then(|n| u32::try_from(n).ok()).map(|number| params.max_tokens = Some(number))
+        }
+        "seed" => value.as_i64().map(|number| params.seed = Some(number)),
+        "stopSequences" => serde_json::from_value(value.clone()).ok().map(|stop| params.stop = stop),
+        _ => None,
+    };
+    taken.is_none().then_some(value)
+}
+
+/// Turns a JSON schema into `response_format`, which other wires know.
+fn join_response_format(extra: &mut Map<String, Value>) {
+    let json = extra.get("responseMimeType").is_some_and(|kind| kind == "application/json");
+    if !json || extra.contains_key("responseSchema") {
+        return;
+    }
+    extra.shift_remove("responseMimeType");
+    let format = match extra.shift_remove("responseJsonSchema") {
+        Some(schema) => json!({"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}),
+        None => json!({"type": "json_object"}),
+    };
+    extra.insert("response_format".to_owned(), format);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Kind;
+    use crate::request::Request;
+
+    fn written(request: &Request) -> (Value, Value) {
+        let settings = Settings::new(&request.params).unwrap();
+        (settings.generation.into(), settings.top.into())
+    }
+
+    #[test]
+    fn every_field_goes_where_google_has_it() {
+        let request = Request::prompt("x")
+            .temperature(0.5)
+            .max_tokens(9)
+            .param("topK", 4)
+            .param("generationConfig", json!({"temperature": 1, "newField": [1]}))
+            .param("safetySettings", json!([]))
+            .param("cachedContent", "cachedContents/1");
+        let generation = json!({"temperature": 1, "maxOutputTokens": 9, "topK": 4, "newField": [1]});
+        assert_eq!(written(&request), (generation, json!({"safetySettings": [], "cachedContent": "cachedContents/1"})));
+    }
+
+    #[test]
+    fn openais_names_are_translated_and_googles_win() {
+        let format =
+            json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": {"type": "object"}}});
+        let request = Request::prompt("x")
+            .param("topP", 0.25)
+            .param("top_p", 0.5)
+            .param("n", 2)
+            .param("presence_penalty", 1)
+            .param("frequency_penalty", 2)
+            .param("stream", true)
+            .param("response_format", format)
+            .param("tool_choice", "required")
+            .param("tools", json!([{"type": "function", "function": {"name": "f"}}]));
+        let generation = json!({"topP": 0.25, "candidateCount": 2, "presencePenalty": 1, "frequencyPenalty": 2,
+            "responseMimeType": "application/json", "responseJsonSchema": {"type": "object"}});
+        let top = json!({"tools": [{"functionDeclarations": [{"name": "f"}]}],
+            "toolConfig": {"functionCallingConfig": {"mode": "ANY"}}});
+        assert_eq!(written(&request), (generation, top));
+        let object = Request::prompt("x").param("response_format", json!({"type": "json_object"}));
+        assert_eq!(written(&object).0, json!({"responseMimeType": "application/json"}));
+    }
+
+    #[test]
+    fn what_gemini_has_not_is_named() {
+        let refusal = |name: &str, value: Value| {
+            let failure = Settings::new(&Request::prompt("x").param(name, value).params).unwrap_err();
+            (failure.kind, failure.message)
+        };
+        assert_eq!(
+            refusal("logit_bias", json!({})),
+            (Kind::Unsupported, "Gemini's format has no `logit_bias`".to_owned())
+        );
+        assert_eq!(refusal("response_format", json!({"type": "grammar"})).0, Kind::Unsupported);
+        assert_eq!(refusal("tools", json!([{"type": "mcp"}])).0, Kind::Unsupported);
+        assert_eq!(refusal("generationConfig", json!(3)).0, Kind::BadRequest);
+    }
+}

@@ -1,0 +1,181 @@
+"""Runs Google's SDK and the tidegate binary against `tidegate sim` and checks what each of them understands.
+
+Usage: sdk_gemini.py BINARY; `sdk-gemini.sh` installs the SDK and calls this.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import pydantic
+from google import genai
+from google.genai import errors, types
+
+ELEMENTS = pathlib.Path(__file__).parent.parent / "examples" / "elements.csv"
+KEY = "right-key"
+MODEL = "gemini-2.5-flash"
+SCENARIO = f"""
+latency: {{fixed: {{ms: 1}}}}
+keys: [{KEY}]
+models: [{MODEL}, gemini-embedding-001]
+script:
+- {{contains: overloaded please, status: 503}}
+- {{contains: fail please, status: 500}}
+- {{contains: filter please, fault: content_filter}}
+"""
+LIMITED = "limits: [{of: requests, limit: 1, per_s: 86400}]"
+
+
+def check(condition: bool, message: str) -> None:
+    if not condition:
+        sys.exit(f"sdk-gemini: FAILED: {message}")
+
+
+@contextlib.contextmanager
+def simulator(binary: str, scenario: str):
+    """Starts `tidegate sim` on a free port, and yields its address."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(scenario)
+        file.flush()
+        command = [binary, "sim", "--listen", "127.0.0.1:0", "--scenario", file.name]
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        try:
+            line = server.stdout.readline()
+            check(line.startswith("listening on "), f"the simulator did not start: {line!r}")
+            yield line.removeprefix("listening on ").strip()
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+def client(url: str, version: str | None = None, key: str = KEY) -> genai.Client:
+    options = types.HttpOptions(base_url=url, api_version=version)
+    return genai.Client(api_key=key, http_options=options)
+
+
+class City(pydantic.BaseModel):
+    name: str
+    people: int
+    rivers: list[str]
+
+
+def check_chat(sdk: genai.Client) -> None:
+    reply = sdk.models.generate_content(model=MODEL, contents="How high is the tide?")
+    check(reply.text.endswith("] How high is the tide?"), f"the answer is {reply.text!r}")
+    usage = reply.usage_metadata
+    check(usage.prompt_token_count == 6, f"the prompt has {usage.prompt_token_count} tokens")
+    check(usage.total_token_count == 6 + usage.candidates_token_count, f"the usage is {usage}")
+    check(reply.model_version == MODEL and bool(reply.response_id), "model and id are missing")
+    check(reply.candidates[0].finish_reason == types.FinishReason.STOP, "the answer did not stop")
+    config = types.GenerateContentConfig(system_instruction="Be brief.", max_output_tokens=2, candidate_count=2)
+    short = sdk.models.generate_content(model=MODEL, contents="x" * 99, config=config)
+    reasons = [candidate.finish_reason for candidate in short.candidates]
+    check(reasons == [types.FinishReason.MAX_TOKENS] * 2, f"the short answers ended by {reasons}")
+
+
+def check_stream(sdk: genai.Client) -> None:
+    whole = sdk.models.generate_content(model=MODEL, contents="Tell me about the sea and the moon.").text
+    chunks = list(sdk.models.generate_content_stream(model=MODEL, contents="Tell me about the sea and the moon."))
+    check(len(chunks) > 2, f"the stream has {len(chunks)} chunks")
+    check("".join(chunk.text or "" for chunk in chunks) == whole, "the stream says something else")
+    check(chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP, "the stream did not stop")
+
+
+def check_embeddings(sdk: genai.Client) -> None:
+    config = types.EmbedContentConfig(output_dimensionality=16)
+    reply = sdk.models.embed_content(model="gemini-embedding-001", contents=["a", "b"], config=config)
+    vectors = [entry.values for entry in reply.embeddings]
+    check([len(vector) for vector in vectors] == [16, 16] and vectors[0] != vectors[1], f"the vectors are {vectors}")
+
+
+def check_schema(sdk: genai.Client) -> None:
+    by_class = types.GenerateContentConfig(response_mime_type="application/json", response_schema=City)
+    reply = sdk.models.generate_content(model=MODEL, contents="A city.", config=by_class)
+    check(isinstance(reply.parsed, City), f"no city in {reply.text!r}")
+    schema = City.model_json_schema()
+    by_json = types.GenerateContentConfig(response_mime_type="application/json", response_json_schema=schema)
+    reply = sdk.models.generate_content(model=MODEL, contents="A city.", config=by_json)
+    City.model_validate_json(reply.text)
+    free = types.GenerateContentConfig(response_mime_type="application/json")
+    json.loads(sdk.models.generate_content(model=MODEL, contents="Anything.", config=free).text)
+
+
+def refused(sdk: genai.Client, code: int, status: str, text: str = "hi", model: str = MODEL) -> errors.APIError:
+    try:
+        sdk.models.generate_content(model=model, contents=text)
+    except errors.APIError as error:
+        kind = errors.ClientError if code < 500 else errors.ServerError
+        check(isinstance(error, kind), f"{error!r} is not a {kind.__name__}")
+        check((error.code, error.status) == (code, status), f"{code} {status} came as {error.code} {error.status}")
+        return error
+    sys.exit(f"sdk-gemini: FAILED: no error instead of {code} {status}")
+
+
+def check_errors(url: str) -> None:
+    bad = refused(client(url, key="wrong-key"), 400, "INVALID_ARGUMENT")
+    reasons = [detail.get("reason") for detail in bad.details["error"]["details"]]
+    check(reasons == ["API_KEY_INVALID"], f"the bad key's reasons are {reasons}")
+    sdk = client(url)
+    refused(sdk, 404, "NOT_FOUND", model="gemini-0")
+    refused(sdk, 503, "UNAVAILABLE", text="overloaded please")
+    refused(sdk, 500, "INTERNAL", text="fail please")
+    filtered = sdk.models.generate_content(model=MODEL, contents="filter please")
+    check(filtered.candidates[0].finish_reason == types.FinishReason.SAFETY, "the filter did not stop the answer")
+    try:
+        list(sdk.models.generate_content_stream(model=MODEL, contents="overloaded please"))
+        check(False, "a stream was not refused")
+    except errors.ServerError as error:
+        check(error.code == 503, f"a stream was refused with {error.code}")
+
+
+def check_quota(url: str) -> None:
+    sdk = client(url)
+    sdk.models.generate_content(model=MODEL, contents="one")
+    error = refused(sdk, 429, "RESOURCE_EXHAUSTED")
+    kinds = [detail["@type"].rsplit(".", 1)[1] for detail in error.details["error"]["details"]]
+    check(kinds == ["QuotaFailure", "RetryInfo"], f"the quota's details are {kinds}")
+    quota = error.details["error"]["details"][0]["violations"][0]
+    check("PerDay" in quota["quotaId"] and quota["quotaValue"] == "1", f"the quota is {quota}")
+
+
+def tidegate(binary: str, url: str, work: pathlib.Path, *arguments: str, expect: int) -> list[dict]:
+    out = work / "out.jsonl"
+    command = [binary, "run", str(ELEMENTS), "--id-column", "symbol", "-m", f"gemini/{MODEL}", "--base-url", url]
+    command += ["-o", str(out), "--no-config", "--quiet", *arguments]
+    environment = {**os.environ, "GEMINI_API_KEY": KEY}
+    code = subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, timeout=120).returncode
+    check(code == expect, f"exit code {code} instead of {expect}: {' '.join(command)}")
+    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def check_run(binary: str, url: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        records = tidegate(binary, url, pathlib.Path(folder), "-p", "Say {{ name }}", expect=0)
+    check(len(records) > 100, f"only {len(records)} records")
+    for record in records:
+        check(record["output"].endswith(f"] Say {record['input']['name']}"), f"wrong answer: {record}")
+        check(record["cost_usd"] > 0 and record["usage"]["input_tokens"] > 0, f"no cost: {record}")
+
+
+def main(binary: str) -> None:
+    with simulator(binary, SCENARIO) as url:
+        # Version 3 of the SDK speaks v1, earlier ones v1beta.
+        for version in [None, "v1beta"]:
+            sdk = client(url, version)
+            check_chat(sdk)
+            check_stream(sdk)
+            check_embeddings(sdk)
+            check_schema(sdk)
+        check_errors(url)
+        check_run(binary, url)
+    with simulator(binary, LIMITED) as url:
+        check_quota(url)
+    print(f"sdk-gemini: google-genai {genai.__version__} and tidegate understand the simulator: chat, stream, "
+          "embeddings, schemas, errors")
+
+
+main(sys.argv[1])
