@@ -2,7 +2,8 @@
 //! expected of them, run under paused time through the public client. Adding a case is adding a file.
 //!
 //! Utilisation is measured at the provider: calls that it accepted, against the calls that its tightest limit would have
-//! let through in the same time. `TIDEGATE_SCENARIO=part-of-a-name` runs only some; `--nocapture` shows the table.
+//! let through in the same time. `TIDEGATE_SCENARIO=part-of-a-name` runs only some; `--nocapture` shows the table, and
+//! `TIDEGATE_TRACE=1` every second of it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the table of results is what a reader of this suite wants")]

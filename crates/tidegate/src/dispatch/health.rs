@@ -17,7 +17,7 @@
 //! a sign of life, and a refused request too. Calls that were sent before it was put aside say nothing about it afterwards.
 //! Where no endpoint of a route is fit, health is ignored: there is nothing to lose, and requests must be able to fail.
 //!
-//! # Tried and rejected
+//! # Considered and rejected
 //!
 //! A share of failures alone needs a window that is long enough to mean something and then too long to act; a row of
 //! failures alone never notices an endpoint that answers now and then.

@@ -19,7 +19,7 @@
 //! provider that does not tell its limit). Small deviations are not believed: the told limit is exact and the measured one
 //! is not. A told limit that changes changes the refill at once.
 //!
-//! # Tried and rejected
+//! # Considered and rejected
 //!
 //! Taking the rate from `(limit - remaining) / reset` is right for buckets and absurd for windows, and nothing in a single
 //! reply tells which it is. Sending until `remaining` is zero and waiting for `reset` uses all quota too, but in bursts

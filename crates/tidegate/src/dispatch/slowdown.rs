@@ -21,10 +21,10 @@
 //!
 //! Only rounds in which concurrency was what held requests back are judged.
 //!
-//! # Tried and rejected
+//! # Rejected
 //!
-//! Looking at throughput alone, until it stops growing: it hardly ever stops, and calls take ten times as long by then.
-//! Taking the shortest latency seen for "alone": with answers of different lengths that is the shortest answer.
+//! Looking at throughput alone, until it stops growing (tried): it hardly ever stops, and calls take ten times as long by
+//! then. Taking the shortest latency seen for "alone": with answers of different lengths that is the shortest answer.
 
 use tokio::time::Instant;
 
