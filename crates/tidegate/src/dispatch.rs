@@ -13,6 +13,7 @@ pub(crate) mod estimate;
 pub(crate) mod learned;
 pub(crate) mod limit;
 pub(crate) mod meter;
+pub(crate) mod slowdown;
 
 use std::sync::Arc;
 use std::time::Duration;

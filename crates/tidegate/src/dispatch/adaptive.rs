@@ -4,17 +4,21 @@
 //!
 //! | state | growth | leaves when |
 //! |---|---|---|
-//! | slow start | doubles per round trip | throughput stops following, or a call is rejected |
-//! | steady | one per round trip | – |
+//! | slow start | doubles per round trip | throughput stops following, calls get slower, or the server is overloaded |
+//! | steady | 5 % per round trip, less the slower calls get, none at twice the time | – |
 //!
 //! Throughput stops following when a round of calls at a raised limit brings hardly more replies per second than the
 //! round before: a server that never rejects but queues (vLLM, llama.cpp) is found this way. Then the limit goes back to
-//! where the gain ended. A rejection cuts by a quarter, once per round trip. The limit only grows while it is what holds
+//! where the gain ended. A server that gets slower with each call more is kept where calls take not quite twice as long
+//! as alone; see [`slowdown`](crate::dispatch::slowdown). An overload (not a rate limit, which is the business of
+//! [`learned`](crate::dispatch::learned)) cuts by a quarter, once per round trip. The limit only grows while it is what holds
 //! requests back; there is no ceiling but the one the user gives.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::dispatch::slowdown::{Answered, Slowdown, Verdict};
 
 /// Where the search begins.
 const START: f64 = 16.0;
@@ -22,6 +26,10 @@ const START: f64 = 16.0;
 const CUT: f64 = 0.75;
 /// The share of the hoped-for gain below which more concurrency is not worth having.
 const WORTH: f64 = 0.2;
+/// The share by which the limit grows with each answer, outside slow start, where nothing gets slower: 5 % a round trip.
+const QUICKEST: f64 = 0.05;
+/// The room that slow start needs.
+const MOSTLY: f64 = 0.6;
 /// Completed calls that make a round comparable, at least.
 const ROUND: u32 = 48;
 
@@ -31,6 +39,9 @@ pub(crate) struct Adaptive {
     limit: f64,
     most: f64,
     slow_start: bool,
+    slowdown: Slowdown,
+    /// How much room the server's latency leaves for growth: 1 all, 0 none.
+    room: f64,
     cut_at: Option<Instant>,
     round: Round,
     last: Option<Done>,
@@ -58,7 +69,16 @@ impl Adaptive {
     /// Makes the limit that the user gave, or one that is searched for.
     pub(crate) fn new(given: Option<u32>) -> Adaptive {
         let (limit, most) = given.map_or((START, f64::INFINITY), |n| (f64::from(n), f64::from(n)));
-        Adaptive { limit, most, slow_start: true, cut_at: None, round: Round::default(), last: None }
+        Adaptive {
+            limit,
+            most,
+            slow_start: true,
+            slowdown: Slowdown::default(),
+            room: 1.0,
+            cut_at: None,
+            round: Round::default(),
+            last: None,
+        }
     }
 
     /// Returns how many requests may be in flight.
@@ -66,14 +86,26 @@ impl Adaptive {
         self.limit as usize
     }
 
-    /// Notes a reply; `full` says whether the limit was what held requests back when it came.
-    pub(crate) fn replied(&mut self, now: Instant, full: bool) {
-        if full {
-            let growth = if self.slow_start { 1.0 } else { 1.0 / self.limit };
-            self.limit = (self.limit + growth).min(self.most);
+    /// Notes an answered call; `full` says whether the limit was what held requests back when the answer came.
+    pub(crate) fn replied(&mut self, now: Instant, call: &Answered, full: bool) {
+        if full && self.slowdown.allows(self.limit) {
+            let growth = if self.slow_start { 1.0 } else { (self.room * QUICKEST).max(1.0 / self.limit) };
+            self.limit = (self.limit + if self.room > 0.0 { growth } else { 0.0 }).min(self.most);
         }
-        if self.slow_start && self.most.is_infinite() {
+        if self.most.is_finite() {
+            return;
+        }
+        if self.slow_start {
             self.judge(now, full);
+        }
+        match self.slowdown.answered(now, call, self.limit, full) {
+            None => {}
+            Some(Verdict::Room(room)) => {
+                self.room = room;
+                self.slow_start &= room > MOSTLY;
+            }
+            Some(Verdict::Enough) => (self.room, self.slow_start) = (0.0, false),
+            Some(Verdict::Set(limit)) => (self.limit, self.room, self.slow_start) = (limit, 0.0, false),
         }
     }
 
@@ -134,9 +166,14 @@ mod tests {
             let served = in_flight.min(capacity);
             let step = latency.div_f64(served as f64);
             now += step;
-            adaptive.replied(now, true);
+            let call = Answered { sent: now - latency, seconds: latency.as_secs_f64(), in_flight };
+            adaptive.replied(now, &call, true);
         }
         adaptive.limit()
+    }
+
+    fn call(sent: Instant) -> Answered {
+        Answered { sent, seconds: 0.1, in_flight: 1 }
     }
 
     #[test]
@@ -155,7 +192,7 @@ mod tests {
         let mut adaptive = Adaptive::new(Some(300));
         assert_eq!(adaptive.limit(), 300);
         let now = Instant::now();
-        adaptive.replied(now, true);
+        adaptive.replied(now, &call(now), true);
         assert_eq!(adaptive.limit(), 300);
         adaptive.rejected(now, now);
         assert_eq!(adaptive.limit(), 225);
@@ -175,7 +212,8 @@ mod tests {
     fn it_does_not_grow_while_something_else_is_the_limit() {
         let mut adaptive = Adaptive::new(None);
         for ms in 0..10_000 {
-            adaptive.replied(Instant::now() + Duration::from_millis(ms), false);
+            let now = Instant::now() + Duration::from_millis(ms);
+            adaptive.replied(now, &call(now), false);
         }
         assert_eq!(adaptive.limit(), START as usize);
     }

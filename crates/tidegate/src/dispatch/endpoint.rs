@@ -14,6 +14,7 @@ use crate::dispatch::estimate::Estimate;
 use crate::dispatch::learned::Learned;
 use crate::dispatch::limit::{Bucket, Cost, Ready, Taken};
 use crate::dispatch::meter::Meter;
+use crate::dispatch::slowdown::Answered;
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
 use crate::limits::{Limit, Limits};
@@ -145,7 +146,7 @@ impl State {
             meter.take(now, cost.of(meter.of), self.taken.of(meter.of));
         }
         self.taken.add(1.0, cost.input, cost.output);
-        cost.mark = self.taken;
+        (cost.mark, cost.in_flight) = (self.taken, self.gate.in_flight);
         self.counts.sent += 1;
     }
 
@@ -192,8 +193,9 @@ impl State {
                 self.counts.succeeded += 1;
                 self.cooldown.succeeded(call.sent);
                 self.learned.succeeded(call.sent);
-                self.adaptive.replied(now, full);
                 let took = now.duration_since(call.sent).as_secs_f64();
+                let answered = Answered { sent: call.sent, seconds: took, in_flight: call.cost.in_flight };
+                self.adaptive.replied(now, &answered, full);
                 self.latency = if self.latency == 0.0 { took } else { self.latency + 0.1 * (took - self.latency) };
                 None
             }

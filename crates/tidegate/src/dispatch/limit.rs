@@ -58,6 +58,8 @@ pub(crate) struct Cost {
     pub(crate) output: f64,
     /// What had been sent to the endpoint in all when the request was admitted, itself included.
     pub(crate) mark: Taken,
+    /// The requests in flight at the endpoint when it was admitted, itself included.
+    pub(crate) in_flight: usize,
 }
 
 impl Cost {
