@@ -10,6 +10,7 @@ pub(crate) mod balance;
 pub(crate) mod cooldown;
 pub(crate) mod endpoint;
 pub(crate) mod estimate;
+pub(crate) mod health;
 pub(crate) mod learned;
 pub(crate) mod limit;
 pub(crate) mod meter;

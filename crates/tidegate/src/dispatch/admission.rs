@@ -249,9 +249,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.state == LeaseState::Admitted {
-            let place = self.place;
+            let (place, cost) = (self.place, self.cost);
             self.admission.change(|scheduler, _| {
-                scheduler.states[place].gate.release();
+                scheduler.states[place].abandon(cost);
                 scheduler.total.release();
             });
         }

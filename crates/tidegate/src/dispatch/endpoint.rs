@@ -11,6 +11,7 @@ use crate::dispatch::adaptive::Adaptive;
 use crate::dispatch::balance::Candidate;
 use crate::dispatch::cooldown::Cooldown;
 use crate::dispatch::estimate::Estimate;
+use crate::dispatch::health::Health;
 use crate::dispatch::learned::Learned;
 use crate::dispatch::limit::{Bucket, Cost, Ready, Taken};
 use crate::dispatch::meter::Meter;
@@ -50,6 +51,7 @@ pub(crate) struct State {
     learned: Learned,
     adaptive: Adaptive,
     cooldown: Cooldown,
+    pub(crate) health: Health,
     estimate: Estimate,
     latency: f64,
     /// Why it is out of service, if it is.
@@ -85,6 +87,7 @@ impl State {
             learned: Learned::default(),
             adaptive: Adaptive::new(endpoint.limits.concurrency),
             cooldown: Cooldown::default(),
+            health: Health::default(),
             estimate: Estimate::default(),
             latency: 0.0,
             aside: None,
@@ -95,10 +98,15 @@ impl State {
 
     /// Returns whether it could serve at all just now: neither out of service nor pausing.
     pub(crate) fn serves(&self, now: Instant) -> bool {
-        self.aside.is_none() && self.cooldown.until(now).is_none()
+        self.fit(now) && self.cooldown.until(now).is_none()
     }
 
-    /// Returns when a request of that cost may be sent.
+    /// Returns whether it is in service and works, or may be probed.
+    pub(crate) fn fit(&self, now: Instant) -> bool {
+        self.aside.is_none() && self.health.wait(now).is_none()
+    }
+
+    /// Returns when a request of that cost may be sent, whatever the endpoint's health.
     pub(crate) fn ready(&self, now: Instant, cost: Cost) -> Ready {
         if self.aside.is_some() {
             return Ready::Never;
@@ -147,14 +155,23 @@ impl State {
         }
         self.taken.add(1.0, cost.input, cost.output);
         (cost.mark, cost.in_flight) = (self.taken, self.gate.in_flight);
+        cost.probe = self.health.admit(now);
         self.counts.sent += 1;
     }
 
     /// Notes that a request which was admitted was never sent.
     pub(crate) fn withdraw(&mut self, now: Instant, cost: Cost) {
-        self.gate.release();
+        self.abandon(cost);
         self.give_back(now, 1.0, cost.input, cost.output);
         self.counts.sent -= 1;
+    }
+
+    /// Notes that nobody waits for a call any more: it may have been served, so what was taken stays taken.
+    pub(crate) fn abandon(&mut self, cost: Cost) {
+        self.gate.release();
+        if cost.probe {
+            self.health.withdraw();
+        }
     }
 
     /// Puts back what was taken and not used.
@@ -188,6 +205,7 @@ impl State {
             self.give_back(now, 0.0, call.cost.input - input, call.cost.output - output);
         }
         self.read(now, call);
+        self.health.ended(now, call.cost.probe, call.failure.map(|failure| failure.kind));
         match call.failure {
             None => {
                 self.counts.succeeded += 1;
@@ -246,7 +264,7 @@ impl State {
             failed: self.counts.failed,
             tokens: self.counts.tokens,
             cooled: self.counts.cooled,
-            cooling: self.cooldown.until(now).map(|until| until - now),
+            cooling: self.cooldown.until(now).max(self.health.wait(now)).map(|until| until - now),
             aside: self.aside.clone(),
             limits: self.endpoint.limits,
         }

@@ -60,6 +60,8 @@ pub(crate) struct Cost {
     pub(crate) mark: Taken,
     /// The requests in flight at the endpoint when it was admitted, itself included.
     pub(crate) in_flight: usize,
+    /// Whether the call probes an endpoint that did not work.
+    pub(crate) probe: bool,
 }
 
 impl Cost {

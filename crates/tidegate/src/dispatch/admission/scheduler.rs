@@ -157,9 +157,15 @@ impl Scheduler {
             }
             _ => None,
         };
+        // Where none is fit, health is ignored: requests must be able to fail.
+        let heed = endpoints.iter().any(|&place| self.states[place].fit(now));
         let mut ready = Ready::Never;
         for &place in endpoints {
             let state = &self.states[place];
+            if let Some(at) = state.health.wait(now).filter(|_| heed && state.aside.is_none()) {
+                ready = ready.or(Ready::At(at, Limit::Cooldown));
+                continue;
+            }
             if preferred.is_some_and(|order| state.endpoint.order != order) {
                 continue;
             }
