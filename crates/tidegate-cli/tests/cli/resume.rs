@@ -468,7 +468,8 @@ mod signals {
             input.write_all(written.as_bytes()).unwrap();
             wait_for(|| bench.sim.count("finished") == u64::from(!written.is_empty()));
             std::thread::sleep(Duration::from_millis(300));
-            interrupt(&child, "-INT");
+            // Not SIGINT: a shell starts background jobs with that one ignored.
+            interrupt(&child, "-TERM");
             let gone = (0..250).any(|_| {
                 std::thread::sleep(Duration::from_millis(20));
                 child.try_wait().unwrap().is_some()

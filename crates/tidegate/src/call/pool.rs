@@ -147,11 +147,10 @@ impl Pool {
     /// Returns a connection with room for one request: one that rested, a free stream, or a new one.
     async fn connection(&self, origin: &Arc<Origin>) -> Result<Connection, Failure> {
         while let Some((connection, rest)) = origin.take_idle(Instant::now()) {
-            if rest < SURELY_OPEN {
-                return Ok(Connection::Rested(connection));
+            if rest >= SURELY_OPEN {
+                // The runtime learns that a socket was closed only when it looks at the sockets; this lets it look.
+                tokio::task::yield_now().await;
             }
-            // The runtime learns that a socket was closed only when it looks at the sockets; this lets it look.
-            tokio::task::yield_now().await;
             if let Some(open) = connection.if_open() {
                 return Ok(Connection::Rested(open));
             }

@@ -9,6 +9,7 @@
 
 mod fingerprint;
 mod mentions;
+mod plain;
 mod shape;
 mod template;
 

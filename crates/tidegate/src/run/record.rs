@@ -99,7 +99,7 @@ pub fn write_record(record: &Record<'_>, line: &mut Vec<u8>) {
     }
     push_field(line, r#","endpoint":"#, record.endpoint.as_ref(), push_json);
     push_field(line, r#","finish_reason":"#, record.finish_reason.as_ref(), push_json);
-    push_field(line, r#","usage":"#, record.usage.as_ref(), push_json);
+    push_field(line, r#","usage":"#, record.usage.as_ref(), push_usage);
     push_field(line, r#","cost_usd":"#, record.cost.as_ref(), |line, cost| {
         line.extend_from_slice(dollars(*cost).as_bytes())
     });
@@ -135,6 +135,17 @@ fn push_answer(line: &mut Vec<u8>, answer: &Answer<'_>) {
         Answer::Value(value) => push_json(line, value),
         Answer::Raw(json) => push_one_line(line, json),
     }
+}
+
+fn push_usage(line: &mut Vec<u8>, usage: &Usage) {
+    push_field(line, r#"{"input_tokens":"#, Some(&usage.input_tokens), push_json);
+    push_field(line, r#","output_tokens":"#, Some(&usage.output_tokens), push_json);
+    push_field(line, r#","cached_tokens":"#, Some(&usage.cached_tokens), push_json);
+    push_field(line, r#","reasoning_tokens":"#, Some(&usage.reasoning_tokens), push_json);
+    if usage.cache_write_tokens > 0 {
+        push_field(line, r#","cache_write_tokens":"#, Some(&usage.cache_write_tokens), push_json);
+    }
+    line.push(b'}');
 }
 
 /// Appends milliseconds with at most three decimals.

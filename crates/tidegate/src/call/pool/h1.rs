@@ -71,9 +71,8 @@ pub(super) async fn exchange(
     };
     let (head, incoming) = reply.into_parts();
     let body = connection.body(incoming, origin).await?;
-    if let Some(open) = connection.if_open() {
-        origin.put_idle(open, Instant::now());
-    }
+    // Whether it is still open is seen when it is used again: by then this reply has been read, and its buffer is free.
+    origin.put_idle(connection, Instant::now());
     Ok(Sent::Reply(http::Response::from_parts(head, body)))
 }
 

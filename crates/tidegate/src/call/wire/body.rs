@@ -6,13 +6,17 @@ use serde::Serialize;
 use crate::failure::{Failure, Kind};
 use crate::request::Original;
 
+/// As many bytes as most bodies have.
+const OFTEN: usize = 1024;
+
 /// Writes a body.
 ///
 /// # Errors
 ///
 /// [`Kind::Unsupported`] with the reason for which a part of it refused to be written.
 pub(super) fn to_bytes(body: &impl Serialize) -> Result<Bytes, Failure> {
-    let bytes = serde_json::to_vec(body).map_err(|e| Failure::new(Kind::Unsupported, e.to_string()))?;
+    let mut bytes = Vec::with_capacity(OFTEN);
+    serde_json::to_writer(&mut bytes, body).map_err(|e| Failure::new(Kind::Unsupported, e.to_string()))?;
     Ok(Bytes::from(bytes))
 }
 

@@ -57,13 +57,15 @@ impl Wire for Gemini {
         Ok(Request { task, params: settings::read(body)?, original: None })
     }
 
-    fn encode(&self, request: &Request, _model: &str, _quirks: &Quirks) -> Result<Bytes, Failure> {
+    fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
         match (&request.original, &request.task) {
             (Some(original), _) if request.params.is_empty() => Ok(original.bytes.clone()),
             (Some(original), _) => merge(original, &request.params),
             (None, Task::Chat(messages)) => {
                 let conversation = write::conversation(messages)?;
-                to_bytes(&Body { conversation, settings: Settings::new(&request.params)? })
+                let settings = Settings::new(&request.params)?;
+                settings.check_sampling(model, quirks)?;
+                to_bytes(&Body { conversation, settings })
             }
             (None, Task::Embed(text)) => to_bytes(&EmbedBody { text, extra: &request.params.extra }),
         }

@@ -22,9 +22,9 @@ use crate::run::progress::Progress;
 use crate::run::prompt::{Rendered, Renderer, fingerprint};
 
 /// Rows handed over together, so that two threads meet once per chunk and not once per row.
-const CHUNK_ROWS: usize = 64;
+const CHUNK_ROWS: usize = 256;
 const CHUNK_BYTES: usize = 256 << 10;
-/// The first rows go alone, so that the first request does not wait for the sixty-fourth row.
+/// The first rows go alone, so that the first request does not wait for a whole chunk.
 const ALONE: usize = 4;
 
 /// What is kept of a row while it is sent.

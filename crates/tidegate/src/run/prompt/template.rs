@@ -9,6 +9,7 @@ use std::sync::Arc;
 use minijinja::value::{Object, Value};
 use minijinja::{AutoEscape, Environment, Error as TemplateError, ErrorKind, UndefinedBehavior, escape_formatter};
 
+use super::plain::Plain;
 use super::{list_of_row, mentions, unknown_column};
 use crate::error::{Error, Result};
 use crate::run::key;
@@ -23,9 +24,15 @@ const ROW: &str = "row";
 /// The templates of a run, parsed once.
 pub(super) struct Templates {
     env: Environment<'static>,
-    user: Option<String>,
-    system: Option<String>,
+    user: Option<Named>,
+    system: Option<Named>,
     variables: Arc<Variables>,
+}
+
+/// A template by the name that the engine has it under.
+struct Named {
+    name: String,
+    plain: Option<Plain>,
 }
 
 /// What the templates look up.
@@ -62,8 +69,11 @@ impl Templates {
                 variables.add(variable, text, known).map_err(|(line, fault)| Error::input_line(name, line, fault))?;
             }
         }
-        let name = |template: Option<(&str, &str)>| template.map(|(name, _)| name.to_owned());
-        Ok(Some(Templates { env, user: name(user), system: name(system), variables: Arc::new(variables) }))
+        let named = |template: Option<(&str, &str)>| {
+            template.map(|(name, text)| Named { name: name.to_owned(), plain: Plain::read(text, &variables.columns) })
+        };
+        let (user, system) = (named(user), named(system));
+        Ok(Some(Templates { env, user, system, variables: Arc::new(variables) }))
     }
 
     /// Returns the columns that the templates use; none if they see the whole row.
@@ -80,13 +90,26 @@ impl Templates {
         let columns = &self.variables.columns;
         let mut values = vec![None; columns.len()];
         key::pick(json, |name| columns.iter().position(|column| column == name), &mut values)?;
+        if let Some(filled) = self.fill_plainly(&values) {
+            return Ok(filled);
+        }
         let row = match self.variables.whole_row {
             true => Some(serde_json::from_str(json).map_err(|e| key::json_fault(&e))?),
             false => None,
         };
         let cells = Arc::new(Cells { variables: self.variables.clone(), values, row });
-        let render = |name: &Option<String>| name.as_deref().map(|name| self.render(name, &cells, json)).transpose();
+        let render =
+            |named: &Option<Named>| named.as_ref().map(|named| self.render(&named.name, &cells, json)).transpose();
         Ok(Filled { user: render(&self.user)?, system: render(&self.system)? })
+    }
+
+    /// Fills the templates without the engine, where none of them needs it.
+    fn fill_plainly(&self, values: &[Option<Value>]) -> Option<Filled> {
+        let fill = |named: &Option<Named>| match named {
+            Some(named) => named.plain.as_ref()?.fill(values).map(Some),
+            None => Some(None),
+        };
+        Some(Filled { user: fill(&self.user)?, system: fill(&self.system)? })
     }
 
     fn render(&self, name: &str, cells: &Arc<Cells>, json: &str) -> Result<String, String> {

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use proptest::prelude::{any, prop, proptest};
+use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use serde_json::json;
 
 use super::{PromptOptions, Rendered, Renderer, fingerprint};
@@ -302,6 +302,26 @@ proptest! {
                     let _ = fingerprint(&rendered.request, 1);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_plain_template_says_what_the_engine_says(
+        pieces in prop::collection::vec(
+            prop::sample::select(vec!["{{ a }}", "{{b}}", "{{\ta\n}}", "{{- a }}", "{{ 'b' }}", "{", "}}", "\n", "é x ", "{{ b.c }}"]),
+            0..6,
+        ),
+        a in prop::sample::select(vec![r#""text""#, r#""""#, r#""a\n\u00e9""#, "1.0", "true", "null", "[1]"]),
+        with_b in any::<bool>(),
+    ) {
+        let (text, b) = (pieces.concat(), if with_b { r#","b":"{{ a }}""# } else { "" });
+        let row = row(&format!(r#"{{"a":{a}{b}}}"#));
+        let renderer = |text: &str| Renderer::new(&template(text), Some(&names(&["a", "b"]))).ok();
+        // A comment at its beginning makes a template one for the engine, and changes nothing else.
+        let (plain, engine) = (renderer(&text), renderer(&format!("{{# #}}{text}")));
+        prop_assert_eq!(plain.is_some(), engine.is_some());
+        if let (Some(plain), Some(engine)) = (plain, engine) {
+            prop_assert_eq!(plain.render(&row), engine.render(&row), "{}", text);
         }
     }
 

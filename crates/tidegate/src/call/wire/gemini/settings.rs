@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{bad, tools, unsupported};
+use crate::call::provider::Quirks;
 use crate::failure::Failure;
 use crate::request::Params;
 
@@ -89,6 +90,15 @@ impl Settings {
             settings.add(name, value)?;
         }
         Ok(settings)
+    }
+
+    /// Refuses sampling parameters where the model does: newer ones answer them with a 400.
+    pub(super) fn check_sampling(&self, model: &str, quirks: &Quirks) -> Result<(), Failure> {
+        let set = ["temperature", "topP", "topK"].into_iter().find(|name| self.generation.contains_key(*name));
+        match set.filter(|_| !quirks.sampling) {
+            Some(name) => Err(unsupported(format!("{model} refuses sampling parameters; leave `{name}` out"))),
+            None => Ok(()),
+        }
     }
 
     fn add(&mut self, name: &str, value: &Value) -> Result<(), Failure> {

@@ -66,6 +66,15 @@ fn a_typed_request_has_the_documented_fields() {
 }
 
 #[test]
+fn sampling_parameters_are_refused_where_the_model_does() {
+    let strict = Quirks { sampling: false, ..Quirks::COMMON };
+    let failure = Gemini.encode(&Request::prompt("x").param("topP", 0.5), "gemini-x", &strict).unwrap_err();
+    assert_eq!(failure.kind, Kind::Unsupported);
+    assert_eq!(failure.message, "gemini-x refuses sampling parameters; leave `topP` out");
+    assert!(Gemini.encode(&Request::prompt("x").max_tokens(5), "gemini-x", &strict).is_ok());
+}
+
+#[test]
 fn an_embedding_is_of_one_content() {
     let request = Request::embed("hi").temperature(1.0).param("dimensions", 64).param("taskType", "RETRIEVAL_QUERY");
     let expected =
