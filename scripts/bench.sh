@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Measures `tidegate` side by side with a bare client, both against `tidegate sim` on the loopback interface.
 #
-#   scripts/bench.sh [e2e|latency|h2|memory|memory10m|resume|startup|build|all] [--rounds N]
+#   scripts/bench.sh [e2e|latency|h2|memory|resume|startup|all|memory10m|instructions|build] [--rounds N]
 #
-# `all`, which is the default, leaves out `memory10m` (ten million rows, 12 GB of disk, some minutes) and `build` (a cold
-# build). What each shows is in docs/benchmarks.md. $TIDEGATE_BIN, $SIM_BIN and $FLOOR_BIN name binaries to use in place of
-# those built here, to compare two builds.
+# `all`, which is the default, leaves out the last three: `memory10m` (ten million rows, 12 GB of disk, some minutes),
+# `instructions` (needs valgrind) and `build` (a cold build). What each shows is in docs/benchmarks.md. $PROFILE is what all binaries are built with: `release`, or `dist` as
+# they are shipped. $TIDEGATE_BIN, $SIM_BIN and $FLOOR_BIN name binaries to use in place of those built here, to compare two
+# builds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,11 +15,12 @@ mode=all
 if [[ $mode == build ]]; then
     exec python3 scripts/bench_build.py
 fi
-cargo build --locked --release -p tidegate-cli
-floor=$(cargo build --locked --release -p tidegate --bench floor --message-format=json |
+profile=${PROFILE:-release}
+cargo build --locked --profile "$profile" -p tidegate-cli
+floor=$(cargo build --locked --profile "$profile" -p tidegate --bench floor --message-format=json |
     python3 -c 'import json, sys
 found = [json.loads(line).get("executable") for line in sys.stdin if "\"floor\"" in line]
 print(next(path for path in found if path))')
-built=${CARGO_TARGET_DIR:-target}/release/tidegate
+built=${CARGO_TARGET_DIR:-target}/$profile/tidegate
 exec python3 scripts/bench_run.py "$mode" --tidegate "${TIDEGATE_BIN:-$built}" --sim "${SIM_BIN:-$built}" \
     --floor "${FLOOR_BIN:-$floor}" "$@"

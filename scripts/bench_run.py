@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import statistics
@@ -45,13 +46,18 @@ class Bench:
         return self.resume_tidegate(rows, *options, env=env)
 
     def resume_tidegate(self, rows: pathlib.Path, *options: object, env: dict[str, str] | None = None) -> Cost:
-        command = [self.tidegate, "run", rows, "-p", "{{ prompt }}", "-o", self.out, "--no-config", *options]
-        return measure(command, self.log, {**os.environ, **(env or {})})
+        return measure(self.tidegate_command(rows, *options), self.log, {**os.environ, **(env or {})})
+
+    def tidegate_command(self, rows: pathlib.Path, *options: object) -> list[object]:
+        return [self.tidegate, "run", rows, "-p", "{{ prompt }}", "-o", self.out, "--no-config", *options]
 
     def run_floor(self, rows: pathlib.Path, url: str, concurrency: int) -> Cost:
+        return measure(self.floor_command(rows, url, concurrency), self.log)
+
+    def floor_command(self, rows: pathlib.Path, url: str, concurrency: int) -> list[object]:
         address = f"{url}/v1/chat/completions"
         command = [self.floor, "--url", address, "--rows", rows, "--out", self.work / "floor.jsonl"]
-        return measure([*command, "--concurrency", concurrency], self.log)
+        return [*command, "--concurrency", concurrency]
 
     def check(self, rows: int) -> None:
         """A run that lost a row would be fast."""
@@ -93,6 +99,28 @@ def e2e(bench: Bench) -> None:
     lines.append(["ratio", f"{ratio:.2f} ({min(ratios):.2f}-{max(ratios):.2f})", "", f"{wall:.2f}", ""])
     title = f"e2e: {ROWS} rows, {concurrency} in flight, no latency; at most 1.5 times the floor's CPU: "
     table(title + verdict(ratio, 1.5), ["", "CPU per request", "start-up CPU", "wall", "peak memory"], lines)
+
+
+def instructions(bench: Bench) -> None:
+    """Instructions per request in the programs themselves, as valgrind counts them: the same on a busy machine."""
+    few, many, concurrency = 1, 5000, 64
+    counted = bench.work / "counted"
+    lines, each = [], []
+    with simulator(bench.sim, "--latency-ms", 0) as url:
+        for name in ("tidegate", "floor"):
+            totals = []
+            for count in (few, many):
+                rows = bench.rows(count)
+                bench.clear()
+                command = bench.tidegate_command(rows, *server(url, concurrency), "--quiet")
+                if name == "floor":
+                    command = bench.floor_command(rows, url, min(count, concurrency))
+                measure(["valgrind", "--tool=callgrind", f"--callgrind-out-file={counted}", *command], bench.log)
+                totals.append(int(re.search(r"Collected : (\d+)", bench.log.read_text())[1]))
+            each.append((totals[1] - totals[0]) / (many - few))
+            lines.append([name, f"{each[-1]:,.0f}"])
+    lines.append(["ratio", f"{each[0] / each[1]:.2f}"])
+    table(f"instructions: {many} rows, {concurrency} in flight, without the kernel's", ["", "per request"], lines)
 
 
 def latency(bench: Bench) -> None:
@@ -206,7 +234,7 @@ def startup(bench: Bench) -> None:
         listener = Listener()
         listener.start()
         url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
-        command = [bench.tidegate, "run", rows, "-p", "{{ prompt }}", "-o", bench.out, "--no-config", *server(url, 16)]
+        command = bench.tidegate_command(rows, *server(url, 16))
         started = time.monotonic()
         process = subprocess.Popen(
             [str(word) for word in command],
@@ -240,12 +268,13 @@ MODES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("mode", choices=[*MODES, "memory10m", "all"])
+    extra = {"memory10m": lambda bench: memory(bench, 10 * MILLION, 450), "instructions": instructions}
+    parser.add_argument("mode", choices=[*MODES, *extra, "all"])
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; the median counts")
     for name in ("tidegate", "sim", "floor"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True, help="the binary")
     options = parser.parse_args()
-    modes = {**MODES, "memory10m": lambda bench: memory(bench, 10 * MILLION, 450)}
+    modes = {**MODES, **extra}
     # Requests to the loopback interface must not go through somebody's proxy.
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         os.environ.pop(name, None)
