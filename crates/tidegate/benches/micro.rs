@@ -14,6 +14,7 @@ use tidegate::call::provider::Quirks;
 use tidegate::call::status;
 use tidegate::call::wire::WireId;
 use tidegate::run::input::{Input, InputOptions, Row};
+use tidegate::run::job::MOST_PENDING;
 use tidegate::run::journal::{self, RowHead, Writer};
 use tidegate::run::key::{self, KeyRule};
 use tidegate::run::output::{OutputOptions, Projection};
@@ -24,8 +25,6 @@ use tidegate::{Client, Limits, Request, Response, Target, TaskKind, Usage, calle
 const ROW: &str = r#"{"id":"row-00000017","prompt":"Say in one sentence what the number 17 is good for."}"#;
 const REPLY: &str = r#"{"id":"chatcmpl-60ac3119414f7b50","object":"chat.completion","created":1795452288,"model":"sim","choices":[{"index":0,"message":{"role":"assistant","content":"It is the number of syllables in a haiku, and so good for poems.","refusal":null},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":15,"total_tokens":27,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}"#;
 const ROWS: u64 = 1000;
-/// Bytes that may wait to be stored before the benchmark waits, as the program does.
-const MOST_PENDING: u64 = 16 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut criterion = Criterion::default().configure_from_args();

@@ -1,6 +1,6 @@
 //! LOOP 0: one exchange. Encode, authorise, send, decode.
 //!
-//! Nothing here sleeps, retries or locks: one call is one request on the wire, and its failure says what happened. A user's
+//! Nothing here sleeps or retries: one call is one request on the wire, and its failure says what happened. A user's
 //! own [`Caller`] sits in the same place, under the same admission.
 
 pub mod limits;

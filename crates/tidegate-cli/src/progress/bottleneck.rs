@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use tidegate::run::job::MOST_PENDING;
 use tidegate::run::progress::Numbers;
 use tidegate::{Limit, Snapshot};
 
@@ -10,7 +11,7 @@ use crate::format;
 
 /// Bytes that wait to be stored from which the disk, and not a provider, sets the pace: the run stops taking answers at
 /// twice as many.
-const DISK_IS_BEHIND: u64 = 32 << 20;
+const DISK_IS_BEHIND: u64 = MOST_PENDING / 2;
 
 /// What keeps a run from going faster.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn a_disk_that_is_behind_outranks_everything() {
         let text = words(|numbers, snapshot| {
-            numbers.unstored = 40 << 20;
+            numbers.unstored = MOST_PENDING * 3 / 4;
             (snapshot.waiting, snapshot.limited_by) = (36, Some(Limit::Requests));
         });
         assert_eq!(text, "disk");

@@ -39,7 +39,7 @@ use crate::run::record::Record;
 use crate::run::summary::{Stopped, Summary, Tally};
 
 /// Records that wait to be stored beyond this many bytes hold the run back.
-const MOST_PENDING: u64 = 16 << 20;
+pub const MOST_PENDING: u64 = 16 << 20;
 /// Outcomes that are recorded together where so many are there: one kind of work at a time keeps its code in the cache.
 const TOGETHER: usize = 32;
 /// Chunks of rendered rows that wait for the run.

@@ -59,20 +59,34 @@ pub(super) enum Taken {
 /// The input with everything that decides about its rows.
 pub(super) struct Intake {
     input: Input,
-    renderer: Renderer,
+    renderer: Arc<Renderer>,
     resume: Resume,
     rule: KeyRule,
     seed: u64,
     /// The seed of the check of a row's bytes: other than before if the run asks something else.
     stamp: u64,
-    models: Vec<Option<Arc<str>>>,
-    repeat: u16,
+    wanted: Vec<Wanted>,
     allow_duplicate_ids: bool,
     skip_bad_rows: bool,
     chosen: Chosen,
     options: InputOptions,
     progress: Progress,
     ready: VecDeque<Taken>,
+}
+
+/// One of the records that every row makes.
+#[derive(Clone)]
+struct Wanted {
+    model: Option<Arc<str>>,
+    sample: u16,
+}
+
+/// What is known of a row before it is rendered.
+struct Seen {
+    id: Option<Range<usize>>,
+    hash: u64,
+    raw: u32,
+    identity: Identity,
 }
 
 /// Which rows of the input are meant.
@@ -142,21 +156,22 @@ impl Intake {
         progress: &Progress,
     ) -> Result<Intake> {
         let models = if job.each_model { client.models().into_iter().map(Some).collect() } else { vec![None] };
+        let samples =
+            |model: Option<Arc<str>>| (0..job.repeat.max(1)).map(move |sample| Wanted { model: model.clone(), sample });
         let id_column = job.prompt.id_column.clone();
         Ok(Intake {
             chosen: job.chosen(0)?,
             rule: KeyRule { id_column, columns: identity::row_key(&manifest.identity) },
             seed: manifest.seed,
             stamp: manifest.seed ^ identity::hash(&manifest.identity),
-            models,
-            repeat: job.repeat.max(1),
+            wanted: models.into_iter().flat_map(samples).collect(),
             allow_duplicate_ids: job.allow_duplicate_ids,
             skip_bad_rows: job.skip_bad_rows,
             options: job.input_options(),
             progress: progress.clone(),
             ready: VecDeque::new(),
             input,
-            renderer,
+            renderer: Arc::new(renderer),
             resume,
         })
     }
@@ -234,61 +249,71 @@ impl Intake {
             (None, Err(fault)) => return self.take_bad(row, fault),
             (None, Ok(text)) => text,
         };
-        let peeked = match peek(text, &self.rule, self.seed) {
-            Ok(peeked) => peeked,
+        let seen = match self.look(text) {
+            Ok(seen) => seen,
             Err(fault) => return self.take_bad(row, fault),
         };
-        let id = peeked.id.map(|id| within(text, id.get()));
-        let alone = if id.is_some() && !self.allow_duplicate_ids { Identity::Id } else { Identity::Content };
-        let raw = xxh3_64_with_seed(text.as_bytes(), self.stamp) as u32;
-        let mut rendered = Lazy { renderer: &self.renderer, row, seed: self.seed, made: None };
-        let mut left = self.models.len() * usize::from(self.repeat);
-        for model in &self.models {
-            for sample in 0..self.repeat {
-                left -= 1;
-                let key = mix(peeked.hash, model.as_deref(), sample);
-                let decision = self.resume.decide(key, raw, alone, || Ok(rendered.fingerprint()))?;
-                let failed_before = self.resume.skipped_failed();
-                match decision {
-                    Decision::Skip => {
-                        self.progress.note(|numbers| {
-                            numbers.wanted += 1;
-                            numbers.done_before += 1;
-                            numbers.failed_before = failed_before;
-                        });
-                        continue;
-                    }
-                    Decision::Differs => return Err(differs(row)),
-                    Decision::Repeated => return Err(self.repeated(row, &text[id.clone().unwrap_or_default()])),
-                    Decision::Send | Decision::Replace => {}
-                }
-                self.progress.note(|numbers| numbers.wanted += 1);
-                let made = if left == 0 { rendered.take() } else { rendered.get().clone() };
-                let (Rendered { request, batch }, print) = match made {
-                    Ok(made) => made,
-                    Err(fault) => {
-                        self.progress.note(|numbers| numbers.wanted -= 1);
+        let renderer = self.renderer.clone();
+        let mut rendered = Lazy { renderer: &renderer, row, seed: self.seed, made: None };
+        for number in 0..self.wanted.len() {
+            match self.decide(&seen, number, &mut rendered)? {
+                Decision::Skip => self.skip(),
+                Decision::Differs => return Err(differs(row)),
+                Decision::Repeated => return Err(self.repeated(row, &text[seen.id.unwrap_or_default()])),
+                decision @ (Decision::Send | Decision::Replace) => {
+                    if let Err(fault) = self.send(&seen, number, decision, &mut rendered) {
                         return self.take_bad(row, fault);
                     }
-                };
-                let task = Task {
-                    key,
-                    raw,
-                    request: print,
-                    sample,
-                    numbered: self.repeat > 1,
-                    replaces: decision == Decision::Replace,
-                    batch,
-                    json: row.json.clone(),
-                    id: id.clone(),
-                };
-                let item = Item::new(request, task);
-                self.ready.push_back(Taken::Send(match model {
-                    Some(model) => item.for_model(model.clone()),
-                    None => item,
-                }));
+                }
             }
         }
+        Ok(())
+    }
+
+    fn look(&self, text: &str) -> Result<Seen, String> {
+        let peeked = peek(text, &self.rule, self.seed)?;
+        let id = peeked.id.map(|id| within(text, id.get()));
+        let identity = if id.is_some() && !self.allow_duplicate_ids { Identity::Id } else { Identity::Content };
+        let raw = xxh3_64_with_seed(text.as_bytes(), self.stamp) as u32;
+        Ok(Seen { id, hash: peeked.hash, raw, identity })
+    }
+
+    fn decide(&mut self, seen: &Seen, number: usize, rendered: &mut Lazy<'_>) -> Result<Decision> {
+        let key = self.wanted[number].key(seen.hash);
+        self.resume.decide(key, seen.raw, seen.identity, || Ok(rendered.fingerprint()))
+    }
+
+    fn skip(&self) {
+        let failed_before = self.resume.skipped_failed();
+        self.progress.note(|numbers| {
+            numbers.wanted += 1;
+            numbers.done_before += 1;
+            numbers.failed_before = failed_before;
+        });
+    }
+
+    /// Puts one of a row's requests in line; fails if the row cannot be rendered.
+    fn send(&mut self, seen: &Seen, number: usize, decision: Decision, rendered: &mut Lazy<'_>) -> Result<(), String> {
+        let last = number + 1 == self.wanted.len();
+        let (Rendered { request, batch }, print) = if last { rendered.take() } else { rendered.get().clone() }?;
+        let Wanted { model, sample } = self.wanted[number].clone();
+        let task = Task {
+            key: self.wanted[number].key(seen.hash),
+            raw: seen.raw,
+            request: print,
+            sample,
+            numbered: self.wanted.iter().any(|wanted| wanted.sample > 0),
+            replaces: decision == Decision::Replace,
+            batch,
+            json: rendered.row.json.clone(),
+            id: seen.id.clone(),
+        };
+        let item = Item::new(request, task);
+        self.progress.note(|numbers| numbers.wanted += 1);
+        self.ready.push_back(Taken::Send(match model {
+            Some(model) => item.for_model(model),
+            None => item,
+        }));
         Ok(())
     }
 
@@ -383,10 +408,13 @@ fn within(whole: &str, part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-/// Returns the key of one record of a row: the row's own for the first sample, so that asking more often later keeps it.
-fn mix(row: u64, model: Option<&str>, sample: u16) -> u64 {
-    let row = model.map_or(row, |model| xxh3_64_with_seed(model.as_bytes(), row));
-    if sample == 0 { row } else { xxh3_64_with_seed(&sample.to_le_bytes(), row) }
+impl Wanted {
+    /// Returns the key of this record of a row: the row's own for the first sample, so that asking more often later keeps
+    /// it.
+    fn key(&self, row: u64) -> u64 {
+        let row = self.model.as_ref().map_or(row, |model| xxh3_64_with_seed(model.as_bytes(), row));
+        if self.sample == 0 { row } else { xxh3_64_with_seed(&self.sample.to_le_bytes(), row) }
+    }
 }
 
 fn differs(row: &Row) -> Error {
