@@ -10,6 +10,7 @@ pub mod status;
 pub mod transport;
 pub mod wire;
 
+use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use self::limits::Hints;
 use self::provider::{Auth, Provider, Quirks};
 use self::transport::{HttpReply, HttpRequest, Transport};
 use self::wire::WireId;
+use self::wire::fit::fit;
 use crate::failure::{Failure, Kind};
 use crate::request::{Request, TaskKind};
 use crate::response::Response;
@@ -179,7 +181,8 @@ impl HttpCaller {
         };
         let uri =
             uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
-        let mut http = HttpRequest::new(self.encode(request)?);
+        let (body, warnings) = self.encode(request)?;
+        let mut http = HttpRequest::new(body);
         *http.method_mut() = Method::POST;
         *http.uri_mut() = uri;
         *http.headers_mut() = self.headers.clone();
@@ -190,21 +193,26 @@ impl HttpCaller {
             Err(failure) if failure.kind == Kind::Auth && self.renew(used).await => {
                 Err(Failure { kind: Kind::StaleKey, ..failure })
             }
-            result => result,
+            Ok(response) => Ok(Response { warnings, ..response }),
+            Err(failure) => Err(failure),
         }
     }
 
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
-    fn encode(&self, request: &Request) -> Result<Bytes, Failure> {
+    /// Returns with it what was left out, and what is odd.
+    fn encode(&self, request: &Request) -> Result<(Bytes, Vec<String>), Failure> {
         let wire = self.wire.wire();
-        match &request.original {
+        let request = match &request.original {
             Some(original) if original.wire != self.wire => {
                 let mut typed = original.wire.wire().typed(original)?;
                 typed.params = request.params.clone().over(typed.params);
-                wire.encode(&typed, &self.model, &self.quirks)
+                typed.lossy = request.lossy;
+                Cow::Owned(typed)
             }
-            _ => wire.encode(request, &self.model, &self.quirks),
-        }
+            _ => Cow::Borrowed(request),
+        };
+        let fitted = fit(request, wire)?;
+        Ok((wire.encode(&fitted.request, &self.model, &self.quirks)?, fitted.warnings))
     }
 
     /// Sets the key's header, and returns it to tell this key from a later one.
@@ -279,7 +287,7 @@ impl Caller for HttpCaller {
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {
-        self.encode(request).ok()
+        self.encode(request).ok().map(|(body, _)| body)
     }
 }
 

@@ -119,7 +119,7 @@ impl Dispatcher {
         let mut tried = Vec::new();
         let mut spent = 0;
         let turn = self.admission.turn();
-        let (bytes, max_tokens) = (order.request.size(), order.request.params.max_tokens);
+        let (bytes, max_tokens) = (order.request.text_size(), order.request.params.max_tokens);
         loop {
             let waiting = Instant::now();
             let ask = Ask { route, turn, bytes, max_tokens, tried: tried.clone() };

@@ -155,6 +155,9 @@ pub use failure::{Advice, Aside, Failure, Kind, Retry};
 pub use limits::{Limit, Limits};
 pub use money::{LongPrice, Money, Price};
 pub use outcome::{Attempt, Outcome};
-pub use request::{Message, Params, Part, Request, Role, Task, TaskKind};
+pub use request::{
+    CachePoint, GuardContent, Media, MediaKind, Message, Params, Part, Reasoning, Request, Role, Source, Task,
+    TaskKind, ToolResult, ToolUse,
+};
 pub use response::{Finish, Output, Response, Usage};
 pub use run::{Item, Run};

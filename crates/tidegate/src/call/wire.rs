@@ -7,6 +7,7 @@
 
 pub mod anthropic;
 mod body;
+pub mod fit;
 pub mod gemini;
 pub mod openai;
 
@@ -16,9 +17,10 @@ use bytes::Bytes;
 use http::response::Parts;
 use serde::{Deserialize, Serialize};
 
+use self::fit::MediaLimits;
 use crate::call::provider::Quirks;
 use crate::failure::{Failure, Kind};
-use crate::request::{Original, Request, TaskKind};
+use crate::request::{Original, Part, Request, TaskKind};
 use crate::response::Response;
 
 /// The name of a wire.
@@ -100,5 +102,16 @@ pub trait Wire: Send + Sync {
     fn retry_after(&self, body: &[u8]) -> Option<Duration> {
         let _ = body;
         None
+    }
+
+    /// Returns why a part has no place in this format, or nothing if it has one.
+    fn refuses(&self, part: &Part) -> Option<String> {
+        let _ = part;
+        None
+    }
+
+    /// Returns what is taken of media in one request.
+    fn media_limits(&self) -> &'static MediaLimits {
+        &MediaLimits::NONE
     }
 }

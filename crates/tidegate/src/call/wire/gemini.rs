@@ -5,6 +5,7 @@
 //! everything here reads leniently, keeps the unknown, and takes nothing for an answer that is none.
 
 mod errors;
+mod media;
 mod read;
 pub(crate) mod server;
 mod settings;
@@ -26,8 +27,9 @@ use self::write::{Content, Conversation};
 use crate::call::provider::Quirks;
 use crate::call::status;
 use crate::call::wire::Wire;
+use crate::call::wire::fit::{MediaLimit, MediaLimits};
 use crate::failure::{Failure, Kind};
-use crate::request::{Original, Params, Request, Task, TaskKind};
+use crate::request::{Original, Params, Part, Request, Task, TaskKind};
 use crate::response::{Finish, Output, Response, Usage};
 
 /// The codec.
@@ -54,7 +56,7 @@ impl Wire for Gemini {
             TaskKind::Embed => Task::Embed(embedded_text(&mut body)?),
         };
         body.shift_remove("model");
-        Ok(Request { task, params: settings::read(body)?, original: None })
+        Ok(Request { task, params: settings::read(body)?, ..Request::default() })
     }
 
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
@@ -89,7 +91,26 @@ impl Wire for Gemini {
     fn retry_after(&self, body: &[u8]) -> Option<Duration> {
         errors::retry_after(&ErrorBody::read(body)?)
     }
+
+    fn refuses(&self, part: &Part) -> Option<String> {
+        media::refuses(part)
+    }
+
+    fn media_limits(&self) -> &'static MediaLimits {
+        &MEDIA
+    }
 }
+
+/// A request may have 100 MB, in which base64 takes four bytes for three.
+const MEDIA: MediaLimits = MediaLimits {
+    each: [
+        MediaLimit { count: 3_600, bytes: 75_000_000 },
+        MediaLimit { count: 1_000, bytes: 50_000_000 },
+        MediaLimit { count: 10, bytes: 75_000_000 },
+        MediaLimit { count: 1_000, bytes: 75_000_000 },
+    ],
+    total_bytes: 75_000_000,
+};
 
 /// Returns a model's place in the path: tuned models have a collection of their own.
 fn resource(model: &str) -> String {
@@ -256,7 +277,22 @@ fn decode_answer(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         return failed(Kind::Empty, format!("the reply is empty (finish reason {reason})"));
     };
     let model = reply.model_version.unwrap_or_default().into_owned();
-    Ok(Response { output, finish: finish(first), usage, model, request_id, raw: body.clone() })
+    let finish = finish(first);
+    let plain = |part: &PartReply<'_>| {
+        part.function_call.is_none() && part.inline_data.is_none() && !part.thought && part.thought_signature.is_none()
+    };
+    let more = first.content.iter().any(|content| !content.parts.iter().all(plain));
+    let parts = if more { all_parts(body) } else { Vec::new() };
+    Ok(Response { output, finish, usage, model, request_id, raw: body.clone(), parts, ..Response::default() })
+}
+
+/// Reads all parts of the first answer again, into the typed form: signatures go back to the model as they came.
+fn all_parts(body: &Bytes) -> Vec<Part> {
+    let mut whole: Value = serde_json::from_slice(body).unwrap_or_default();
+    let Some(content) = whole.pointer_mut("/candidates/0/content") else { return Vec::new() };
+    let mut reader = read::Reader::default();
+    let parts = read::parts_of(content).unwrap_or_default();
+    parts.into_iter().filter_map(|part| reader.part(part).ok()).collect()
 }
 
 /// Returns the failure that a finish reason stands for.
@@ -337,6 +373,7 @@ fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         model: String::new(),
         request_id: status::request_id(head),
         raw: body.clone(),
+        ..Response::default()
     })
 }
 

@@ -110,7 +110,7 @@ impl Job {
 impl Inspection {
     fn count<C>(&mut self, client: &Client, item: &crate::run::Item<C>) {
         let model = item.model.clone().or_else(|| client.models().first().cloned());
-        let size = item.request.size() as u64;
+        let size = item.request.text_size() as u64;
         let input = (size / 5 + 1, size / 3 + 4);
         let limit = item.request.params.max_tokens.map(u64::from);
         let most = limit.unwrap_or(OUTPUT_TOKENS.1);

@@ -263,7 +263,7 @@ fn fingerprints_see_everything_but_the_model_and_the_order_of_fields() {
         base().param("b", 2),
         base().system(""),
         Request::embed("hi").param("a", json!({"x": 1, "y": 2})).param("b", 1),
-        Request::chat(vec![Message::assistant("hi")]).param("a", json!({"x": 1, "y": 2})).param("b", 1),
+        Request::chat(vec![Message::assistant().text("hi")]).param("a", json!({"x": 1, "y": 2})).param("b", 1),
     ];
     for other in others {
         assert_ne!(fingerprint(&other, 7), known, "{other:?}");
