@@ -86,7 +86,7 @@ Exit codes: 0 all rows succeeded, 1 some failed, 2 usage or input, 3 stopped by 
 #[derive(Args)]
 #[command(next_help_heading = "Input")]
 pub(crate) struct InputArgs {
-    /// Files or globs, plain or .gz; - is the standard input
+    /// Files or globs, plain or .gz; - is the standard input; an image or a PDF is a row of its own
     #[arg(value_name = "INPUT", help_heading = "Arguments", required_unless_present = "print_config")]
     pub(crate) inputs: Vec<PathBuf>,
     /// Format of the input [default: by extension]
@@ -121,6 +121,21 @@ pub(crate) struct PromptArgs {
     /// Make embeddings of this column
     #[arg(long, value_name = "COLUMN")]
     pub(crate) embed: Option<String>,
+    /// Column that holds images: paths from the input's folder, or addresses; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) image_column: Vec<String>,
+    /// Column that holds documents, such as PDFs; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) document_column: Vec<String>,
+    /// Column that holds sounds; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) audio_column: Vec<String>,
+    /// Column that holds videos; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) video_column: Vec<String>,
+    /// Leave out what a model cannot take, such as a video, with a warning in the record, instead of failing the row
+    #[arg(long)]
+    pub(crate) lossy: Option<bool>,
     /// Randomness, 0 or more [default: the model's]
     #[arg(long, value_name = "N", value_parser = value::temperature)]
     pub(crate) temperature: Option<f64>,
@@ -331,7 +346,7 @@ const ACTIONS: [&str; 9] = [
 ];
 
 /// Flags of `run` that can also say no (`--each-model=false`), against a file that says yes.
-const SWITCHES: [&str; 5] = ["allow_duplicate_ids", "skip_bad_rows", "each_model", "quiet", "json_events"];
+const SWITCHES: [&str; 6] = ["allow_duplicate_ids", "skip_bad_rows", "lossy", "each_model", "quiet", "json_events"];
 
 /// Flags of which a run has only one: one on the command line hides the variables of the others.
 const EITHER: [&[&str]; 3] = [&["prompt", "template", "embed"], &["balance", "each_model"], &["config", "no_config"]];

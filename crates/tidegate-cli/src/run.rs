@@ -11,9 +11,9 @@ use tidegate::run::input::{self, InputOptions};
 use tidegate::run::job::{self, Control, Job};
 use tidegate::run::journal::Changed;
 use tidegate::run::output;
-use tidegate::run::prompt::PromptOptions;
+use tidegate::run::prompt::{MediaColumn, PromptOptions};
 use tidegate::run::summary::{Stopped, Summary};
-use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target};
+use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, MediaKind, Observer, RetryPolicy, Target};
 
 use crate::args::{ReportArgs, RunArgs};
 use crate::keys::Keys;
@@ -149,6 +149,8 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             template,
             system: settings.system.clone(),
             embed: settings.embed.clone(),
+            media: media_columns(settings),
+            lossy: settings.lossy,
             params: settings.params.clone(),
             id_column: settings.id_column.clone(),
         },
@@ -177,12 +179,24 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
     })
 }
 
+fn media_columns(settings: &Settings) -> Vec<MediaColumn> {
+    let kinds = [
+        (MediaKind::Image, &settings.image_column),
+        (MediaKind::Document, &settings.document_column),
+        (MediaKind::Audio, &settings.audio_column),
+        (MediaKind::Video, &settings.video_column),
+    ];
+    let column = |kind, column: &String| MediaColumn { column: column.clone(), kind: Some(kind) };
+    kinds.into_iter().flat_map(|(kind, columns)| columns.iter().map(move |name| column(kind, name))).collect()
+}
+
 fn input_format(format: InputFormat) -> input::Format {
     match format {
         InputFormat::Jsonl => input::Format::Jsonl,
         InputFormat::Csv => input::Format::Csv,
         InputFormat::Tsv => input::Format::Tsv,
         InputFormat::Text => input::Format::Text,
+        InputFormat::Files => input::Format::Files,
     }
 }
 

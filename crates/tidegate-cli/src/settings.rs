@@ -45,6 +45,16 @@ pub(crate) struct Settings {
     pub(crate) system: Option<String>,
     /// The column to make embeddings of, in place of a prompt.
     pub(crate) embed: Option<String>,
+    /// The columns that hold images: paths from the input's folder, or addresses.
+    pub(crate) image_column: Vec<String>,
+    /// The columns that hold documents.
+    pub(crate) document_column: Vec<String>,
+    /// The columns that hold sounds.
+    pub(crate) audio_column: Vec<String>,
+    /// The columns that hold videos.
+    pub(crate) video_column: Vec<String>,
+    /// Whether what a model cannot take is left out with a warning; default: false, the row fails.
+    pub(crate) lossy: bool,
     /// The column that identifies a row; default: `custom_id`, else `id`, else the row's content.
     pub(crate) id_column: Option<String>,
     /// The input's format; default: by the file's extension.
@@ -95,6 +105,11 @@ impl Default for Settings {
             template: None,
             system: None,
             embed: None,
+            image_column: Vec::new(),
+            document_column: Vec::new(),
+            audio_column: Vec::new(),
+            video_column: Vec::new(),
+            lossy: false,
             id_column: None,
             format: None,
             fields: None,
@@ -289,6 +304,8 @@ pub(crate) enum InputFormat {
     Tsv,
     /// A prompt a line.
     Text,
+    /// The file itself is the row: an image, a PDF.
+    Files,
 }
 
 /// How results are written.

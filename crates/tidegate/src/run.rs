@@ -12,6 +12,7 @@ pub mod output;
 pub mod progress;
 pub mod prompt;
 pub mod record;
+mod redact;
 pub mod summary;
 
 use std::pin::Pin;

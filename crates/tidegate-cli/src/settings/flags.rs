@@ -35,6 +35,11 @@ fn prompt(table: &mut Table, args: &PromptArgs) -> Result<()> {
     set(table, "template", path(args.template.as_deref())?);
     set(table, "system", args.system.clone());
     set(table, "embed", args.embed.clone());
+    set(table, "image_column", given(&args.image_column));
+    set(table, "document_column", given(&args.document_column));
+    set(table, "audio_column", given(&args.audio_column));
+    set(table, "video_column", given(&args.video_column));
+    set(table, "lossy", args.lossy);
     set(table, "params.temperature", args.temperature);
     set(table, "params.max_tokens", args.max_tokens);
     set(table, "params.stop", given(&args.stop));

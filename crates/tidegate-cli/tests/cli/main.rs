@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod command;
+mod files;
 mod http;
 mod kill;
 mod resume;

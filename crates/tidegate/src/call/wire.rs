@@ -115,3 +115,6 @@ pub trait Wire: Send + Sync {
         &MediaLimits::NONE
     }
 }
+
+#[cfg(test)]
+mod tests;

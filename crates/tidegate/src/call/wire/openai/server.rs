@@ -122,7 +122,8 @@ pub(crate) enum Encoding {
 
 /// The texts of a message or of an embedding's input: one, several (content parts, a batch of inputs) or none.
 ///
-/// A part that is no text (an image, a token number) is kept as its JSON, so that it still tells two prompts apart.
+/// A part that is no text (an image, a token number) is kept as its JSON, so that it still tells two prompts apart; a large
+/// one as the hash of it, because an image is not as many tokens as it has bytes.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) enum Texts<'a> {
     #[default]
@@ -202,8 +203,14 @@ fn part_text(item: &RawValue) -> Cow<'_, str> {
         Some(b'"') => serde_json::from_str::<Plain<'_>>(json).map(|plain| plain.0),
         _ => serde_json::from_str::<Part<'_>>(json).map(|part| part.text),
     };
-    text.unwrap_or(Cow::Borrowed(json))
+    text.unwrap_or_else(|_| match json.len() > LARGE {
+        true => Cow::Owned(format!("[part {:016x}]", xxhash_rust::xxh3::xxh3_64(json.as_bytes()))),
+        false => Cow::Borrowed(json),
+    })
 }
+
+/// More JSON than this is a file.
+const LARGE: usize = 512;
 
 /// A reply to be written: what all its forms share.
 #[derive(Debug)]
