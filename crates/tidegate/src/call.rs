@@ -3,6 +3,8 @@
 //! Nothing here sleeps or retries: one call is one request on the wire, and its failure says what happened. A user's
 //! own [`Caller`] sits in the same place, under the same admission.
 
+pub mod context_cache;
+pub mod google;
 pub mod limits;
 pub mod pool;
 pub mod provider;

@@ -2,7 +2,7 @@
 
 use http::{Method, Uri};
 
-use super::gemini;
+use super::{caches, gemini, token};
 use crate::call::wire::WireId;
 use crate::request::TaskKind;
 
@@ -10,6 +10,10 @@ use crate::request::TaskKind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     Call(WireId, TaskKind),
+    /// Gemini's cached contents, whatever the method.
+    Caches,
+    /// Where access tokens come from, whatever the method.
+    Token,
     Models,
     Stats,
     Reset,
@@ -22,7 +26,11 @@ impl Route {
     /// Reads the path with or without `/v1` in front.
     pub(super) fn of(method: &Method, uri: &Uri) -> Route {
         let path = without_version(uri.path());
+        if caches::rest_of(path).is_some() {
+            return Route::Caches;
+        }
         let (route, wanted) = match path {
+            path if token::PATHS.contains(&path) => return Route::Token,
             "chat/completions" => (Route::Call(WireId::Openai, TaskKind::Chat), Method::POST),
             "embeddings" => (Route::Call(WireId::Openai, TaskKind::Embed), Method::POST),
             "messages" => (Route::Call(WireId::Anthropic, TaskKind::Chat), Method::POST),
@@ -82,6 +90,12 @@ mod tests {
         assert_eq!(route(&Method::POST, "/v1beta/models/m:generateContent"), gemini(TaskKind::Chat));
         assert_eq!(route(&Method::POST, "/v1/models/m:embedContent"), gemini(TaskKind::Embed));
         assert_eq!(route(&Method::GET, "/v1/models/m:embedContent"), Route::OtherMethod);
+        let vertex = "/v1beta1/projects/p/locations/l/publishers/google/models/m:generateContent";
+        assert_eq!(route(&Method::POST, vertex), gemini(TaskKind::Chat));
+        for caches in ["/v1beta/cachedContents", "/v1/projects/p/locations/l/cachedContents/1?updateMask=ttl"] {
+            assert_eq!(route(&Method::PATCH, caches), Route::Caches);
+        }
+        assert_eq!(route(&Method::POST, "/token"), Route::Token);
         assert_eq!(route(&Method::GET, "/models"), Route::Models);
         assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
         assert_eq!(route(&Method::POST, "/v1/responses"), Route::Nowhere);

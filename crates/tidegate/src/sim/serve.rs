@@ -31,7 +31,7 @@ pub(super) struct Call<'a> {
     /// Whose limits apply.
     scope: u64,
     /// Seconds since the first arrival.
-    at: f64,
+    pub(super) at: f64,
     wall: SystemTime,
     pub(super) attempt: u32,
 }
@@ -129,6 +129,17 @@ impl Simulator {
             None => answer::embed(scenario, &asked, fate).map_err(wrong(call))?,
         };
         Ok(Prepared { draft, fate, max_output_tokens: None })
+    }
+
+    /// Checks the key of a request that is no call.
+    pub(super) fn check_gemini_key(&self, request: &HttpRequest) -> Result<(), Denial> {
+        let keys = &self.scenario().keys;
+        let given = key(request).and_then(|key| key.to_str().ok());
+        let given = given.map(|given| given.strip_prefix("Bearer ").unwrap_or(given));
+        match keys.is_empty() || given.is_some_and(|given| keys.iter().any(|key| key == given)) {
+            true => Ok(()),
+            false => Err(gemini::bad_key(given.is_some())),
+        }
     }
 
     fn check_key(&self, call: &Call<'_>) -> Result<(), Denial> {

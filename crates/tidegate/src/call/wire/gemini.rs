@@ -4,6 +4,7 @@
 //! without an answer, reasoning is a part like any other, and what a limit means stands in the details of an error:
 //! everything here reads leniently, keeps the unknown, and takes nothing for an answer that is none.
 
+pub(crate) mod cache;
 mod errors;
 mod media;
 mod read;

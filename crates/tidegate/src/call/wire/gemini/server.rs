@@ -23,6 +23,10 @@ pub(crate) struct GenerateRequest<'a> {
     pub(crate) system_instruction: Option<ContentAsked<'a>>,
     #[serde(borrow, default, alias = "generation_config")]
     pub(crate) generation_config: Option<GenerationConfig<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) tools: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "cached_content")]
+    pub(crate) cached_content: Option<Cow<'a, str>>,
 }
 
 /// One content of a request.
