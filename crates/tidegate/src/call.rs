@@ -6,7 +6,9 @@
 pub mod limits;
 pub mod pool;
 pub mod provider;
+pub mod sse;
 pub mod status;
+pub mod streaming;
 pub mod transport;
 pub mod wire;
 
@@ -20,7 +22,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::limits::Hints;
 use self::provider::{Auth, Provider, Quirks};
-use self::transport::{HttpReply, HttpRequest, Transport};
+use self::streaming::ReplyStream;
+use self::transport::{HttpReply, HttpRequest, Transport, read_whole};
 use self::wire::WireId;
 use crate::failure::{Failure, Kind};
 use crate::request::{Request, TaskKind};
@@ -48,6 +51,17 @@ pub trait Caller: Send + Sync {
     ) -> BoxFuture<'a, Result<Response, Failure>> {
         let _ = hints;
         self.call(request)
+    }
+
+    /// Makes one call whose reply comes piece by piece.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`call_with_hints`](Caller::call_with_hints); the stream of the reply ends with [`Piece::Done`](streaming::Piece::Done) or a failure,
+    ///   and dropping it cancels the call.
+    /// - A caller that knows only whole replies need not write it.
+    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        Box::pin(async move { Ok(streaming::whole(self.call_with_hints(request, hints).await?)) })
     }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
@@ -102,6 +116,7 @@ pub(crate) struct HttpCaller {
     model: String,
     /// Where each kind of task goes; nowhere if the wire does not have it.
     chat: Option<Uri>,
+    stream: Option<Uri>,
     embed: Option<Uri>,
     headers: HeaderMap,
     key: RwLock<Key>,
@@ -146,10 +161,7 @@ impl HttpCaller {
     pub(crate) fn new(target: HttpTarget<'_>) -> Result<HttpCaller, String> {
         let provider = target.provider;
         let wire = provider.wire.wire();
-        let uri = |kind: TaskKind| {
-            let path = wire.path(kind, target.model);
-            path.map(|path| address(target.base_url, &path)).transpose()
-        };
+        let uri = |path: Option<String>| path.map(|path| address(target.base_url, &path)).transpose();
         let mut headers = target.headers;
         let product = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
         for (name, value) in
@@ -162,8 +174,9 @@ impl HttpCaller {
             quirks: provider.quirks,
             auth: provider.auth,
             model: target.model.to_owned(),
-            chat: uri(TaskKind::Chat)?,
-            embed: uri(TaskKind::Embed)?,
+            chat: uri(wire.path(TaskKind::Chat, target.model))?,
+            stream: uri(wire.stream_path(target.model))?,
+            embed: uri(wire.path(TaskKind::Embed, target.model))?,
             headers,
             key: RwLock::new(Key::new(target.key, provider.auth)?),
             source: target.source,
@@ -179,13 +192,46 @@ impl HttpCaller {
         };
         let uri =
             uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
-        let mut http = HttpRequest::new(self.encode(request)?);
+        let (http, used) = self.http(uri, self.encode(request)?);
+        let reply = self.transport.send(http).await?;
+        *hints = Hints::read(reply.headers());
+        self.read_or_renew(kind, reply, used).await
+    }
+
+    /// Sends a request whose reply is to come piece by piece. What cannot, comes whole.
+    async fn open(&self, request: &Request, hints: &mut Hints) -> Result<ReplyStream, Failure> {
+        let kind = request.kind();
+        let Some(uri) = self.stream.clone().filter(|_| kind == TaskKind::Chat) else {
+            return Ok(streaming::whole(self.exchange(request, hints).await?));
+        };
+        let body = self.wire.wire().stream_body(self.encode(request)?)?;
+        let (http, used) = self.http(uri, body);
+        let (head, body) = self.transport.open(http).await?.into_parts();
+        *hints = Hints::read(&head.headers);
+        if streaming::is_stream(&head) {
+            return Ok(streaming::read(self.wire.wire(), head, body, self.secrets()));
+        }
+        let reply = HttpReply::from_parts(head, read_whole(body).await?);
+        Ok(streaming::whole(self.read_or_renew(kind, reply, used).await?))
+    }
+
+    /// Makes the HTTP request of a body, and returns the key's header to tell this key from a later one.
+    fn http(&self, uri: Uri, body: Bytes) -> (HttpRequest, Option<HeaderValue>) {
+        let mut http = HttpRequest::new(body);
         *http.method_mut() = Method::POST;
         *http.uri_mut() = uri;
         *http.headers_mut() = self.headers.clone();
         let used = self.authorise(http.headers_mut());
-        let reply = self.transport.send(http).await?;
-        *hints = Hints::read(reply.headers());
+        (http, used)
+    }
+
+    /// Reads a whole reply, and the key again if it was refused.
+    async fn read_or_renew(
+        &self,
+        kind: TaskKind,
+        reply: HttpReply,
+        used: Option<HeaderValue>,
+    ) -> Result<Response, Failure> {
         match self.read(kind, reply) {
             Err(failure) if failure.kind == Kind::Auth && self.renew(used).await => {
                 Err(Failure { kind: Kind::StaleKey, ..failure })
@@ -247,14 +293,28 @@ impl HttpCaller {
         Err(self.scrub(failure.with_retry_after(hint)))
     }
 
-    /// Takes the key, and what headers of the user's own hold of that kind, out of a message that repeats it.
-    fn scrub(&self, mut failure: Failure) -> Failure {
-        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        let key = key.secret.as_ref().map(ExposeSecret::expose_secret);
+    fn scrub(&self, failure: Failure) -> Failure {
+        self.secrets().scrub(failure)
+    }
+
+    /// Returns the key, and what headers of the user's own hold of that kind.
+    fn secrets(&self) -> Secrets {
+        let key = self.key.read().unwrap_or_else(PoisonError::into_inner).secret.clone();
         let headers = self.headers.iter().filter(|(name, _)| may_hold_a_secret(name));
         // Of `Bearer sk-1` the last word is the secret.
-        let secrets = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
-        for secret in key.into_iter().chain(secrets).filter(|secret| secret.len() >= 4) {
+        let words = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
+        Secrets(key.into_iter().chain(words.map(SecretString::from)).collect())
+    }
+}
+
+/// What no message may repeat.
+pub(crate) struct Secrets(Vec<SecretString>);
+
+impl Secrets {
+    /// Takes the secrets out of a message that repeats them.
+    fn scrub(&self, mut failure: Failure) -> Failure {
+        let secrets = self.0.iter().map(ExposeSecret::expose_secret);
+        for secret in secrets.filter(|secret| secret.len() >= 4) {
             failure.message = failure.message.replace(secret, "[key]");
         }
         failure
@@ -276,6 +336,10 @@ impl Caller for HttpCaller {
         hints: &'a mut Hints,
     ) -> BoxFuture<'a, Result<Response, Failure>> {
         Box::pin(self.exchange(request, hints))
+    }
+
+    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        Box::pin(self.open(request, hints))
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {
