@@ -135,3 +135,83 @@ fn call(call: &Value) -> Delta {
         arguments: text(function.and_then(|function| function.get("arguments"))).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::wire::Wire;
+    use crate::call::wire::openai::OpenAi;
+    use crate::failure::Kind;
+    use crate::response::{Finish, Output, Response};
+    use serde_json::json;
+
+    fn head() -> Parts {
+        http::Response::new(()).into_parts().0
+    }
+
+    fn read(events: &[&str]) -> (Vec<Delta>, Result<Response, Failure>) {
+        let (mut state, mut deltas) = (StreamState::new(head()), Vec::new());
+        for data in events {
+            let event = Event { name: String::new(), data: data.as_bytes().to_vec() };
+            if let Err(failure) = OpenAi.decode_event(&mut state, &event, &mut deltas) {
+                return (deltas, Err(failure));
+            }
+        }
+        (deltas, OpenAi.finish(state))
+    }
+
+    #[test]
+    fn tool_calls_are_put_together_by_index() {
+        let (deltas, response) = read(&[
+            r#"{"choices":[],"prompt_filter_results":[]}"#,
+            r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":null,"reasoning_content":"hm"},"finish_reason":null}],"usage":null}"#,
+            r#"{"id":"c","choices":[{"index":0,"delta":{"reasoning_content":"m","tool_calls":[{"index":1,"id":"b","type":"function","function":{"name":"g","arguments":""}}]}}]}"#,
+            r#"{"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\""}}]}}]}"#,
+            r#"{"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":null,"arguments":":1}"}}]}}]}"#,
+            r#"{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#,
+            r#"{"id":"c","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
+            "[DONE]",
+        ]);
+        let response = response.unwrap();
+        let Output::Json(output) = response.output else { panic!("{:?}", response.output) };
+        assert_eq!(output["tool_calls"][0]["function"], json!({"name": "f", "arguments": "{\"x\":1}"}));
+        assert_eq!(output["tool_calls"][1]["id"], "b");
+        assert_eq!((response.finish, response.usage.unwrap().total()), (Finish::ToolCalls, 7));
+        let raw: Value = serde_json::from_slice(&response.raw).unwrap();
+        assert_eq!(raw["choices"][0]["message"]["reasoning_content"], "hmm");
+        assert_eq!(deltas[0], Delta::Reasoning("hm".into()));
+        assert!(matches!(&deltas[3], Delta::ToolCall { index: 0, name: Some(name), .. } if name == "f"), "{deltas:?}");
+    }
+
+    #[test]
+    fn every_answer_is_kept_and_the_first_is_told() {
+        let (deltas, response) = read(&[
+            r#"{"choices":[{"index":1,"delta":{"content":"B"}},{"index":0,"delta":{"content":"A"}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"index":1,"delta":{"content":"b"},"finish_reason":"stop"}]}"#,
+        ]);
+        assert_eq!(deltas, [Delta::Text("A".into()), Delta::Text("a".into())]);
+        assert_eq!(response.unwrap().output, Output::Json(json!(["Aa", "Bb"])));
+    }
+
+    #[test]
+    fn what_does_not_end_is_cut_and_errors_are_named() {
+        let kind = |events: &[&str]| read(events).1.unwrap_err().kind;
+        assert_eq!(kind(&[]), Kind::Cut);
+        assert_eq!(kind(&[r#"{"choices":[{"delta":{"content":"a"}}]}"#]), Kind::Cut);
+        assert_eq!(
+            kind(&[r#"{"choices":[{"delta":{"content":"a"}}]}"#, r#"{"error":{"code":429,"message":"slow"}}"#]),
+            Kind::RateLimited
+        );
+        assert_eq!(kind(&["{"]), Kind::Malformed);
+        assert_eq!(kind(&["[DONE]"]), Kind::Malformed);
+        assert_eq!(kind(&[r#"{"choices":[{"delta":{},"finish_reason":"content_filter"}]}"#]), Kind::ContentFilter);
+    }
+
+    #[test]
+    fn a_body_asks_for_a_stream_with_its_usage() {
+        let given = Bytes::from_static(br#"{"stream" :false,"stream_options":{"x":1,"include_usage":false},"n":2}"#);
+        let asked = body(&given).unwrap();
+        assert_eq!(asked, r#"{"stream" :true,"stream_options":{"x":1,"include_usage":true},"n":2}"#);
+    }
+}
