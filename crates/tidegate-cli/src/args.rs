@@ -197,6 +197,9 @@ pub(crate) struct LimitArgs {
     /// Time to make a connection [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
     pub(crate) connect_timeout: Option<Duration>,
+    /// Read every reply as a stream, without a limit of its time while it comes
+    #[arg(long)]
+    pub(crate) stream: Option<bool>,
     /// Most attempts for a row; 429s do not count [default: 5]
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) max_attempts: Option<u32>,
@@ -331,7 +334,7 @@ const ACTIONS: [&str; 9] = [
 ];
 
 /// Flags of `run` that can also say no (`--each-model=false`), against a file that says yes.
-const SWITCHES: [&str; 5] = ["allow_duplicate_ids", "skip_bad_rows", "each_model", "quiet", "json_events"];
+const SWITCHES: [&str; 6] = ["allow_duplicate_ids", "skip_bad_rows", "each_model", "stream", "quiet", "json_events"];
 
 /// Flags of which a run has only one: one on the command line hides the variables of the others.
 const EITHER: [&[&str]; 3] = [&["prompt", "template", "embed"], &["balance", "each_model"], &["config", "no_config"]];

@@ -208,6 +208,9 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKe
         .retry(RetryPolicy {
             max_attempts: settings.retry.max_attempts,
             timeout: settings.retry.timeout,
+            stream: settings.retry.stream,
+            first_delta: settings.retry.first_delta_timeout,
+            idle: settings.retry.idle_timeout,
             ..RetryPolicy::default()
         })
         .pool(pool_options(settings)?);

@@ -144,11 +144,26 @@ pub(crate) struct Retry {
     /// The time to make a connection; default 10 s.
     #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
     pub(crate) connect_timeout: Duration,
+    /// Whether replies are read as streams, which have no limit of their whole time; default: false.
+    pub(crate) stream: bool,
+    /// How long nothing may come of a stream before its first piece; default 300 s.
+    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
+    pub(crate) first_delta_timeout: Duration,
+    /// How long nothing may come of a stream after its first piece; default 60 s.
+    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
+    pub(crate) idle_timeout: Duration,
 }
 
 impl Default for Retry {
     fn default() -> Retry {
-        Retry { max_attempts: 5, timeout: Duration::from_secs(600), connect_timeout: Duration::from_secs(10) }
+        Retry {
+            max_attempts: 5,
+            timeout: Duration::from_secs(600),
+            connect_timeout: Duration::from_secs(10),
+            stream: false,
+            first_delta_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(60),
+        }
     }
 }
 

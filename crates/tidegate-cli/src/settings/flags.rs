@@ -67,6 +67,7 @@ fn limit(table: &mut Table, args: &LimitArgs) {
     set(table, "total.concurrency", args.total_concurrency);
     set(table, "retry.timeout", args.timeout.map(duration::show));
     set(table, "retry.connect_timeout", args.connect_timeout.map(duration::show));
+    set(table, "retry.stream", args.stream);
     set(table, "retry.max_attempts", args.max_attempts);
 }
 
