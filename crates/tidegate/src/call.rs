@@ -3,6 +3,7 @@
 //! Nothing here sleeps or retries: one call is one request on the wire, and its failure says what happened. A user's
 //! own [`Caller`] sits in the same place, under the same admission.
 
+mod address;
 pub mod limits;
 pub mod pool;
 pub mod provider;
@@ -110,24 +111,44 @@ pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
 
 /// The [`Caller`] of a provider: a wire over a transport.
 pub(crate) struct HttpCaller {
-    wire: WireId,
+    /// The formats that it speaks, the preferred one first.
+    spoken: Vec<Spoken>,
     quirks: Quirks,
     auth: Auth,
     model: String,
-    /// Where each kind of task goes; nowhere if the wire does not have it.
-    chat: Option<Uri>,
-    stream: Option<Uri>,
-    embed: Option<Uri>,
     headers: HeaderMap,
     key: RwLock<Key>,
     source: Option<(KeySource, usize)>,
     transport: Arc<dyn Transport>,
 }
 
+/// A format that is spoken, and where each kind of task goes in it; nowhere if the format does not have it.
+struct Spoken {
+    wire: WireId,
+    chat: Option<Uri>,
+    stream: Option<Uri>,
+    embed: Option<Uri>,
+}
+
+impl Spoken {
+    fn new(id: WireId, target: &HttpTarget<'_>) -> Result<Spoken, String> {
+        let wire = id.wire();
+        let uri = |path: Option<String>| path.map(|path| address::of(target, &path)).transpose();
+        Ok(Spoken {
+            wire: id,
+            chat: uri(wire.path(TaskKind::Chat, target.model))?,
+            stream: uri(wire.stream_path(target.model))?,
+            embed: uri(wire.path(TaskKind::Embed, target.model))?,
+        })
+    }
+}
+
 /// What an [`HttpCaller`] is made of.
 pub(crate) struct HttpTarget<'a> {
     pub(crate) provider: &'a Provider,
     pub(crate) base_url: &'a str,
+    /// The version in the query, where the provider has one.
+    pub(crate) api_version: Option<&'a str>,
     /// The model's name as the provider knows it.
     pub(crate) model: &'a str,
     pub(crate) headers: HeaderMap,
@@ -160,8 +181,9 @@ impl Key {
 impl HttpCaller {
     pub(crate) fn new(target: HttpTarget<'_>) -> Result<HttpCaller, String> {
         let provider = target.provider;
-        let wire = provider.wire.wire();
-        let uri = |path: Option<String>| path.map(|path| address(target.base_url, &path)).transpose();
+        let others = provider.also.iter().filter(|wire| **wire != provider.wire);
+        let spoken = [&provider.wire].into_iter().chain(others).map(|wire| Spoken::new(*wire, &target));
+        let spoken = spoken.collect::<Result<_, _>>()?;
         let mut headers = target.headers;
         let product = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
         for (name, value) in
@@ -170,13 +192,10 @@ impl HttpCaller {
             headers.entry(*name).or_insert(HeaderValue::from_static(value));
         }
         Ok(HttpCaller {
-            wire: provider.wire,
+            spoken,
             quirks: provider.quirks,
             auth: provider.auth,
             model: target.model.to_owned(),
-            chat: uri(wire.path(TaskKind::Chat, target.model))?,
-            stream: uri(wire.stream_path(target.model))?,
-            embed: uri(wire.path(TaskKind::Embed, target.model))?,
             headers,
             key: RwLock::new(Key::new(target.key, provider.auth)?),
             source: target.source,
@@ -185,34 +204,43 @@ impl HttpCaller {
     }
 
     async fn exchange(&self, request: &Request, hints: &mut Hints) -> Result<Response, Failure> {
-        let kind = request.kind();
+        let (spoken, kind) = (self.spoken(request), request.kind());
         let uri = match kind {
-            TaskKind::Chat => &self.chat,
-            TaskKind::Embed => &self.embed,
+            TaskKind::Chat => &spoken.chat,
+            TaskKind::Embed => &spoken.embed,
         };
         let uri =
             uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
         let (http, used) = self.http(uri, self.encode(request)?);
         let reply = self.transport.send(http).await?;
         *hints = Hints::read(reply.headers());
-        self.read_or_renew(kind, reply, used).await
+        self.read_or_renew(spoken, kind, reply, used).await
     }
 
     /// Sends a request whose reply is to come piece by piece. What cannot, comes whole.
     async fn open(&self, request: &Request, hints: &mut Hints) -> Result<ReplyStream, Failure> {
-        let kind = request.kind();
-        let Some(uri) = self.stream.clone().filter(|_| kind == TaskKind::Chat) else {
+        let (spoken, kind) = (self.spoken(request), request.kind());
+        let Some(uri) = spoken.stream.clone().filter(|_| kind == TaskKind::Chat) else {
             return Ok(streaming::whole(self.exchange(request, hints).await?));
         };
-        let body = self.wire.wire().stream_body(self.encode(request)?)?;
-        let (http, used) = self.http(uri, body);
+        let wire = spoken.wire.wire();
+        let (http, used) = self.http(uri, wire.stream_body(self.encode(request)?)?);
         let (head, body) = self.transport.open(http).await?.into_parts();
         *hints = Hints::read(&head.headers);
         if streaming::is_stream(&head) {
-            return Ok(streaming::read(self.wire.wire(), head, body, self.secrets()));
+            return Ok(streaming::read(wire, head, body, self.secrets()));
         }
         let reply = HttpReply::from_parts(head, read_whole(body).await?);
-        Ok(streaming::whole(self.read_or_renew(kind, reply, used).await?))
+        Ok(streaming::whole(self.read_or_renew(spoken, kind, reply, used).await?))
+    }
+
+    /// Returns the format for a request: the one that its body was written in, if that is spoken here, else the first
+    /// that has such a task.
+    fn spoken(&self, request: &Request) -> &Spoken {
+        let written = request.original.as_ref().map(|original| original.wire);
+        let same = self.spoken.iter().find(|spoken| Some(spoken.wire) == written);
+        let fitting = || self.spoken.iter().find(|spoken| request.kind() == TaskKind::Chat || spoken.embed.is_some());
+        same.or_else(fitting).unwrap_or(&self.spoken[0])
     }
 
     /// Makes the HTTP request of a body, and returns the key's header to tell this key from a later one.
@@ -228,11 +256,12 @@ impl HttpCaller {
     /// Reads a whole reply, and the key again if it was refused.
     async fn read_or_renew(
         &self,
+        spoken: &Spoken,
         kind: TaskKind,
         reply: HttpReply,
         used: Option<HeaderValue>,
     ) -> Result<Response, Failure> {
-        match self.read(kind, reply) {
+        match self.read(spoken, kind, reply) {
             Err(failure) if failure.kind == Kind::Auth && self.renew(used).await => {
                 Err(Failure { kind: Kind::StaleKey, ..failure })
             }
@@ -242,9 +271,10 @@ impl HttpCaller {
 
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
     fn encode(&self, request: &Request) -> Result<Bytes, Failure> {
-        let wire = self.wire.wire();
+        let spoken = self.spoken(request).wire;
+        let wire = spoken.wire();
         match &request.original {
-            Some(original) if original.wire != self.wire => {
+            Some(original) if original.wire != spoken => {
                 let mut typed = original.wire.wire().typed(original)?;
                 typed.params = request.params.clone().over(typed.params);
                 wire.encode(&typed, &self.model, &self.quirks)
@@ -280,8 +310,8 @@ impl HttpCaller {
         key.header != refused
     }
 
-    fn read(&self, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
-        let wire = self.wire.wire();
+    fn read(&self, spoken: &Spoken, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
+        let wire = spoken.wire.wire();
         let (head, body) = reply.into_parts();
         if head.status.is_success() {
             return wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure));
@@ -347,12 +377,3 @@ impl Caller for HttpCaller {
     }
 }
 
-/// Puts a path behind a base URL.
-fn address(base_url: &str, path: &str) -> Result<Uri, String> {
-    let text = format!("{}{path}", base_url.trim_end_matches('/'));
-    let uri: Uri = text.parse().map_err(|e| format!("`{base_url}` is not a base URL: {e}"))?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http" | "https"), Some(_)) => Ok(uri),
-        _ => Err(format!("`{base_url}` is not a base URL: it must start with http:// or https://")),
-    }
-}

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 pub use self::streaming::Streaming;
 use crate::ask::ask;
 use crate::call::pool::{Pool, PoolOptions};
-use crate::call::provider::{Provider, Quirks, Reach};
+use crate::call::provider::{Auth, Provider, Quirks, Reach};
 use crate::call::transport::Transport;
+use crate::call::wire::WireId;
 use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
-use crate::catalog::{self, ModelRef};
+use crate::catalog::{self, ModelKind, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::Balance;
 use crate::dispatch::endpoint::Endpoint;
@@ -57,7 +58,7 @@ pub struct Target {
 
 #[derive(Clone)]
 enum Place {
-    Provider { provider: Provider, model: String, base_url: String },
+    Provider { provider: Provider, model: String, base_url: String, api_version: Option<String> },
     Caller(Arc<dyn Caller>),
 }
 
@@ -77,8 +78,11 @@ impl Target {
     pub fn of(model: &ModelRef) -> Target {
         let price = model.facts().and_then(|facts| facts.price);
         let base_url = model.provider.base_url.to_owned();
-        let provider = Provider { quirks: quirks(model), ..*model.provider };
-        let place = Place::Provider { provider, model: model.name.clone(), base_url };
+        let mut provider = Provider { quirks: quirks(model), ..*model.provider };
+        if model.facts().is_some_and(|facts| facts.kind == ModelKind::Responses) && provider.speaks(WireId::Responses) {
+            provider.wire = WireId::Responses;
+        }
+        let place = Place::Provider { provider, model: model.name.clone(), base_url, api_version: None };
         Target { price, ..Target::at(&model.to_string(), place) }
     }
 
@@ -111,6 +115,33 @@ impl Target {
     pub fn base_url(mut self, url: &str) -> Target {
         if let Place::Provider { base_url, .. } = &mut self.place {
             url.clone_into(base_url);
+        }
+        self
+    }
+
+    /// Prefers this one of the formats that the provider speaks, such as OpenAI's Responses.
+    #[must_use]
+    pub fn wire(mut self, wire: WireId) -> Target {
+        if let Place::Provider { provider, .. } = &mut self.place {
+            provider.wire = wire;
+        }
+        self
+    }
+
+    /// Sets the API version that Azure's older addresses need; without one the newer addresses are used.
+    #[must_use]
+    pub fn api_version(mut self, version: &str) -> Target {
+        if let Place::Provider { api_version, .. } = &mut self.place {
+            *api_version = Some(version.to_owned());
+        }
+        self
+    }
+
+    /// Sends the key in another way than the provider's keys are sent: a token of Azure's Entra as [`Auth::Bearer`].
+    #[must_use]
+    pub fn auth(mut self, auth: Auth) -> Target {
+        if let Place::Provider { provider, .. } = &mut self.place {
+            provider.auth = auth;
         }
         self
     }
@@ -336,9 +367,9 @@ impl Transports {
     }
 
     fn caller(&self, target: &Target, key: Option<SecretString>, number: usize) -> Result<Arc<dyn Caller>> {
-        let (provider, model, base_url) = match &target.place {
+        let (provider, model, base_url, api_version) = match &target.place {
             Place::Caller(caller) => return Ok(caller.clone()),
-            Place::Provider { provider, model, base_url } => (provider, model, base_url),
+            Place::Provider { provider, model, base_url, api_version } => (provider, model, base_url, api_version),
         };
         // A simulated provider with an address of its own is one that runs in another process.
         let transport = match provider.reach {
@@ -348,6 +379,7 @@ impl Transports {
         let caller = HttpCaller::new(HttpTarget {
             provider,
             base_url,
+            api_version: api_version.as_deref(),
             model,
             headers: target.headers.clone(),
             key,

@@ -9,6 +9,7 @@ pub mod anthropic;
 mod body;
 pub mod gemini;
 pub mod openai;
+pub mod responses;
 mod stream;
 
 use std::time::Duration;
@@ -31,6 +32,8 @@ use crate::response::{Delta, Response};
 pub enum WireId {
     /// OpenAI Chat Completions and Embeddings, spoken by most servers.
     Openai,
+    /// OpenAI Responses.
+    Responses,
     /// Anthropic Messages.
     Anthropic,
     /// Google Gemini's generateContent and embedContent.
@@ -43,6 +46,7 @@ impl WireId {
     pub fn wire(self) -> &'static dyn Wire {
         match self {
             WireId::Openai => &openai::OpenAi,
+            WireId::Responses => &responses::Responses,
             WireId::Anthropic => &anthropic::Anthropic,
             WireId::Gemini => &gemini::Gemini,
         }
@@ -53,6 +57,7 @@ impl WireId {
     pub const fn name(self) -> &'static str {
         match self {
             WireId::Openai => "OpenAI",
+            WireId::Responses => "OpenAI Responses",
             WireId::Anthropic => "Anthropic",
             WireId::Gemini => "Gemini",
         }
@@ -63,6 +68,7 @@ impl WireId {
 #[must_use]
 pub fn batch_url(url: &str) -> Option<(WireId, TaskKind)> {
     let openai = openai::batch_url(url).map(|kind| (WireId::Openai, kind));
+    let openai = openai.or_else(|| responses::batch_url(url).map(|kind| (WireId::Responses, kind)));
     openai.or_else(|| anthropic::batch_url(url).map(|kind| (WireId::Anthropic, kind)))
 }
 

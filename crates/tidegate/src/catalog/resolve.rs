@@ -86,12 +86,6 @@ pub fn similar(provider: &str, name: &str) -> Option<&'static str> {
 
 fn known(provider: &'static Provider, name: &str, base_url: Option<&str>) -> Result<ModelRef> {
     let model = ModelRef { provider, label: provider.name.into(), name: name.to_owned() };
-    let only_responses = model.facts().is_some_and(|facts| facts.kind == ModelKind::Responses);
-    if only_responses && base_url.is_none() {
-        return Err(usage(format!(
-            "{model} answers only through the Responses API, which this version does not speak"
-        )));
-    }
     Ok(model)
 }
 

@@ -24,6 +24,7 @@ impl Route {
         let path = without_version(uri.path());
         let (route, wanted) = match path {
             "chat/completions" => (Route::Call(WireId::Openai, TaskKind::Chat), Method::POST),
+            "responses" => (Route::Call(WireId::Responses, TaskKind::Chat), Method::POST),
             "embeddings" => (Route::Call(WireId::Openai, TaskKind::Embed), Method::POST),
             "messages" => (Route::Call(WireId::Anthropic, TaskKind::Chat), Method::POST),
             "models" => (Route::Models, Method::GET),
@@ -84,7 +85,8 @@ mod tests {
         assert_eq!(route(&Method::GET, "/v1/models/m:embedContent"), Route::OtherMethod);
         assert_eq!(route(&Method::GET, "/models"), Route::Models);
         assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
-        assert_eq!(route(&Method::POST, "/v1/responses"), Route::Nowhere);
+        assert_eq!(route(&Method::POST, "/v1/responses"), Route::Call(WireId::Responses, TaskKind::Chat));
+        assert_eq!(route(&Method::POST, "/v1/completions"), Route::Nowhere);
     }
 
     #[test]

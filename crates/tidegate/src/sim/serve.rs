@@ -15,11 +15,12 @@ use super::ledger::Receipt;
 use super::limit::{Cause, Cost, Gate, Refusal};
 use super::scenario::Resource;
 use super::voice::Voice;
-use super::{ID_HEADER, Plan, Simulator, Visit, delivery, gemini, headers, messages};
+use super::{ID_HEADER, Plan, Simulator, Visit, delivery, gemini, headers, messages, responses};
 use crate::call::transport::HttpRequest;
 use crate::call::wire::WireId;
 use crate::call::wire::anthropic::server::MessagesRequest;
 use crate::call::wire::openai::server::{ChatRequest, EmbeddingRequest};
+use crate::call::wire::responses::server::ResponseRequest;
 use crate::request::TaskKind;
 
 /// What is known of a call on arrival.
@@ -83,6 +84,7 @@ impl Simulator {
             (WireId::Anthropic, _) => self.prepare_messages(call, dice),
             (WireId::Gemini, _) => self.prepare_gemini(call, dice),
             (WireId::Openai, TaskKind::Chat) => self.prepare_chat(call, dice),
+            (WireId::Responses, _) => self.prepare_response(call, dice),
             (WireId::Openai, TaskKind::Embed) => self.prepare_embedding(call, dice),
         }
     }
@@ -99,6 +101,21 @@ impl Simulator {
             None => answer::chat(scenario, &asked, fate, unix_seconds(call.wall)).map_err(wrong(call))?,
         };
         Ok(Prepared { draft, fate, max_output_tokens: asked.max_tokens() })
+    }
+
+    fn prepare_response(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
+        let scenario = self.scenario();
+        let mut asked: ResponseRequest<'_> = read(call)?;
+        self.check_model(call, &asked.model)?;
+        asked.fold_instructions();
+        let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| {
+            asked.input.iter().any(|message| message.content.contain(text))
+        });
+        let draft = match answer::refused(fate, call.voice) {
+            Some(draft) => draft,
+            None => responses::reply(scenario, &asked, fate, unix_seconds(call.wall)).map_err(wrong(call))?,
+        };
+        Ok(Prepared { draft, fate, max_output_tokens: asked.max_output_tokens })
     }
 
     fn prepare_messages(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {

@@ -18,7 +18,7 @@ impl Voice {
     /// Writes an error; `kind` and `code` are those of OpenAI's, the others' follow from the status.
     pub(super) fn error(self, status: StatusCode, message: &str, kind: &str, code: Option<&str>) -> Bytes {
         match self.wire {
-            WireId::Openai => openai::server::error(message, kind, code),
+            WireId::Openai | WireId::Responses => openai::server::error(message, kind, code),
             WireId::Anthropic => anthropic::server::error(status, message, &self.request_id()),
             WireId::Gemini => gemini::server::error(status, message, &[]),
         }
@@ -40,7 +40,7 @@ impl Voice {
     /// Adds the call's id under the name that the format's clients look for; Gemini's stands in the body.
     pub(super) fn sign(self, headers: &mut HeaderMap) {
         let name = match self.wire {
-            WireId::Openai => "x-request-id",
+            WireId::Openai | WireId::Responses => "x-request-id",
             WireId::Anthropic => "request-id",
             WireId::Gemini => return,
         };
