@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tidegate::call::wire::WireId;
 use tidegate::{Balance, Kind, Price};
 
 use crate::duration;
@@ -147,6 +148,9 @@ pub(crate) struct ModelArgs {
     /// Address of any OpenAI-compatible server, with /v1
     #[arg(long, value_name = "URL", value_parser = value::base_url)]
     pub(crate) base_url: Option<String>,
+    /// Format to prefer where a provider speaks it beside another [values: openai, responses]
+    #[arg(long, value_name = "WIRE", value_parser = value::wire)]
+    pub(crate) wire: Option<WireId>,
     /// How requests are spread over the models [default: order, a fallback list]
     #[arg(long, value_name = "POLICY", value_parser = policies(), conflicts_with = "each_model")]
     pub(crate) balance: Option<String>,

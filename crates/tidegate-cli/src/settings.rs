@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     /// The address of the server for every model whose provider has none set; as that provider's SDK means it.
     #[serde(deserialize_with = "value::base_url_setting")]
     pub(crate) base_url: Option<String>,
+    /// The format to prefer at every provider that speaks it beside another.
+    pub(crate) wire: Option<WireId>,
     /// The prompt's template.
     pub(crate) prompt: Option<String>,
     /// A file that holds the prompt's template; relative to the configuration file that names it.
@@ -91,6 +93,7 @@ impl Default for Settings {
         Settings {
             models: Vec::new(),
             base_url: None,
+            wire: None,
             prompt: None,
             template: None,
             system: None,
@@ -233,8 +236,12 @@ impl Default for Run {
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Provider {
-    /// The format that it speaks; needed for a provider of the user's own.
+    /// The format that it speaks; needed for a provider of the user's own. Of a built-in one, another that it speaks.
     pub(crate) wire: Option<WireId>,
+    /// How its key is sent; default: as its keys are.
+    pub(crate) auth: Option<Auth>,
+    /// The version that Azure's older addresses need.
+    pub(crate) api_version: Option<String>,
     /// Its address.
     #[serde(deserialize_with = "value::base_url_setting")]
     pub(crate) base_url: Option<String>,
@@ -249,6 +256,14 @@ pub(crate) struct Provider {
     pub(crate) headers: Headers,
     /// Limits of each of its models.
     pub(crate) limits: Limits,
+}
+
+/// How a key is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Auth {
+    /// As `Authorization: Bearer KEY`: tokens of Azure's Entra.
+    Bearer,
 }
 
 /// Settings of one model at one provider.

@@ -376,4 +376,3 @@ impl Caller for HttpCaller {
         self.encode(request).ok()
     }
 }
-

@@ -46,6 +46,7 @@ fn prompt(table: &mut Table, args: &PromptArgs) -> Result<()> {
 fn model(table: &mut Table, args: &ModelArgs) -> Result<()> {
     set(table, "models", given(&args.model));
     set(table, "base_url", args.base_url.clone());
+    set(table, "wire", args.wire.map(|wire| wire.id()));
     set(table, "balance", args.balance.clone());
     set(table, "each_model", args.each_model);
     set(table, "repeat", args.repeat);

@@ -52,6 +52,17 @@ impl WireId {
         }
     }
 
+    /// Returns the name in settings.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            WireId::Openai => "openai",
+            WireId::Responses => "responses",
+            WireId::Anthropic => "anthropic",
+            WireId::Gemini => "gemini",
+        }
+    }
+
     /// Returns the name in messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
