@@ -318,8 +318,10 @@ impl HttpCaller {
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
+        let kind = status::overruled(&head.headers, kind);
+        let in_message = status::retry_after_in(&message).filter(|_| kind.advice().slow_down);
         let failure = status::failure(&head, kind, message);
-        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?));
+        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?)).or(in_message);
         Err(self.scrub(failure.with_retry_after(hint)))
     }
 

@@ -21,10 +21,10 @@ use crate::catalog::{self, ModelKind, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::Balance;
 use crate::dispatch::endpoint::Endpoint;
-use crate::dispatch::{Dispatcher, Order, RetryPolicy};
+use crate::dispatch::{Classify, Dispatcher, Order, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::limits::Limits;
 use crate::money::Price;
 use crate::outcome::Outcome;
@@ -223,6 +223,7 @@ pub struct ClientBuilder {
     scenario: Scenario,
     transport: Option<Arc<dyn Transport>>,
     observer: Option<Arc<dyn Observer>>,
+    classify: Option<Classify>,
     seed: u64,
 }
 
@@ -283,6 +284,23 @@ impl ClientBuilder {
         self
     }
 
+    /// Names the causes of failures that this function knows better than the built-in classification.
+    ///
+    /// ```
+    /// use tidegate::{Client, Failure, Kind};
+    /// // A gateway of ours says 418 when it is busy.
+    /// let builder = Client::builder().classify(|failure: &Failure| (failure.status == Some(418)).then_some(Kind::Overloaded));
+    /// # let _ = builder;
+    /// ```
+    #[must_use]
+    pub fn classify<F>(mut self, classify: F) -> ClientBuilder
+    where
+        F: Fn(&Failure) -> Option<Kind> + Send + Sync + 'static,
+    {
+        self.classify = Some(Arc::new(classify));
+        self
+    }
+
     /// Makes random choices repeatable.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> ClientBuilder {
@@ -301,7 +319,8 @@ impl ClientBuilder {
         }
         let endpoints = self.endpoints()?;
         let admission = Admission::new(endpoints.clone(), self.total, self.balance, self.seed);
-        let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer };
+        let (retry, observer, classify) = (self.retry, self.observer, self.classify);
+        let dispatcher = Dispatcher { admission, endpoints, retry, observer, classify };
         Ok(Client { dispatcher: Arc::new(dispatcher) })
     }
 

@@ -101,7 +101,11 @@ pub(crate) struct Dispatcher {
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     pub(crate) retry: RetryPolicy,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) classify: Option<Classify>,
 }
+
+/// Names the cause of a failure in place of the advice table's own reading; nothing where that is right.
+pub(crate) type Classify = Arc<dyn Fn(&Failure) -> Option<Kind> + Send + Sync>;
 
 /// What is to be sent, and the signal that nothing more may be started.
 pub(crate) struct Order<'a> {
@@ -179,7 +183,7 @@ impl Dispatcher {
         let (place, sent) = (lease.place, lease.sent);
         let endpoint = &self.endpoints[place];
         let mut hints = Hints::default();
-        let result = call(&*endpoint.caller, order, &mut hints).await;
+        let result = call(&*endpoint.caller, order, &mut hints).await.map_err(|failure| self.named(failure));
         let took = sent.elapsed();
         let (usage, failure) = match &result {
             Ok(response) => (response.usage, None),
@@ -201,6 +205,12 @@ impl Dispatcher {
             self.tell(endpoint, failure, settled);
         }
         result
+    }
+
+    /// Gives a failure the kind that the user sees in it.
+    fn named(&self, failure: Failure) -> Failure {
+        let kind = self.classify.as_ref().and_then(|classify| classify(&failure)).unwrap_or(failure.kind);
+        Failure { kind, ..failure }
     }
 
     fn tell(&self, endpoint: &Arc<Endpoint>, failure: &Failure, settled: Settled) {

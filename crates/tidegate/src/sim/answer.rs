@@ -126,6 +126,9 @@ pub(super) fn refused(fate: Fate<'_>, voice: Voice) -> Option<Draft> {
         }
         Fate::Fault(Fault::Status503) => Some(draft(503, "The upstream is not available.", "server_error", None)),
         Fate::Fault(Fault::Status529) => Some(draft(529, "Overloaded", "overloaded_error", None)),
+        Fate::Fault(Fault::ContentFilter) if voice.azure => {
+            Some(draft(400, "The response was filtered by the content management policy.", "", Some("content_filter")))
+        }
         Fate::Fault(_) | Fate::Good => None,
     }
 }

@@ -13,6 +13,7 @@ use super::dice::{Dice, Draw, mix};
 use super::fault::Fault;
 use super::ledger::Receipt;
 use super::limit::{Cause, Cost, Gate, Refusal};
+use super::route::Azure;
 use super::scenario::Resource;
 use super::voice::Voice;
 use super::{ID_HEADER, Plan, Simulator, Visit, delivery, gemini, headers, messages, responses};
@@ -27,6 +28,8 @@ use crate::request::TaskKind;
 pub(super) struct Call<'a> {
     pub(super) request: &'a HttpRequest,
     pub(super) voice: Voice,
+    /// The model, where Azure's path names it.
+    deployment: Option<&'a str>,
     id: u64,
     body: u64,
     /// Whose limits apply.
@@ -73,8 +76,10 @@ impl Simulator {
         let (start, wall) = *state.start.get_or_insert_with(|| (now, SystemTime::now()));
         let since = now.saturating_duration_since(start);
         let attempt = state.ledger.arrive(id, since.as_secs(), self.scenario().remember_ids);
-        let voice = Voice { wire, number: mix(id ^ u64::from(attempt)) };
-        Call { request, voice, id, body, scope, at: since.as_secs_f64(), wall: wall + since, attempt }
+        let azure = Azure::of(request.uri());
+        let voice = Voice { wire, number: mix(id ^ u64::from(attempt)), azure: azure.is_some() };
+        let deployment = azure.and_then(|azure| azure.deployment);
+        Call { request, voice, deployment, id, body, scope, at: since.as_secs_f64(), wall: wall + since, attempt }
     }
 
     /// Checks and answers a request.
@@ -165,6 +170,7 @@ impl Simulator {
 
     pub(super) fn check_model(&self, call: &Call<'_>, model: &str) -> Result<(), Denial> {
         let models = &self.scenario().models;
+        let model = call.deployment.unwrap_or(model);
         if models.is_empty() || models.iter().any(|known| known == model) {
             return Ok(());
         }
