@@ -116,7 +116,7 @@ fn decode_response(head: &Parts, body: &Bytes, reply: ResponseReply<'_>) -> Resu
 }
 
 fn parts<'r, 'a>(items: &'r [Item<'a>]) -> impl Iterator<Item = &'r types::Part<'a>> {
-    items.iter().filter(|item| item.kind == "message").flat_map(|item| &item.content)
+    items.iter().filter(|item| item.kind == "message").flat_map(|item| item.content.iter().flatten())
 }
 
 /// Joins the texts of all messages. With tool calls the answer has the form of a Chat Completions message.

@@ -212,7 +212,7 @@ impl Reply<'_> {
         }
         let part = Part { kind: "output_text".into(), text: Some(text.into()), ..Part::default() };
         let (kind, role) = ("message".into(), Some("assistant".into()));
-        let content = if text.is_empty() { Vec::new() } else { vec![part] };
+        let content = Some(if text.is_empty() { Vec::new() } else { vec![part] });
         vec![Item { kind, id, status, role, content, ..Item::default() }]
     }
 

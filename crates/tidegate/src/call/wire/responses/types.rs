@@ -66,8 +66,8 @@ pub struct Item<'a> {
     #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub role: Option<Cow<'a, str>>,
     /// What a message says.
-    #[serde(borrow, default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
-    pub content: Vec<Part<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Vec<Part<'a>>>,
     /// What a call's result is to name.
     #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub call_id: Option<Cow<'a, str>>,
