@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tidegate::call::provider::{PROVIDERS, provider};
+use tidegate::call::wire::WireId;
 use tidegate::catalog::{self, Model, ModelKind};
 use tidegate::suggest::closest;
 use tidegate::{Error, Price, Result};
@@ -38,7 +39,7 @@ pub(crate) fn listing(args: &ModelsArgs) -> Result<String> {
 }
 
 fn is_callable(model: &Model) -> bool {
-    provider(model.provider).is_some() && model.kind != ModelKind::Responses
+    provider(model.provider).is_some_and(|row| model.kind != ModelKind::Responses || row.speaks(WireId::Responses))
 }
 
 fn unlisted(name: &str) -> String {

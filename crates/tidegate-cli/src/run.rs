@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use http::{HeaderName, HeaderValue};
 use tidegate::call::pool::{self, PoolOptions, ProxyRules, ProxyUrls};
+use tidegate::call::provider::Auth;
 use tidegate::run::input::{self, InputOptions};
 use tidegate::run::job::{self, Control, Job};
 use tidegate::run::journal::Changed;
@@ -222,6 +223,9 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKe
         .retry(RetryPolicy {
             max_attempts: settings.retry.max_attempts,
             timeout: settings.retry.timeout,
+            stream: settings.retry.stream,
+            first_delta: settings.retry.first_delta_timeout,
+            idle: settings.retry.idle_timeout,
             ..RetryPolicy::default()
         })
         .pool(pool_options(settings)?);
@@ -242,6 +246,15 @@ fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKey
     let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(limits(endpoint.limits));
     if let Some(price) = endpoint.price {
         target = target.price(price);
+    }
+    if let Some(wire) = endpoint.wire {
+        target = target.wire(wire);
+    }
+    if let Some(version) = &endpoint.api_version {
+        target = target.api_version(version);
+    }
+    if endpoint.provider.auth == Some(settings::Auth::Bearer) {
+        target = target.auth(Auth::Bearer);
     }
     for (name, value) in &endpoint.headers {
         let value = HeaderValue::from_str(value.as_str())

@@ -3,12 +3,15 @@
 //! Nothing here sleeps or retries: one call is one request on the wire, and its failure says what happened. A user's
 //! own [`Caller`] sits in the same place, under the same admission.
 
+mod address;
 pub mod context_cache;
 pub mod google;
 pub mod limits;
 pub mod pool;
 pub mod provider;
+pub mod sse;
 pub mod status;
+pub mod streaming;
 pub mod transport;
 pub mod wire;
 
@@ -23,7 +26,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::limits::Hints;
 use self::provider::{Auth, Provider, Quirks};
-use self::transport::{HttpReply, HttpRequest, Transport};
+use self::streaming::ReplyStream;
+use self::transport::{HttpReply, HttpRequest, Transport, read_whole};
 use self::wire::WireId;
 use self::wire::fit::fit;
 use crate::failure::{Failure, Kind};
@@ -52,6 +56,17 @@ pub trait Caller: Send + Sync {
     ) -> BoxFuture<'a, Result<Response, Failure>> {
         let _ = hints;
         self.call(request)
+    }
+
+    /// Makes one call whose reply comes piece by piece.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`call_with_hints`](Caller::call_with_hints); the stream of the reply ends with [`Piece::Done`](streaming::Piece::Done) or a failure,
+    ///   and dropping it cancels the call.
+    /// - A caller that knows only whole replies need not write it.
+    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        Box::pin(async move { Ok(streaming::whole(self.call_with_hints(request, hints).await?)) })
     }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
@@ -100,23 +115,44 @@ pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
 
 /// The [`Caller`] of a provider: a wire over a transport.
 pub(crate) struct HttpCaller {
-    wire: WireId,
+    /// The formats that it speaks, the preferred one first.
+    spoken: Vec<Spoken>,
     quirks: Quirks,
     auth: Auth,
     model: String,
-    /// Where each kind of task goes; nowhere if the wire does not have it.
-    chat: Option<Uri>,
-    embed: Option<Uri>,
     headers: HeaderMap,
     key: RwLock<Key>,
     source: Option<(KeySource, usize)>,
     transport: Arc<dyn Transport>,
 }
 
+/// A format that is spoken, and where each kind of task goes in it; nowhere if the format does not have it.
+struct Spoken {
+    wire: WireId,
+    chat: Option<Uri>,
+    stream: Option<Uri>,
+    embed: Option<Uri>,
+}
+
+impl Spoken {
+    fn new(id: WireId, target: &HttpTarget<'_>) -> Result<Spoken, String> {
+        let wire = id.wire();
+        let uri = |path: Option<String>| path.map(|path| address::of(target, &path)).transpose();
+        Ok(Spoken {
+            wire: id,
+            chat: uri(wire.path(TaskKind::Chat, target.model))?,
+            stream: uri(wire.stream_path(target.model))?,
+            embed: uri(wire.path(TaskKind::Embed, target.model))?,
+        })
+    }
+}
+
 /// What an [`HttpCaller`] is made of.
 pub(crate) struct HttpTarget<'a> {
     pub(crate) provider: &'a Provider,
     pub(crate) base_url: &'a str,
+    /// The version in the query, where the provider has one.
+    pub(crate) api_version: Option<&'a str>,
     /// The model's name as the provider knows it.
     pub(crate) model: &'a str,
     pub(crate) headers: HeaderMap,
@@ -124,6 +160,13 @@ pub(crate) struct HttpTarget<'a> {
     /// Where the key can be read again, and its place among those.
     pub(crate) source: Option<(KeySource, usize)>,
     pub(crate) transport: Arc<dyn Transport>,
+}
+
+/// A request in a provider's form.
+struct Encoded {
+    body: Bytes,
+    /// What was left out, and what is odd.
+    warnings: Vec<String>,
 }
 
 /// A key and the header value it makes.
@@ -149,11 +192,9 @@ impl Key {
 impl HttpCaller {
     pub(crate) fn new(target: HttpTarget<'_>) -> Result<HttpCaller, String> {
         let provider = target.provider;
-        let wire = provider.wire.wire();
-        let uri = |kind: TaskKind| {
-            let path = wire.path(kind, target.model);
-            path.map(|path| address(target.base_url, &path)).transpose()
-        };
+        let others = provider.also.iter().filter(|wire| **wire != provider.wire);
+        let spoken = [&provider.wire].into_iter().chain(others).map(|wire| Spoken::new(*wire, &target));
+        let spoken = spoken.collect::<Result<_, _>>()?;
         let mut headers = target.headers;
         let product = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
         for (name, value) in
@@ -162,12 +203,10 @@ impl HttpCaller {
             headers.entry(*name).or_insert(HeaderValue::from_static(value));
         }
         Ok(HttpCaller {
-            wire: provider.wire,
+            spoken,
             quirks: provider.quirks,
             auth: provider.auth,
             model: target.model.to_owned(),
-            chat: uri(TaskKind::Chat)?,
-            embed: uri(TaskKind::Embed)?,
             headers,
             key: RwLock::new(Key::new(target.key, provider.auth)?),
             source: target.source,
@@ -176,36 +215,79 @@ impl HttpCaller {
     }
 
     async fn exchange(&self, request: &Request, hints: &mut Hints) -> Result<Response, Failure> {
-        let kind = request.kind();
+        let (spoken, kind) = (self.spoken(request), request.kind());
         let uri = match kind {
-            TaskKind::Chat => &self.chat,
-            TaskKind::Embed => &self.embed,
+            TaskKind::Chat => &spoken.chat,
+            TaskKind::Embed => &spoken.embed,
         };
         let uri =
             uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
-        let (body, warnings) = self.encode(request)?;
+        let Encoded { body, warnings } = self.encode(request)?;
+        let (http, used) = self.http(uri, body);
+        let reply = self.transport.send(http).await?;
+        *hints = Hints::read(reply.headers());
+        let response = self.read_or_renew(spoken, kind, reply, used).await?;
+        Ok(Response { warnings, ..response })
+    }
+
+    /// Sends a request whose reply is to come piece by piece. What cannot, comes whole.
+    async fn open(&self, request: &Request, hints: &mut Hints) -> Result<ReplyStream, Failure> {
+        let (spoken, kind) = (self.spoken(request), request.kind());
+        let Some(uri) = spoken.stream.clone().filter(|_| kind == TaskKind::Chat) else {
+            return Ok(streaming::whole(self.exchange(request, hints).await?));
+        };
+        let wire = spoken.wire.wire();
+        let (http, used) = self.http(uri, wire.stream_body(self.encode(request)?.body)?);
+        let (head, body) = self.transport.open(http).await?.into_parts();
+        *hints = Hints::read(&head.headers);
+        if streaming::is_stream(&head) {
+            return Ok(streaming::read(wire, head, body, self.secrets()));
+        }
+        let reply = HttpReply::from_parts(head, read_whole(body).await?);
+        Ok(streaming::whole(self.read_or_renew(spoken, kind, reply, used).await?))
+    }
+
+    /// Returns the format for a request: the one that its body was written in, if that is spoken here, else the first
+    /// that has such a task.
+    fn spoken(&self, request: &Request) -> &Spoken {
+        let written = request.original.as_ref().map(|original| original.wire);
+        let same = self.spoken.iter().find(|spoken| Some(spoken.wire) == written);
+        let fitting = || self.spoken.iter().find(|spoken| request.kind() == TaskKind::Chat || spoken.embed.is_some());
+        same.or_else(fitting).unwrap_or(&self.spoken[0])
+    }
+
+    /// Makes the HTTP request of a body, and returns the key's header to tell this key from a later one.
+    fn http(&self, uri: Uri, body: Bytes) -> (HttpRequest, Option<HeaderValue>) {
         let mut http = HttpRequest::new(body);
         *http.method_mut() = Method::POST;
         *http.uri_mut() = uri;
         *http.headers_mut() = self.headers.clone();
         let used = self.authorise(http.headers_mut());
-        let reply = self.transport.send(http).await?;
-        *hints = Hints::read(reply.headers());
-        match self.read(kind, reply) {
+        (http, used)
+    }
+
+    /// Reads a whole reply, and the key again if it was refused.
+    async fn read_or_renew(
+        &self,
+        spoken: &Spoken,
+        kind: TaskKind,
+        reply: HttpReply,
+        used: Option<HeaderValue>,
+    ) -> Result<Response, Failure> {
+        match self.read(spoken, kind, reply) {
             Err(failure) if failure.kind == Kind::Auth && self.renew(used).await => {
                 Err(Failure { kind: Kind::StaleKey, ..failure })
             }
-            Ok(response) => Ok(Response { warnings, ..response }),
-            Err(failure) => Err(failure),
+            result => result,
         }
     }
 
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
-    /// Returns with it what was left out, and what is odd.
-    fn encode(&self, request: &Request) -> Result<(Bytes, Vec<String>), Failure> {
-        let wire = self.wire.wire();
+    fn encode(&self, request: &Request) -> Result<Encoded, Failure> {
+        let spoken = self.spoken(request).wire;
+        let wire = spoken.wire();
         let request = match &request.original {
-            Some(original) if original.wire != self.wire => {
+            Some(original) if original.wire != spoken => {
                 let mut typed = original.wire.wire().typed(original)?;
                 typed.params = request.params.clone().over(typed.params);
                 typed.lossy = request.lossy;
@@ -214,7 +296,8 @@ impl HttpCaller {
             _ => Cow::Borrowed(request),
         };
         let fitted = fit(request, wire)?;
-        Ok((wire.encode(&fitted.request, &self.model, &self.quirks)?, fitted.warnings))
+        let body = wire.encode(&fitted.request, &self.model, &self.quirks)?;
+        Ok(Encoded { body, warnings: fitted.warnings })
     }
 
     /// Sets the key's header, and returns it to tell this key from a later one.
@@ -244,27 +327,43 @@ impl HttpCaller {
         key.header != refused
     }
 
-    fn read(&self, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
-        let wire = self.wire.wire();
+    fn read(&self, spoken: &Spoken, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
+        let wire = spoken.wire.wire();
         let (head, body) = reply.into_parts();
         if head.status.is_success() {
             return wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure));
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
+        let kind = status::overruled(&head.headers, kind);
+        let in_message = status::retry_after_in(&message).filter(|_| kind.advice().slow_down);
         let failure = status::failure(&head, kind, message);
-        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?));
+        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?)).or(in_message);
         Err(self.scrub(failure.with_retry_after(hint)))
     }
 
-    /// Takes the key, and what headers of the user's own hold of that kind, out of a message that repeats it.
-    fn scrub(&self, mut failure: Failure) -> Failure {
-        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        let key = key.secret.as_ref().map(ExposeSecret::expose_secret);
+    fn scrub(&self, failure: Failure) -> Failure {
+        self.secrets().scrub(failure)
+    }
+
+    /// Returns the key, and what headers of the user's own hold of that kind.
+    fn secrets(&self) -> Secrets {
+        let key = self.key.read().unwrap_or_else(PoisonError::into_inner).secret.clone();
         let headers = self.headers.iter().filter(|(name, _)| may_hold_a_secret(name));
         // Of `Bearer sk-1` the last word is the secret.
-        let secrets = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
-        for secret in key.into_iter().chain(secrets).filter(|secret| secret.len() >= 4) {
+        let words = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
+        Secrets(key.into_iter().chain(words.map(SecretString::from)).collect())
+    }
+}
+
+/// What no message may repeat.
+pub(crate) struct Secrets(Vec<SecretString>);
+
+impl Secrets {
+    /// Takes the secrets out of a message that repeats them.
+    fn scrub(&self, mut failure: Failure) -> Failure {
+        let secrets = self.0.iter().map(ExposeSecret::expose_secret);
+        for secret in secrets.filter(|secret| secret.len() >= 4) {
             failure.message = failure.message.replace(secret, "[key]");
         }
         failure
@@ -288,17 +387,11 @@ impl Caller for HttpCaller {
         Box::pin(self.exchange(request, hints))
     }
 
-    fn preview(&self, request: &Request) -> Option<Bytes> {
-        self.encode(request).ok().map(|(body, _)| body)
+    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        Box::pin(self.open(request, hints))
     }
-}
 
-/// Puts a path behind a base URL.
-fn address(base_url: &str, path: &str) -> Result<Uri, String> {
-    let text = format!("{}{path}", base_url.trim_end_matches('/'));
-    let uri: Uri = text.parse().map_err(|e| format!("`{base_url}` is not a base URL: {e}"))?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http" | "https"), Some(_)) => Ok(uri),
-        _ => Err(format!("`{base_url}` is not a base URL: it must start with http:// or https://")),
+    fn preview(&self, request: &Request) -> Option<Bytes> {
+        self.encode(request).ok().map(|encoded| encoded.body)
     }
 }

@@ -1,5 +1,7 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
+mod streaming;
+
 use std::sync::Arc;
 
 use futures_util::Stream;
@@ -8,19 +10,21 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
+pub use self::streaming::Streaming;
 use crate::ask::ask;
 use crate::call::pool::{Pool, PoolOptions};
-use crate::call::provider::{Provider, Quirks, Reach};
+use crate::call::provider::{Auth, Provider, Quirks, Reach};
 use crate::call::transport::Transport;
+use crate::call::wire::WireId;
 use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
-use crate::catalog::{self, ModelRef};
+use crate::catalog::{self, ModelKind, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::Balance;
 use crate::dispatch::endpoint::Endpoint;
-use crate::dispatch::{Dispatcher, Order, RetryPolicy};
+use crate::dispatch::{Classify, Dispatcher, Order, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::limits::Limits;
 use crate::money::Price;
 use crate::outcome::Outcome;
@@ -54,7 +58,7 @@ pub struct Target {
 
 #[derive(Clone)]
 enum Place {
-    Provider { provider: Provider, model: String, base_url: String },
+    Provider { provider: Provider, model: String, base_url: String, api_version: Option<String> },
     Caller(Arc<dyn Caller>),
 }
 
@@ -74,8 +78,11 @@ impl Target {
     pub fn of(model: &ModelRef) -> Target {
         let price = model.facts().and_then(|facts| facts.price);
         let base_url = model.provider.base_url.to_owned();
-        let provider = Provider { quirks: quirks(model), ..*model.provider };
-        let place = Place::Provider { provider, model: model.name.clone(), base_url };
+        let mut provider = Provider { quirks: quirks(model), ..*model.provider };
+        if model.facts().is_some_and(|facts| facts.kind == ModelKind::Responses) && provider.speaks(WireId::Responses) {
+            provider.wire = WireId::Responses;
+        }
+        let place = Place::Provider { provider, model: model.name.clone(), base_url, api_version: None };
         Target { price, ..Target::at(&model.to_string(), place) }
     }
 
@@ -108,6 +115,33 @@ impl Target {
     pub fn base_url(mut self, url: &str) -> Target {
         if let Place::Provider { base_url, .. } = &mut self.place {
             url.clone_into(base_url);
+        }
+        self
+    }
+
+    /// Prefers this one of the formats that the provider speaks, such as OpenAI's Responses.
+    #[must_use]
+    pub fn wire(mut self, wire: WireId) -> Target {
+        if let Place::Provider { provider, .. } = &mut self.place {
+            provider.wire = wire;
+        }
+        self
+    }
+
+    /// Sets the API version that Azure's older addresses need; without one the newer addresses are used.
+    #[must_use]
+    pub fn api_version(mut self, version: &str) -> Target {
+        if let Place::Provider { api_version, .. } = &mut self.place {
+            *api_version = Some(version.to_owned());
+        }
+        self
+    }
+
+    /// Sends the key in another way than the provider's keys are sent: a token of Azure's Entra as [`Auth::Bearer`].
+    #[must_use]
+    pub fn auth(mut self, auth: Auth) -> Target {
+        if let Place::Provider { provider, .. } = &mut self.place {
+            provider.auth = auth;
         }
         self
     }
@@ -189,6 +223,7 @@ pub struct ClientBuilder {
     scenario: Scenario,
     transport: Option<Arc<dyn Transport>>,
     observer: Option<Arc<dyn Observer>>,
+    classify: Option<Classify>,
     seed: u64,
 }
 
@@ -249,6 +284,23 @@ impl ClientBuilder {
         self
     }
 
+    /// Names the causes of failures that this function knows better than the built-in classification.
+    ///
+    /// ```
+    /// use tidegate::{Client, Failure, Kind};
+    /// // A gateway of ours says 418 when it is busy.
+    /// let builder = Client::builder().classify(|failure: &Failure| (failure.status == Some(418)).then_some(Kind::Overloaded));
+    /// # let _ = builder;
+    /// ```
+    #[must_use]
+    pub fn classify<F>(mut self, classify: F) -> ClientBuilder
+    where
+        F: Fn(&Failure) -> Option<Kind> + Send + Sync + 'static,
+    {
+        self.classify = Some(Arc::new(classify));
+        self
+    }
+
     /// Makes random choices repeatable.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> ClientBuilder {
@@ -267,7 +319,8 @@ impl ClientBuilder {
         }
         let endpoints = self.endpoints()?;
         let admission = Admission::new(endpoints.clone(), self.total, self.balance, self.seed);
-        let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer };
+        let (retry, observer, classify) = (self.retry, self.observer, self.classify);
+        let dispatcher = Dispatcher { admission, endpoints, retry, observer, classify };
         Ok(Client { dispatcher: Arc::new(dispatcher) })
     }
 
@@ -333,9 +386,9 @@ impl Transports {
     }
 
     fn caller(&self, target: &Target, key: Option<SecretString>, number: usize) -> Result<Arc<dyn Caller>> {
-        let (provider, model, base_url) = match &target.place {
+        let (provider, model, base_url, api_version) = match &target.place {
             Place::Caller(caller) => return Ok(caller.clone()),
-            Place::Provider { provider, model, base_url } => (provider, model, base_url),
+            Place::Provider { provider, model, base_url, api_version } => (provider, model, base_url, api_version),
         };
         // A simulated provider with an address of its own is one that runs in another process.
         let transport = match provider.reach {
@@ -345,6 +398,7 @@ impl Transports {
         let caller = HttpCaller::new(HttpTarget {
             provider,
             base_url,
+            api_version: api_version.as_deref(),
             model,
             headers: target.headers.clone(),
             key,
@@ -378,8 +432,33 @@ impl Client {
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
         let stop = CancellationToken::new();
-        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry };
+        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry, outlet: None };
         ask(&self.dispatcher, order, 0, ()).await
+    }
+
+    /// Sends one request and takes its reply piece by piece.
+    ///
+    /// ```
+    /// use futures_util::StreamExt;
+    /// use tidegate::{Client, Delta, Request, Target};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+    /// let mut reply = client.stream(&Request::prompt("When does the tide turn?"));
+    /// let mut text = String::new();
+    /// while let Some(delta) = reply.next().await {
+    ///     if let Delta::Text(more) = delta? {
+    ///         text += &more;
+    ///     }
+    /// }
+    /// let outcome = reply.outcome().await;
+    /// assert_eq!(outcome.text(), Ok(&*text));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stream(&self, request: &Request) -> Streaming {
+        Streaming::new(self.clone(), request.clone())
     }
 
     /// Sends many requests; the outcomes come as they are done.

@@ -146,7 +146,7 @@ pub mod sim;
 pub mod suggest;
 
 pub use call::{Caller, KeySource, caller};
-pub use client::{Client, ClientBuilder, Requests, Target};
+pub use client::{Client, ClientBuilder, Requests, Streaming, Target};
 pub use dispatch::RetryPolicy;
 pub use dispatch::balance::Balance;
 pub use error::{Error, ErrorKind, Result};
@@ -159,5 +159,5 @@ pub use request::{
     CachePoint, GuardContent, Media, MediaKind, Message, Params, Part, Reasoning, Request, Role, Source, Task,
     TaskKind, ToolResult, ToolUse,
 };
-pub use response::{Finish, Output, Response, Usage};
+pub use response::{Delta, Finish, Output, Response, Usage};
 pub use run::{Item, Run};

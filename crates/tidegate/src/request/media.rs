@@ -203,6 +203,12 @@ impl Media {
         }
     }
 
+    /// Returns its name, or one that its format gives it, where a document must have one.
+    pub(crate) fn name_or_made(&self) -> String {
+        let ending = || self.format().map_or("bin", Format::name);
+        self.name.clone().unwrap_or_else(|| format!("document.{}", ending()))
+    }
+
     /// Returns its format, if it is a known one.
     #[must_use]
     pub fn format(&self) -> Option<&'static Format> {

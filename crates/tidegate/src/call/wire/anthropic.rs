@@ -8,6 +8,7 @@ mod content;
 mod pieces;
 mod read;
 pub(crate) mod server;
+mod stream;
 pub mod types;
 mod write;
 
@@ -18,13 +19,14 @@ use serde_json::{Value, json};
 
 use self::types::{Block, ErrorBody, MessageReply, UsageReply};
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::call::status;
-use crate::call::wire::Wire;
-use crate::call::wire::body::patch_model;
+use crate::call::wire::body::{patch_model, set_field};
 use crate::call::wire::fit::{MediaLimit, MediaLimits};
+use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Part, Request, TaskKind};
-use crate::response::{Finish, Output, Response, Usage};
+use crate::response::{Delta, Finish, Output, Response, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +72,18 @@ impl Wire for Anthropic {
 
     fn media_limits(&self) -> &'static MediaLimits {
         &MEDIA
+    }
+
+    fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure> {
+        set_field(&body, "stream", "true")
+    }
+
+    fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure> {
+        stream::event(state, event, out)
+    }
+
+    fn finish(&self, state: StreamState) -> Result<Response, Failure> {
+        state.finish(self)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod content;
 pub(crate) mod server;
+mod stream;
 pub mod types;
 
 use bytes::Bytes;
@@ -17,13 +18,14 @@ use self::content::Messages;
 pub use self::content::read_messages;
 use self::types::{ChatReply, Choice, EmbeddingReply, ErrorBody, UsageReply};
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::call::status;
-use crate::call::wire::Wire;
 use crate::call::wire::body::{bad_body, patch_model, to_bytes};
 use crate::call::wire::fit::{MediaLimit, MediaLimits};
+use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Params, Part, Request, Task, TaskKind};
-use crate::response::{Finish, Output, Response, Usage};
+use crate::response::{Delta, Finish, Output, Response, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -90,10 +92,23 @@ impl Wire for OpenAi {
     fn media_limits(&self) -> &'static MediaLimits {
         &MEDIA
     }
+
+    fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure> {
+        stream::body(&body)
+    }
+
+    fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure> {
+        stream::event(state, event, out)
+    }
+
+    fn finish(&self, mut state: StreamState) -> Result<Response, Failure> {
+        state.ended |= stream::all_finished(&state.reply);
+        state.finish(self)
+    }
 }
 
 /// The largest body is 512 MB, all files of it 50 MB.
-const MEDIA: MediaLimits = MediaLimits {
+pub(super) const MEDIA: MediaLimits = MediaLimits {
     each: [
         MediaLimit { count: 500, bytes: 50_000_000 },
         MediaLimit { count: 500, bytes: 50_000_000 },
@@ -283,7 +298,7 @@ fn failed_inside(head: &Parts, error: &ErrorBody) -> Failure {
 }
 
 /// Names the cause by this wire's structured codes; text is the business of [`status::kind`].
-fn kind_of(status: StatusCode, error: &ErrorBody) -> Option<Kind> {
+pub(super) fn kind_of(status: StatusCode, error: &ErrorBody) -> Option<Kind> {
     for name in [error.code.as_deref(), error.kind.as_deref()].into_iter().flatten() {
         let kind = match name {
             "insufficient_quota" | "credit_balance_exhausted" | "billing_hard_limit_reached" | "billing_not_active" => {

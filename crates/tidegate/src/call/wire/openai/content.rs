@@ -165,8 +165,7 @@ fn write_part(part: &Part) -> Result<Value, String> {
         Part::Raw { value, .. } => value.clone(),
         Part::Image(media) => json!({"type": "image_url", "image_url": {"url": media.to_url()}}),
         Part::Document(media) => {
-            let name = media.name.clone().or_else(|| Some(format!("document.{}", media.format()?.name())));
-            json!({"type": "file", "file": {"filename": name, "file_data": media.to_url()}})
+            json!({"type": "file", "file": {"filename": media.name_or_made(), "file_data": media.to_url()}})
         }
         Part::Audio(media) => {
             json!({"type": "input_audio", "input_audio": {"data": media.to_base64(), "format": audio_format(media)}})
@@ -225,12 +224,17 @@ pub fn read_messages(value: Value) -> Result<Vec<Message>, String> {
     let mut messages: Vec<Message> = Vec::new();
     for (i, item) in items.into_iter().enumerate() {
         let message = read_message(item).map_err(|e| format!("messages[{i}]: {e}"))?;
-        match messages.last_mut().filter(|last| belongs_to(&message, last)) {
-            Some(last) => last.parts.extend(message.parts),
-            None => messages.push(message),
-        }
+        add_message(&mut messages, message);
     }
     Ok(messages)
+}
+
+/// Adds a message, to the results of tools before it where it belongs to them.
+pub(crate) fn add_message(messages: &mut Vec<Message>, message: Message) {
+    match messages.last_mut().filter(|last| belongs_to(&message, last)) {
+        Some(last) => last.parts.extend(message.parts),
+        None => messages.push(message),
+    }
 }
 
 /// Returns whether a message belongs to the results before it: more results, or what the user says to them.
