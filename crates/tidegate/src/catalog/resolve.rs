@@ -219,7 +219,7 @@ mod tests {
             ("mylap/x", "no provider 'mylap'; did you mean 'mylab'?"),
             ("moonshotai/Kimi-K3", "no provider 'moonshotai'; did you mean 'together/moonshotai/Kimi-K3'?"),
             ("gpt-5-mni", "no model 'gpt-5-mni' in the catalog; did you mean 'gpt-5-mini'?"),
-            ("nobody/x", "there are openai, anthropic, openrouter"),
+            ("nobody/x", "there are openai, anthropic, azure, openrouter"),
             ("zzzz", "no model 'zzzz' in the catalog; write provider/model"),
             ("openai", "'openai' is a provider, not a model; write openai/MODEL"),
             ("openai/", "names no model"),

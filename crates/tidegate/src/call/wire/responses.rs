@@ -52,8 +52,14 @@ impl Wire for Responses {
     }
 
     fn decode(&self, _kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
-        let reply: ResponseReply<'_> = serde_json::from_slice(body)
-            .map_err(|error| status::failure(head, Kind::Malformed, format!("the reply is not a response: {error}")))?;
+        let malformed = |error: &dyn std::fmt::Display| {
+            status::failure(head, Kind::Malformed, format!("the reply is not a response: {error}"))
+        };
+        // A list would be read as the struct's fields in order.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(malformed(&"it is not an object"));
+        }
+        let reply: ResponseReply<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
         decode_response(head, body, reply)
     }
 
