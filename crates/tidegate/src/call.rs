@@ -3,23 +3,27 @@
 //! Nothing here sleeps or retries: one call is one request on the wire, and its failure says what happened. A user's
 //! own [`Caller`] sits in the same place, under the same admission.
 
+pub(crate) mod auth;
+pub mod aws;
 pub mod limits;
 pub mod pool;
 pub mod provider;
+pub(crate) mod sigv4;
 pub mod status;
 pub mod transport;
 pub mod wire;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
+use self::auth::{Authoriser, Identity};
 use self::limits::Hints;
-use self::provider::{Auth, Provider, Quirks};
+use self::provider::{Provider, Quirks};
 use self::transport::{HttpReply, HttpRequest, Transport};
 use self::wire::WireId;
 use crate::failure::{Failure, Kind};
@@ -98,14 +102,12 @@ pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
 pub(crate) struct HttpCaller {
     wire: WireId,
     quirks: Quirks,
-    auth: Auth,
     model: String,
     /// Where each kind of task goes; nowhere if the wire does not have it.
     chat: Option<Uri>,
     embed: Option<Uri>,
     headers: HeaderMap,
-    key: RwLock<Key>,
-    source: Option<(KeySource, usize)>,
+    auth: Authoriser,
     transport: Arc<dyn Transport>,
 }
 
@@ -116,30 +118,10 @@ pub(crate) struct HttpTarget<'a> {
     /// The model's name as the provider knows it.
     pub(crate) model: &'a str,
     pub(crate) headers: HeaderMap,
-    pub(crate) key: Option<SecretString>,
+    pub(crate) identity: Identity,
     /// Where the key can be read again, and its place among those.
     pub(crate) source: Option<(KeySource, usize)>,
     pub(crate) transport: Arc<dyn Transport>,
-}
-
-/// A key and the header value it makes.
-struct Key {
-    secret: Option<SecretString>,
-    header: Option<HeaderValue>,
-}
-
-impl Key {
-    fn new(secret: Option<SecretString>, auth: Auth) -> Result<Key, String> {
-        let header = secret.as_ref().map(ExposeSecret::expose_secret).map(|secret| match auth {
-            Auth::Bearer => HeaderValue::from_str(&format!("Bearer {secret}")),
-            Auth::Header(_) => HeaderValue::from_str(secret),
-        });
-        let mut header = header.transpose().map_err(|_| "the key holds a character that a header cannot".to_owned())?;
-        if let Some(header) = &mut header {
-            header.set_sensitive(true);
-        }
-        Ok(Key { secret, header })
-    }
 }
 
 impl HttpCaller {
@@ -160,13 +142,11 @@ impl HttpCaller {
         Ok(HttpCaller {
             wire: provider.wire,
             quirks: provider.quirks,
-            auth: provider.auth,
             model: target.model.to_owned(),
             chat: uri(TaskKind::Chat)?,
             embed: uri(TaskKind::Embed)?,
             headers,
-            key: RwLock::new(Key::new(target.key, provider.auth)?),
-            source: target.source,
+            auth: Authoriser::new(target.identity, provider.auth, target.source)?,
             transport: target.transport,
         })
     }
@@ -183,11 +163,11 @@ impl HttpCaller {
         *http.method_mut() = Method::POST;
         *http.uri_mut() = uri;
         *http.headers_mut() = self.headers.clone();
-        let used = self.authorise(http.headers_mut());
+        let used = self.auth.authorise(&mut http, &*self.transport).await?;
         let reply = self.transport.send(http).await?;
         *hints = Hints::read(reply.headers());
         match self.read(kind, reply) {
-            Err(failure) if failure.kind == Kind::Auth && self.renew(used).await => {
+            Err(failure) if failure.kind == Kind::Auth && self.auth.renew(used, &*self.transport).await => {
                 Err(Failure { kind: Kind::StaleKey, ..failure })
             }
             result => result,
@@ -207,38 +187,16 @@ impl HttpCaller {
         }
     }
 
-    /// Sets the key's header, and returns it to tell this key from a later one.
-    fn authorise(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
-        let header = self.key.read().unwrap_or_else(PoisonError::into_inner).header.clone()?;
-        let name = match self.auth {
-            Auth::Bearer => AUTHORIZATION,
-            Auth::Header(name) => HeaderName::from_static(name),
-        };
-        headers.insert(name, header.clone());
-        Some(header)
-    }
-
-    /// Sees to it that the key is another one than the refused one, which may be so already. Returns whether it is.
-    async fn renew(&self, refused: Option<HeaderValue>) -> bool {
-        let Some((source, number)) = self.source.clone() else { return false };
-        if self.key.read().unwrap_or_else(PoisonError::into_inner).header != refused {
-            return true;
-        }
-        // A command that prints a key may take its time: nobody else waits for it.
-        let keys = tokio::task::spawn_blocking(move || source()).await.unwrap_or_default();
-        let renewed = keys.into_iter().nth(number).and_then(|secret| Key::new(Some(secret), self.auth).ok());
-        let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(renewed) = renewed {
-            *key = renewed;
-        }
-        key.header != refused
-    }
-
     fn read(&self, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
         let wire = self.wire.wire();
         let (head, body) = reply.into_parts();
         if head.status.is_success() {
-            return wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure));
+            let mut response = wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure))?;
+            // Some formats name the model only in the request.
+            if response.model.is_empty() {
+                response.model.clone_from(&self.model);
+            }
+            return Ok(response);
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
@@ -249,12 +207,11 @@ impl HttpCaller {
 
     /// Takes the key, and what headers of the user's own hold of that kind, out of a message that repeats it.
     fn scrub(&self, mut failure: Failure) -> Failure {
-        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        let key = key.secret.as_ref().map(ExposeSecret::expose_secret);
+        self.auth.scrub(&mut failure.message);
         let headers = self.headers.iter().filter(|(name, _)| may_hold_a_secret(name));
         // Of `Bearer sk-1` the last word is the secret.
         let secrets = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
-        for secret in key.into_iter().chain(secrets).filter(|secret| secret.len() >= 4) {
+        for secret in secrets.filter(|secret| secret.len() >= 4) {
             failure.message = failure.message.replace(secret, "[key]");
         }
         failure

@@ -14,7 +14,7 @@ pub struct Provider {
     pub name: &'static str,
     /// The format it speaks.
     pub wire: WireId,
-    /// The base URL, as the provider's own SDK means it.
+    /// The base URL, as the provider's own SDK means it; `{region}` stands for the region of a request.
     pub base_url: &'static str,
     /// The variable that its SDK reads another base URL from.
     pub base_url_variable: Option<&'static str>,
@@ -60,6 +60,8 @@ pub enum Auth {
     Bearer,
     /// The key alone, in a header of this name.
     Header(&'static str),
+    /// A signature by an AWS account, or a key as with [`Bearer`](Auth::Bearer).
+    Aws,
 }
 
 /// How a provider is reached.
@@ -146,6 +148,14 @@ pub const PROVIDERS: &[Provider] = &[
         ..hosted("gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY")
     },
     Provider {
+        wire: WireId::Bedrock,
+        base_url_variable: Some("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        // Without a key requests are signed.
+        key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
+        auth: Auth::Aws,
+        ..hosted("bedrock", "https://bedrock-runtime.{region}.amazonaws.com", "AWS_BEARER_TOKEN_BEDROCK")
+    },
+    Provider {
         base_url_variable: Some("OLLAMA_HOST"),
         ..local("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY")
     },
@@ -167,6 +177,9 @@ static COMPATIBLE_ANTHROPIC: Provider =
 static COMPATIBLE_GEMINI: Provider =
     Provider { wire: WireId::Gemini, auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
 
+/// The same for a server that speaks Bedrock's format.
+static COMPATIBLE_BEDROCK: Provider = Provider { wire: WireId::Bedrock, auth: Auth::Aws, ..COMPATIBLE };
+
 /// Returns what a server without a name of its own is that speaks this format.
 #[must_use]
 pub fn compatible(wire: WireId) -> &'static Provider {
@@ -174,6 +187,7 @@ pub fn compatible(wire: WireId) -> &'static Provider {
         WireId::Openai => &COMPATIBLE,
         WireId::Anthropic => &COMPATIBLE_ANTHROPIC,
         WireId::Gemini => &COMPATIBLE_GEMINI,
+        WireId::Bedrock => &COMPATIBLE_BEDROCK,
     }
 }
 
@@ -194,7 +208,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), PROVIDERS.len());
         for provider in PROVIDERS {
-            let address: http::Uri = provider.base_url.parse().unwrap();
+            let address: http::Uri = provider.base_url.replace("{region}", "us-east-1").parse().unwrap();
             assert!(address.host().is_some() && !provider.base_url.ends_with('/'), "{}", provider.name);
         }
     }
@@ -202,6 +216,6 @@ mod tests {
     #[test]
     fn only_hosted_providers_need_a_key() {
         let free: Vec<_> = PROVIDERS.iter().filter(|p| matches!(p.key, KeyRule::Optional(_))).map(|p| p.name).collect();
-        assert_eq!(free, ["ollama", "vllm", "llama.cpp", "lm-studio", "sglang", "sim"]);
+        assert_eq!(free, ["bedrock", "ollama", "vllm", "llama.cpp", "lm-studio", "sglang", "sim"]);
     }
 }

@@ -6,6 +6,7 @@
 //! [`provider`](crate::call::provider).
 
 pub mod anthropic;
+pub mod bedrock;
 mod body;
 pub mod gemini;
 pub mod openai;
@@ -32,6 +33,8 @@ pub enum WireId {
     Anthropic,
     /// Google Gemini's generateContent and embedContent.
     Gemini,
+    /// AWS Bedrock's Converse.
+    Bedrock,
 }
 
 impl WireId {
@@ -42,6 +45,7 @@ impl WireId {
             WireId::Openai => &openai::OpenAi,
             WireId::Anthropic => &anthropic::Anthropic,
             WireId::Gemini => &gemini::Gemini,
+            WireId::Bedrock => &bedrock::Bedrock,
         }
     }
 
@@ -52,6 +56,7 @@ impl WireId {
             WireId::Openai => "OpenAI",
             WireId::Anthropic => "Anthropic",
             WireId::Gemini => "Gemini",
+            WireId::Bedrock => "Bedrock",
         }
     }
 }

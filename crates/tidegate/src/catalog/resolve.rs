@@ -7,8 +7,10 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::bedrock::{self, Names};
 use super::{Model, ModelKind, find, models, providers_of};
 use crate::call::provider::{COMPATIBLE, PROVIDERS, Provider, provider};
+use crate::call::wire::WireId;
 use crate::error::{Error, Result};
 use crate::suggest::closest;
 
@@ -85,7 +87,11 @@ pub fn similar(provider: &str, name: &str) -> Option<&'static str> {
 }
 
 fn known(provider: &'static Provider, name: &str, base_url: Option<&str>) -> Result<ModelRef> {
-    let model = ModelRef { provider, label: provider.name.into(), name: name.to_owned() };
+    let name = match provider.wire {
+        WireId::Bedrock => bedrock::id_of(name, Names::Lenient)?,
+        _ => name.to_owned(),
+    };
+    let model = ModelRef { provider, label: provider.name.into(), name };
     let only_responses = model.facts().is_some_and(|facts| facts.kind == ModelKind::Responses);
     if only_responses && base_url.is_none() {
         return Err(usage(format!(
@@ -240,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_format_not_spoken_yet_says_what_is() {
-        for text in ["bedrock/x", "vertex_ai/y", "azure/gpt-5"] {
+        for text in ["vertex_ai/y", "azure/gpt-5"] {
             let refusal = refusal(text);
             assert!(refusal.contains("does not speak its format; it can ask openai, "), "{text}: {refusal}");
         }

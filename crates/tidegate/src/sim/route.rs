@@ -2,7 +2,7 @@
 
 use http::{Method, Uri};
 
-use super::gemini;
+use super::{bedrock, gemini};
 use crate::call::wire::WireId;
 use crate::request::TaskKind;
 
@@ -29,9 +29,10 @@ impl Route {
             "models" => (Route::Models, Method::GET),
             "__sim/stats" => (Route::Stats, Method::GET),
             "__sim/reset" => (Route::Reset, Method::POST),
-            _ => match gemini::task(path) {
-                Some(kind) => (Route::Call(WireId::Gemini, kind), Method::POST),
-                None => return Route::Nowhere,
+            _ => match (gemini::task(path), bedrock::is_call(path)) {
+                (Some(kind), _) => (Route::Call(WireId::Gemini, kind), Method::POST),
+                (None, true) => (Route::Call(WireId::Bedrock, TaskKind::Chat), Method::POST),
+                (None, false) => return Route::Nowhere,
             },
         };
         if *method == wanted { route } else { Route::OtherMethod }
@@ -82,6 +83,8 @@ mod tests {
         assert_eq!(route(&Method::POST, "/v1beta/models/m:generateContent"), gemini(TaskKind::Chat));
         assert_eq!(route(&Method::POST, "/v1/models/m:embedContent"), gemini(TaskKind::Embed));
         assert_eq!(route(&Method::GET, "/v1/models/m:embedContent"), Route::OtherMethod);
+        let bedrock = Route::Call(WireId::Bedrock, TaskKind::Chat);
+        assert_eq!(route(&Method::POST, "/model/anthropic.claude%3A0/converse"), bedrock);
         assert_eq!(route(&Method::GET, "/models"), Route::Models);
         assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
         assert_eq!(route(&Method::POST, "/v1/responses"), Route::Nowhere);

@@ -15,7 +15,7 @@ use super::ledger::Receipt;
 use super::limit::{Cause, Cost, Gate, Refusal};
 use super::scenario::Resource;
 use super::voice::Voice;
-use super::{ID_HEADER, Plan, Simulator, Visit, delivery, gemini, headers, messages};
+use super::{ID_HEADER, Plan, Simulator, Visit, bedrock, delivery, gemini, headers, messages};
 use crate::call::transport::HttpRequest;
 use crate::call::wire::WireId;
 use crate::call::wire::anthropic::server::MessagesRequest;
@@ -65,7 +65,9 @@ impl Simulator {
         let body = xxh3_64(request.body());
         let id = request.headers().get(ID_HEADER).map_or(body, |id| xxh3_64(id.as_bytes()));
         let scope = match self.scenario().per_key {
-            true => key(request).map_or(0, |key| xxh3_64(key.as_bytes())),
+            true => bedrock::signer(request)
+                .or_else(|| key(request).map(|key| key.as_bytes().to_vec()))
+                .map_or(0, |key| xxh3_64(&key)),
             false => 0,
         };
         let mut state = self.state();
@@ -82,6 +84,7 @@ impl Simulator {
         match (call.voice.wire, kind) {
             (WireId::Anthropic, _) => self.prepare_messages(call, dice),
             (WireId::Gemini, _) => self.prepare_gemini(call, dice),
+            (WireId::Bedrock, _) => self.prepare_converse(call, dice),
             (WireId::Openai, TaskKind::Chat) => self.prepare_chat(call, dice),
             (WireId::Openai, TaskKind::Embed) => self.prepare_embedding(call, dice),
         }
@@ -133,6 +136,9 @@ impl Simulator {
 
     fn check_key(&self, call: &Call<'_>) -> Result<(), Denial> {
         let keys = &self.scenario().keys;
+        if call.voice.wire == WireId::Bedrock {
+            return bedrock::check_signature(call.request, keys);
+        }
         let given = key(call.request).and_then(|key| key.to_str().ok());
         let given = given.map(|given| given.strip_prefix("Bearer ").unwrap_or(given));
         if keys.is_empty() || given.is_some_and(|given| keys.iter().any(|key| key == given)) {
@@ -227,6 +233,9 @@ impl Simulator {
 
     fn finish_headers(&self, call: &Call<'_>, draft: &Draft, mut headers: HeaderMap) -> HeaderMap {
         call.voice.sign(&mut headers);
+        if call.voice.wire == WireId::Bedrock {
+            bedrock::name_exception(draft, &mut headers);
+        }
         if let Some(Ok(hint)) = draft.retry_after.map(|seconds| HeaderValue::try_from(seconds.to_string())) {
             headers.insert(header::RETRY_AFTER, hint);
         }

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::scenario::HeaderStyle;
 use crate::call::wire::WireId;
-use crate::call::wire::{anthropic, gemini, openai};
+use crate::call::wire::{anthropic, bedrock, gemini, openai};
 
 /// The format of one call, and the number that the call's id is made of.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,7 @@ impl Voice {
             WireId::Openai => openai::server::error(message, kind, code),
             WireId::Anthropic => anthropic::server::error(status, message, &self.request_id()),
             WireId::Gemini => gemini::server::error(status, message, &[]),
+            WireId::Bedrock => bedrock::server::error(status, None, message),
         }
     }
 
@@ -29,10 +30,10 @@ impl Voice {
         self.error(StatusCode::BAD_REQUEST, message, "invalid_request_error", None)
     }
 
-    /// Returns the status by which an overload is told: Google has none of its own for it.
+    /// Returns the status by which an overload is told: only Anthropic has one of its own for it.
     pub(super) fn status(self, status: u16) -> u16 {
         match (self.wire, status) {
-            (WireId::Gemini, 529) => 503,
+            (WireId::Gemini | WireId::Bedrock, 529) => 503,
             (_, status) => status,
         }
     }
@@ -42,6 +43,7 @@ impl Voice {
         let name = match self.wire {
             WireId::Openai => "x-request-id",
             WireId::Anthropic => "request-id",
+            WireId::Bedrock => "x-amzn-requestid",
             WireId::Gemini => return,
         };
         if let Ok(id) = HeaderValue::try_from(self.request_id()) {
@@ -49,11 +51,11 @@ impl Voice {
         }
     }
 
-    /// Returns how limits are told: as the scenario says, but Gemini has no headers for them, and nobody tells
+    /// Returns how limits are told: as the scenario says, but Gemini and Bedrock have no headers for them, and nobody tells
     /// Anthropic's clients in OpenAI's words.
     pub(super) fn style(self, wanted: HeaderStyle) -> HeaderStyle {
         match (self.wire, wanted) {
-            (WireId::Gemini, _) => HeaderStyle::None,
+            (WireId::Gemini | WireId::Bedrock, _) => HeaderStyle::None,
             (WireId::Anthropic, HeaderStyle::Openai) => HeaderStyle::Anthropic,
             (_, wanted) => wanted,
         }
