@@ -5,11 +5,14 @@
 
 pub(crate) mod auth;
 pub mod aws;
+pub mod eventstream;
 pub mod limits;
 pub mod pool;
 pub mod provider;
 pub(crate) mod sigv4;
+pub mod sse;
 pub mod status;
+pub mod streaming;
 pub mod transport;
 pub mod wire;
 
@@ -17,14 +20,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use self::auth::{Authoriser, Identity};
+use self::auth::{Authoriser, Identity, Used};
 use self::limits::Hints;
 use self::provider::{Provider, Quirks};
-use self::transport::{HttpReply, HttpRequest, Transport};
+use self::streaming::{Piece, ReplyStream};
+use self::transport::{HttpReply, HttpRequest, Transport, read_whole};
 use self::wire::WireId;
 use crate::failure::{Failure, Kind};
 use crate::request::{Request, TaskKind};
@@ -52,6 +57,17 @@ pub trait Caller: Send + Sync {
     ) -> BoxFuture<'a, Result<Response, Failure>> {
         let _ = hints;
         self.call(request)
+    }
+
+    /// Makes one call whose reply comes piece by piece.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`call_with_hints`](Caller::call_with_hints); the stream of the reply ends with [`Piece::Done`](streaming::Piece::Done) or a failure,
+    ///   and dropping it cancels the call.
+    /// - A caller that knows only whole replies need not write it.
+    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        Box::pin(async move { Ok(streaming::whole(self.call_with_hints(request, hints).await?)) })
     }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
@@ -105,6 +121,7 @@ pub(crate) struct HttpCaller {
     model: String,
     /// Where each kind of task goes; nowhere if the wire does not have it.
     chat: Option<Uri>,
+    stream: Option<Uri>,
     embed: Option<Uri>,
     headers: HeaderMap,
     auth: Authoriser,
@@ -128,10 +145,7 @@ impl HttpCaller {
     pub(crate) fn new(target: HttpTarget<'_>) -> Result<HttpCaller, String> {
         let provider = target.provider;
         let wire = provider.wire.wire();
-        let uri = |kind: TaskKind| {
-            let path = wire.path(kind, target.model);
-            path.map(|path| address(target.base_url, &path)).transpose()
-        };
+        let uri = |path: Option<String>| path.map(|path| address(target.base_url, &path)).transpose();
         let mut headers = target.headers;
         let product = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
         for (name, value) in
@@ -143,8 +157,9 @@ impl HttpCaller {
             wire: provider.wire,
             quirks: provider.quirks,
             model: target.model.to_owned(),
-            chat: uri(TaskKind::Chat)?,
-            embed: uri(TaskKind::Embed)?,
+            chat: uri(wire.path(TaskKind::Chat, target.model))?,
+            stream: uri(wire.stream_path(target.model))?,
+            embed: uri(wire.path(TaskKind::Embed, target.model))?,
             headers,
             auth: Authoriser::new(target.identity, provider.auth, target.source)?,
             transport: target.transport,
@@ -159,13 +174,43 @@ impl HttpCaller {
         };
         let uri =
             uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
-        let mut http = HttpRequest::new(self.encode(request)?);
+        let (http, used) = self.http(uri, self.encode(request)?).await?;
+        let reply = self.transport.send(http).await?;
+        *hints = Hints::read(reply.headers());
+        self.read_or_renew(kind, reply, used).await
+    }
+
+    /// Sends a request whose reply is to come piece by piece. What cannot, comes whole.
+    async fn open(&self, request: &Request, hints: &mut Hints) -> Result<ReplyStream, Failure> {
+        let kind = request.kind();
+        let Some(uri) = self.stream.clone().filter(|_| kind == TaskKind::Chat) else {
+            return Ok(streaming::whole(self.exchange(request, hints).await?));
+        };
+        let body = self.wire.wire().stream_body(self.encode(request)?)?;
+        let (http, used) = self.http(uri, body).await?;
+        let (head, body) = self.transport.open(http).await?.into_parts();
+        *hints = Hints::read(&head.headers);
+        if streaming::is_stream(&head) {
+            let pieces = streaming::read(self.wire.wire(), head, body, self.secrets());
+            let model = self.model.clone();
+            return Ok(pieces.map_ok(move |piece| named_piece(piece, &model)).boxed());
+        }
+        let reply = HttpReply::from_parts(head, read_whole(body).await?);
+        Ok(streaming::whole(self.read_or_renew(kind, reply, used).await?))
+    }
+
+    /// Makes the HTTP request of a body, and returns what it was authorised with to tell that from what comes later.
+    async fn http(&self, uri: Uri, body: Bytes) -> Result<(HttpRequest, Used), Failure> {
+        let mut http = HttpRequest::new(body);
         *http.method_mut() = Method::POST;
         *http.uri_mut() = uri;
         *http.headers_mut() = self.headers.clone();
         let used = self.auth.authorise(&mut http, &*self.transport).await?;
-        let reply = self.transport.send(http).await?;
-        *hints = Hints::read(reply.headers());
+        Ok((http, used))
+    }
+
+    /// Reads a whole reply, and the key again if it was refused.
+    async fn read_or_renew(&self, kind: TaskKind, reply: HttpReply, used: Used) -> Result<Response, Failure> {
         match self.read(kind, reply) {
             Err(failure) if failure.kind == Kind::Auth && self.auth.renew(used, &*self.transport).await => {
                 Err(Failure { kind: Kind::StaleKey, ..failure })
@@ -191,12 +236,8 @@ impl HttpCaller {
         let wire = self.wire.wire();
         let (head, body) = reply.into_parts();
         if head.status.is_success() {
-            let mut response = wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure))?;
-            // Some formats name the model only in the request.
-            if response.model.is_empty() {
-                response.model.clone_from(&self.model);
-            }
-            return Ok(response);
+            let response = wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure))?;
+            return Ok(named(response, &self.model));
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
@@ -205,12 +246,41 @@ impl HttpCaller {
         Err(self.scrub(failure.with_retry_after(hint)))
     }
 
-    /// Takes the key, and what headers of the user's own hold of that kind, out of a message that repeats it.
-    fn scrub(&self, mut failure: Failure) -> Failure {
-        self.auth.scrub(&mut failure.message);
+    fn scrub(&self, failure: Failure) -> Failure {
+        self.secrets().scrub(failure)
+    }
+
+    /// Returns the key, and what headers of the user's own hold of that kind.
+    fn secrets(&self) -> Secrets {
         let headers = self.headers.iter().filter(|(name, _)| may_hold_a_secret(name));
         // Of `Bearer sk-1` the last word is the secret.
-        let secrets = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
+        let words = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
+        Secrets(self.auth.secret().into_iter().chain(words.map(SecretString::from)).collect())
+    }
+}
+
+/// Names the model that answered where a format names it only in the request.
+fn named(mut response: Response, model: &str) -> Response {
+    if response.model.is_empty() {
+        model.clone_into(&mut response.model);
+    }
+    response
+}
+
+fn named_piece(piece: Piece, model: &str) -> Piece {
+    match piece {
+        Piece::Done(response) => Piece::Done(Box::new(named(*response, model))),
+        piece => piece,
+    }
+}
+
+/// What no message may repeat.
+pub(crate) struct Secrets(Vec<SecretString>);
+
+impl Secrets {
+    /// Takes the secrets out of a message that repeats them.
+    fn scrub(&self, mut failure: Failure) -> Failure {
+        let secrets = self.0.iter().map(ExposeSecret::expose_secret);
         for secret in secrets.filter(|secret| secret.len() >= 4) {
             failure.message = failure.message.replace(secret, "[key]");
         }
@@ -233,6 +303,10 @@ impl Caller for HttpCaller {
         hints: &'a mut Hints,
     ) -> BoxFuture<'a, Result<Response, Failure>> {
         Box::pin(self.exchange(request, hints))
+    }
+
+    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        Box::pin(self.open(request, hints))
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {

@@ -1,6 +1,7 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
 mod spot;
+mod streaming;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::spot::{Bedrock, RegionOrder};
 use self::spot::{Spot, spots};
+pub use self::streaming::Streaming;
 use crate::ask::ask;
 use crate::call::pool::{Pool, PoolOptions};
 use crate::call::provider::{Provider, Quirks, Reach};
@@ -400,8 +402,33 @@ impl Client {
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
         let stop = CancellationToken::new();
-        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry };
+        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry, outlet: None };
         ask(&self.dispatcher, order, 0, ()).await
+    }
+
+    /// Sends one request and takes its reply piece by piece.
+    ///
+    /// ```
+    /// use futures_util::StreamExt;
+    /// use tidegate::{Client, Delta, Request, Target};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+    /// let mut reply = client.stream(&Request::prompt("When does the tide turn?"));
+    /// let mut text = String::new();
+    /// while let Some(delta) = reply.next().await {
+    ///     if let Delta::Text(more) = delta? {
+    ///         text += &more;
+    ///     }
+    /// }
+    /// let outcome = reply.outcome().await;
+    /// assert_eq!(outcome.text(), Ok(&*text));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stream(&self, request: &Request) -> Streaming {
+        Streaming::new(self.clone(), request.clone())
     }
 
     /// Sends many requests; the outcomes come as they are done.

@@ -15,6 +15,7 @@ pub(crate) mod learned;
 pub(crate) mod limit;
 pub(crate) mod meter;
 pub(crate) mod slowdown;
+pub(crate) mod streaming;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::admission::{Admission, Ask, Lease, RouteId};
 use self::endpoint::{Endpoint, Settled};
+use self::streaming::Outlet;
+use crate::call::Caller;
 use crate::call::limits::Hints;
 use crate::event::{Event, Observer};
 use crate::failure::{Failure, Kind, Retry};
@@ -36,8 +39,16 @@ use crate::response::Response;
 pub struct RetryPolicy {
     /// Attempts per request, the first included; rejections for load do not count. Default 5.
     pub max_attempts: u32,
-    /// The time for one attempt, from admission to the whole reply. Default 600 s.
+    /// The time for one attempt, from admission to the whole reply. Default 600 s. A stream has none: see
+    /// [`first_delta`](RetryPolicy::first_delta) and [`idle`](RetryPolicy::idle).
     pub timeout: Duration,
+    /// Whether replies that are wanted whole are read as streams too, so that no proxy on the way sees an idle
+    /// connection. Default false.
+    pub stream: bool,
+    /// How long nothing may come of a stream before its first piece. Default 300 s.
+    pub first_delta: Duration,
+    /// How long nothing may come of a stream after its first piece. Default 60 s.
+    pub idle: Duration,
     /// The mean of the first backoff; it doubles each time. Default 500 ms.
     pub backoff: Duration,
     /// The longest backoff. Default 30 s.
@@ -49,6 +60,9 @@ impl Default for RetryPolicy {
         RetryPolicy {
             max_attempts: 5,
             timeout: Duration::from_secs(600),
+            stream: false,
+            first_delta: Duration::from_secs(300),
+            idle: Duration::from_secs(60),
             backoff: Duration::from_millis(500),
             longest_backoff: Duration::from_secs(30),
         }
@@ -95,6 +109,8 @@ pub(crate) struct Order<'a> {
     pub(crate) route: RouteId,
     pub(crate) stop: &'a CancellationToken,
     pub(crate) retry: RetryPolicy,
+    /// Where the reply's pieces go, if somebody wants them.
+    pub(crate) outlet: Option<&'a Outlet>,
 }
 
 /// What to do after a failed attempt.
@@ -135,6 +151,9 @@ impl Dispatcher {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
+            if order.outlet.is_some_and(Outlet::began) {
+                return Err(failure);
+            }
             match order.retry.next(&failure, &mut spent) {
                 Next::GiveUp => return Err(failure),
                 Next::Again => {}
@@ -160,11 +179,7 @@ impl Dispatcher {
         let (place, sent) = (lease.place, lease.sent);
         let endpoint = &self.endpoints[place];
         let mut hints = Hints::default();
-        let call = endpoint.caller.call_with_hints(order.request, &mut hints);
-        let result = match tokio::time::timeout(order.retry.timeout, call).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::new(Kind::Timeout, format!("no reply within {:?}", order.retry.timeout))),
-        };
+        let result = call(&*endpoint.caller, order, &mut hints).await;
         let took = sent.elapsed();
         let (usage, failure) = match &result {
             Ok(response) => (response.usage, None),
@@ -202,6 +217,19 @@ impl Dispatcher {
                 failure: failure.clone(),
             });
         }
+    }
+}
+
+/// Makes one call, within the time that it is given.
+async fn call(caller: &dyn Caller, order: &Order<'_>, hints: &mut Hints) -> Result<Response, Failure> {
+    let Order { request, retry, outlet, .. } = order;
+    if retry.stream || outlet.is_some() {
+        // Boxed, because few requests are streamed and all would have to hold it.
+        return Box::pin(streaming::call(caller, request, hints, retry, *outlet)).await;
+    }
+    match tokio::time::timeout(retry.timeout, caller.call_with_hints(request, hints)).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::new(Kind::Timeout, format!("no reply within {:?}", retry.timeout))),
     }
 }
 

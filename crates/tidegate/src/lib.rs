@@ -146,7 +146,7 @@ pub mod sim;
 pub mod suggest;
 
 pub use call::{Caller, KeySource, caller};
-pub use client::{Bedrock, Client, ClientBuilder, RegionOrder, Requests, Target};
+pub use client::{Bedrock, Client, ClientBuilder, RegionOrder, Requests, Streaming, Target};
 pub use dispatch::RetryPolicy;
 pub use dispatch::balance::Balance;
 pub use error::{Error, ErrorKind, Result};
@@ -156,5 +156,5 @@ pub use limits::{Limit, Limits};
 pub use money::{LongPrice, Money, Price};
 pub use outcome::{Attempt, Outcome};
 pub use request::{Message, Params, Part, Request, Role, Task, TaskKind};
-pub use response::{Finish, Output, Response, Usage};
+pub use response::{Delta, Finish, Output, Response, Usage};
 pub use run::{Item, Run};

@@ -52,6 +52,31 @@ pub enum Finish {
     None,
 }
 
+/// A piece of a streamed reply.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Delta {
+    /// More text.
+    Text(String),
+    /// More of the model's reasoning, which is not part of the answer.
+    Reasoning(String),
+    /// More of a tool call.
+    ToolCall {
+        /// The call's place among the calls.
+        index: usize,
+        /// The call's id, in its first piece.
+        id: Option<String>,
+        /// The tool's name, in its first piece.
+        name: Option<String>,
+        /// More of the arguments' JSON text.
+        arguments: String,
+    },
+    /// What was used, at the end.
+    Usage(Usage),
+    /// Why the model stopped; the last piece.
+    Finish(Finish),
+}
+
 /// Tokens used by one call. Cached and cache-write tokens are part of the input, reasoning tokens part of the output,
 /// whatever the provider's own convention.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

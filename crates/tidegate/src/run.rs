@@ -174,7 +174,7 @@ where
         self.bytes += bytes;
         self.index += 1;
         self.asked.push(Box::pin(async move {
-            let order = Order { request: &request, route, stop: &stop, retry };
+            let order = Order { request: &request, route, stop: &stop, retry, outlet: None };
             let outcome = ask(&client.dispatcher, order, index, admitted).await;
             (outcome, context, bytes)
         }));

@@ -85,12 +85,11 @@ impl Authoriser {
         }
     }
 
-    /// Takes the key out of a message that repeats it. An AWS secret is never sent, so nobody can repeat it.
-    pub(crate) fn scrub(&self, message: &mut String) {
-        let Authoriser::Key(key) = self else { return };
-        let key = key.key.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secret) = key.secret.as_ref().map(ExposeSecret::expose_secret).filter(|secret| secret.len() >= 4) {
-            *message = message.replace(secret, "[key]");
+    /// Returns the key, which no message may repeat. An AWS secret is never sent, so nobody can repeat it.
+    pub(crate) fn secret(&self) -> Option<SecretString> {
+        match self {
+            Authoriser::Key(key) => key.key.read().unwrap_or_else(PoisonError::into_inner).secret.clone(),
+            Authoriser::Aws(_) => None,
         }
     }
 }

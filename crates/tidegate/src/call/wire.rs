@@ -10,6 +10,7 @@ pub mod bedrock;
 mod body;
 pub mod gemini;
 pub mod openai;
+mod stream;
 
 use std::time::Duration;
 
@@ -17,10 +18,12 @@ use bytes::Bytes;
 use http::response::Parts;
 use serde::{Deserialize, Serialize};
 
+pub use self::stream::{Framing, StreamState};
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Request, TaskKind};
-use crate::response::Response;
+use crate::response::{Delta, Response};
 
 /// The name of a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,4 +109,40 @@ pub trait Wire: Send + Sync {
         let _ = body;
         None
     }
+    /// Returns the path of a chat whose reply is streamed; nothing if this format has none.
+    fn stream_path(&self, model: &str) -> Option<String> {
+        self.path(TaskKind::Chat, model)
+    }
+
+    /// Changes a body that [`encode`](Wire::encode) wrote so that its reply is streamed.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::BadRequest`] if it is not a JSON object.
+    fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure>;
+
+    /// Returns how a stream of this format is cut into events.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    /// Adds an event to the reply in the making, and what it says to `out`: text, reasoning, pieces of tool calls.
+    ///
+    /// # Behavior
+    ///
+    /// - An event that is not known is none.
+    /// - `state.ended` is set by the event behind which nothing more comes.
+    ///
+    /// # Errors
+    ///
+    /// A failure reported inside the stream is classified like any other; [`Kind::Malformed`] is an event that cannot be
+    /// read.
+    fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure>;
+
+    /// Reads the reply that the events came to.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Cut`] if the stream ended before the reply did; else as [`decode`](Wire::decode).
+    fn finish(&self, state: StreamState) -> Result<Response, Failure>;
 }

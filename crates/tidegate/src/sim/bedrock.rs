@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::answer::{self, Asked, Body, Draft, Fate, Form};
+use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form};
 use super::dice::{Dice, Draw};
 use super::fault::Fault;
 use super::scenario::Scenario;
@@ -20,12 +20,19 @@ pub(super) fn is_call(path: &str) -> bool {
     target(path).is_some()
 }
 
-fn target(path: &str) -> Option<&str> {
-    path.strip_prefix("model/")?.strip_suffix("/converse").filter(|model| !model.contains('/'))
+/// Returns the model, and whether the reply is to be streamed.
+fn target(path: &str) -> Option<(&str, bool)> {
+    let (model, verb) = path.strip_prefix("model/")?.split_once('/')?;
+    match verb {
+        "converse" => Some((model, false)),
+        "converse-stream" => Some((model, true)),
+        _ => None,
+    }
 }
 
-fn model_of(uri: &Uri) -> Option<String> {
-    String::from_utf8(route::unescape(target(route::without_version(uri.path()))?)).ok()
+fn target_of(uri: &Uri) -> Option<(String, bool)> {
+    let (model, streams) = target(route::without_version(uri.path()))?;
+    Some((String::from_utf8(route::unescape(model)).ok()?, streams))
 }
 
 /// Returns who signed a request and for which region: AWS's limits are those of an account in a region.
@@ -76,19 +83,26 @@ pub(super) fn check_signature(request: &HttpRequest, keys: &[String]) -> Result<
     denied("UnrecognizedClientException", "The security token included in the request is invalid.")
 }
 
-/// Puts the name of an error's exception where AWS puts it: into a header.
-pub(super) fn name_exception(draft: &Draft, headers: &mut HeaderMap) {
-    let Body::Json(body) = &draft.body else { return };
-    let name = (draft.status != StatusCode::OK).then(|| server::exception_in(body)).flatten();
-    if let Some(Ok(name)) = name.map(HeaderValue::try_from) {
-        headers.insert(HeaderName::from_static("x-amzn-errortype"), name);
+/// Puts the name of an error's exception where AWS puts it, into a header, and says how a stream is framed.
+pub(super) fn finish_headers(draft: &Draft, headers: &mut HeaderMap) {
+    match &draft.body {
+        Body::Events(_) => {
+            let framing = HeaderValue::from_static("application/vnd.amazon.eventstream");
+            headers.insert(http::header::CONTENT_TYPE, framing);
+        }
+        Body::Json(body) => {
+            let name = (draft.status != StatusCode::OK).then(|| server::exception_in(body)).flatten();
+            if let Some(Ok(name)) = name.map(HeaderValue::try_from) {
+                headers.insert(HeaderName::from_static("x-amzn-errortype"), name);
+            }
+        }
     }
 }
 
 impl Simulator {
     /// Checks and answers a request for Converse.
     pub(super) fn prepare_converse(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
-        let model = model_of(call.request.uri()).unwrap_or_default();
+        let (model, streams) = target_of(call.request.uri()).unwrap_or_default();
         self.check_bedrock_model(call, &model)?;
         let mut asked: ConverseRequest<'_> = read(call)?;
         check(&asked).map_err(wrong(call))?;
@@ -99,7 +113,7 @@ impl Simulator {
         });
         let draft = match answer::refused(fate, call.voice) {
             Some(draft) => draft,
-            None => reply(scenario, &asked, fate).map_err(wrong(call))?,
+            None => reply(scenario, &asked, fate, streams).map_err(wrong(call))?,
         };
         Ok(Prepared { draft, fate, max_output_tokens: max_tokens(&asked) })
     }
@@ -155,7 +169,7 @@ fn check(asked: &ConverseRequest<'_>) -> Result<(), String> {
     }
 }
 
-fn reply(scenario: &Scenario, asked: &ConverseRequest<'_>, fate: Fate<'_>) -> Result<Draft, String> {
+fn reply(scenario: &Scenario, asked: &ConverseRequest<'_>, fate: Fate<'_>, streams: bool) -> Result<Draft, String> {
     let schema: Option<Box<RawValue>> =
         asked.schema().map(|text| serde_json::from_str(text).map_err(|error| error.to_string())).transpose()?;
     let form = schema.as_deref().map_or(Form::Text, Form::Schema);
@@ -170,7 +184,9 @@ fn reply(scenario: &Scenario, asked: &ConverseRequest<'_>, fate: Fate<'_>) -> Re
             total_tokens: usage.total_tokens,
             ..UsageReply::default()
         };
-        Draft::good(Body::Json(Reply { said, stop_reason, usage: told }.whole()), usage)
+        let reply = Reply { said, stop_reason, usage: told };
+        let body = if streams { Body::Events(events(&reply)) } else { Body::Json(reply.whole()) };
+        Draft::good(body, usage)
     };
     match asked.forced_tool().filter(|_| matches!(fate, Fate::Good | Fate::Fault(Fault::SchemaViolation))) {
         Some(tool) => {
@@ -184,6 +200,19 @@ fn reply(scenario: &Scenario, asked: &ConverseRequest<'_>, fate: Fate<'_>) -> Re
             Ok(draft(said, stop_reason(answer.finish), answer.text.len()))
         }
     }
+}
+
+/// Writes the events of a streamed reply, with the output tokens that each carries.
+fn events(reply: &Reply<'_>) -> Vec<(bytes::Bytes, u64)> {
+    let text = match reply.said {
+        Some(Said::Text(text)) => text,
+        Some(Said::ToolUse { input, .. }) => input.get(),
+        None => "",
+    };
+    let mut events = vec![(reply.first_events(), 0)];
+    events.extend(answer::split(text, EVENT).map(|piece| (reply.delta_event(piece), answer::tokens(piece.len()))));
+    events.push((reply.last_events(), 0));
+    events
 }
 
 /// Makes what a tool is called with.

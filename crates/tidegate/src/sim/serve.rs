@@ -234,7 +234,7 @@ impl Simulator {
     fn finish_headers(&self, call: &Call<'_>, draft: &Draft, mut headers: HeaderMap) -> HeaderMap {
         call.voice.sign(&mut headers);
         if call.voice.wire == WireId::Bedrock {
-            bedrock::name_exception(draft, &mut headers);
+            bedrock::finish_headers(draft, &mut headers);
         }
         if let Some(Ok(hint)) = draft.retry_after.map(|seconds| HeaderValue::try_from(seconds.to_string())) {
             headers.insert(header::RETRY_AFTER, hint);

@@ -8,6 +8,7 @@
 mod pieces;
 mod read;
 pub(crate) mod server;
+mod stream;
 pub mod types;
 mod write;
 
@@ -18,12 +19,13 @@ use serde_json::{Value, json};
 
 use self::types::{Block, ErrorBody, MessageReply, UsageReply};
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::call::status;
-use crate::call::wire::Wire;
-use crate::call::wire::body::patch_model;
+use crate::call::wire::body::{patch_model, set_field};
+use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Request, TaskKind};
-use crate::response::{Finish, Output, Response, Usage};
+use crate::response::{Delta, Finish, Output, Response, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +63,18 @@ impl Wire for Anthropic {
 
     fn message(&self, body: &[u8]) -> Option<String> {
         ErrorBody::read(body).map(|error| error.message)
+    }
+
+    fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure> {
+        set_field(&body, "stream", "true")
+    }
+
+    fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure> {
+        stream::event(state, event, out)
+    }
+
+    fn finish(&self, state: StreamState) -> Result<Response, Failure> {
+        state.finish(self)
     }
 }
 

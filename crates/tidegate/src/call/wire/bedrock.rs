@@ -8,6 +8,7 @@ mod errors;
 mod pieces;
 mod read;
 pub(crate) mod server;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod types;
@@ -19,11 +20,12 @@ use serde_json::{Value, json};
 
 use self::types::{Block, ConverseReply, ErrorBody, ToolUse, UsageReply};
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::call::status;
-use crate::call::wire::Wire;
+use crate::call::wire::{Framing, StreamState, Wire};
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Request, TaskKind};
-use crate::response::{Finish, Output, Response, Usage};
+use crate::response::{Delta, Finish, Output, Response, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +67,29 @@ impl Wire for Bedrock {
     fn message(&self, body: &[u8]) -> Option<String> {
         let error = ErrorBody::read(&http::HeaderMap::new(), body)?;
         Some(error.message).filter(|message| !message.is_empty())
+    }
+
+    fn stream_path(&self, model: &str) -> Option<String> {
+        Some(format!("/model/{}/converse-stream", escape(model)))
+    }
+
+    /// The path alone asks for a stream.
+    fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure> {
+        Ok(body)
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Aws
+    }
+
+    fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure> {
+        stream::event(state, event, out)
+    }
+
+    /// The message is over before its usage is told: without that it is an answer all the same.
+    fn finish(&self, mut state: StreamState) -> Result<Response, Failure> {
+        state.ended |= state.reply.get("stopReason").is_some();
+        state.finish(self)
     }
 }
 

@@ -8,6 +8,7 @@ mod errors;
 mod read;
 pub(crate) mod server;
 mod settings;
+mod stream;
 mod tools;
 pub mod types;
 mod write;
@@ -24,11 +25,12 @@ use self::settings::Settings;
 use self::types::{Candidate, EmbedReply, ErrorBody, GenerateReply, PartReply, UsageReply};
 use self::write::{Content, Conversation};
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::call::status;
-use crate::call::wire::Wire;
+use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Params, Request, Task, TaskKind};
-use crate::response::{Finish, Output, Response, Usage};
+use crate::response::{Delta, Finish, Output, Response, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +90,23 @@ impl Wire for Gemini {
 
     fn retry_after(&self, body: &[u8]) -> Option<Duration> {
         errors::retry_after(&ErrorBody::read(body)?)
+    }
+
+    fn stream_path(&self, model: &str) -> Option<String> {
+        Some(format!("/v1beta/{}:streamGenerateContent?alt=sse", resource(model)))
+    }
+
+    fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure> {
+        Ok(body)
+    }
+
+    fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure> {
+        stream::event(state, event, out)
+    }
+
+    fn finish(&self, mut state: StreamState) -> Result<Response, Failure> {
+        state.ended |= stream::is_whole(&state.reply);
+        state.finish(self)
     }
 }
 

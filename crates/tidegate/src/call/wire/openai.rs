@@ -4,6 +4,7 @@
 //! text, and some report a failure inside a 200. Everything here therefore reads leniently and writes strictly.
 
 pub(crate) mod server;
+mod stream;
 pub mod types;
 
 use bytes::Bytes;
@@ -14,12 +15,13 @@ use serde_json::{Map, Value, json};
 
 use self::types::{ChatReply, Choice, EmbeddingReply, ErrorBody, UsageReply};
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::call::status;
 use crate::call::wire::body::{bad_body, patch_model, to_bytes};
-use crate::call::wire::{Wire, WireId};
+use crate::call::wire::{StreamState, Wire, WireId};
 use crate::failure::{Failure, Kind};
 use crate::request::{Message, Original, Params, Part, Request, Task, TaskKind};
-use crate::response::{Finish, Output, Response, Usage};
+use crate::response::{Delta, Finish, Output, Response, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +79,19 @@ impl Wire for OpenAi {
 
     fn message(&self, body: &[u8]) -> Option<String> {
         ErrorBody::read(body).map(|error| error.message)
+    }
+
+    fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure> {
+        stream::body(&body)
+    }
+
+    fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure> {
+        stream::event(state, event, out)
+    }
+
+    fn finish(&self, mut state: StreamState) -> Result<Response, Failure> {
+        state.ended |= stream::all_finished(&state.reply);
+        state.finish(self)
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::types::{Block, ConverseReply, MessageReply, Metrics, OutputReply, ToolUse, UsageReply};
+use crate::call::eventstream;
 use crate::call::wire::openai::server::{MessageAsked, Texts};
 
 /// A request for Converse, as far as a server must understand it.
@@ -153,6 +154,39 @@ impl Reply<'_> {
             metrics: Some(Metrics { latency_ms: 1 }),
         })
     }
+}
+
+impl Reply<'_> {
+    /// Writes the events that begin a stream.
+    pub(crate) fn first_events(&self) -> Bytes {
+        let mut events = event("messageStart", &json!({"role": "assistant"}));
+        if let Some(Said::ToolUse { id, name, .. }) = self.said {
+            let start = json!({"toolUse": {"toolUseId": id, "name": name}});
+            events.extend(event("contentBlockStart", &json!({"contentBlockIndex": 0, "start": start})));
+        }
+        events.into()
+    }
+
+    /// Writes the event that carries a piece of what is said: of the text, or of the tool's JSON.
+    pub(crate) fn delta_event(&self, piece: &str) -> Bytes {
+        let delta = match self.said {
+            Some(Said::ToolUse { .. }) => json!({"toolUse": {"input": piece}}),
+            _ => json!({"text": piece}),
+        };
+        event("contentBlockDelta", &json!({"contentBlockIndex": 0, "delta": delta})).into()
+    }
+
+    /// Writes the events that end a stream.
+    pub(crate) fn last_events(&self) -> Bytes {
+        let stop = self.said.map(|_| event("contentBlockStop", &json!({"contentBlockIndex": 0})));
+        let reason = event("messageStop", &json!({"stopReason": self.stop_reason}));
+        let metadata = event("metadata", &json!({"usage": self.usage, "metrics": {"latencyMs": 1}}));
+        [stop.unwrap_or_default(), reason, metadata].concat().into()
+    }
+}
+
+fn event(name: &str, data: &Value) -> Vec<u8> {
+    eventstream::event_message(name, data.to_string().as_bytes())
 }
 
 impl Said<'_> {

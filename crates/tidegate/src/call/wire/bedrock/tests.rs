@@ -2,11 +2,12 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::Bedrock;
+use crate::call::sse::Event;
 use crate::call::provider::Quirks;
-use crate::call::wire::{Wire, WireId};
+use crate::call::wire::{StreamState, Wire, WireId};
 use crate::failure::Kind;
 use crate::request::{Message, Original, Part, Request, Role, TaskKind};
-use crate::response::{Finish, Output, Usage};
+use crate::response::{Delta, Finish, Output, Usage};
 
 fn encoded(request: &Request) -> Value {
     serde_json::from_slice(&Bedrock.encode(request, "m", &Quirks::COMMON).unwrap()).unwrap()
@@ -186,4 +187,61 @@ fn the_exceptions_name_comes_from_header_or_body() {
     assert_eq!(Bedrock.kind(&head(None), body), Some(Kind::Auth));
     assert_eq!(Bedrock.message(body).as_deref(), Some("old"));
     assert_eq!(Bedrock.kind(&head(None), b"<html>"), None);
+}
+
+fn streamed(events: &[(&str, Value)]) -> (Vec<Delta>, Result<crate::response::Response, crate::failure::Failure>) {
+    let head = http::Response::builder().body(()).unwrap().into_parts().0;
+    let (mut state, mut deltas) = (StreamState::new(head), Vec::new());
+    for (name, data) in events {
+        let event = Event { name: (*name).to_owned(), data: data.to_string().into_bytes() };
+        if let Err(failure) = Bedrock.decode_event(&mut state, &event, &mut deltas) {
+            return (deltas, Err(failure));
+        }
+    }
+    (deltas, Bedrock.finish(state))
+}
+
+#[test]
+fn a_stream_comes_to_the_whole_message() {
+    let delta = |index: u64, delta: Value| ("contentBlockDelta", json!({"contentBlockIndex": index, "delta": delta, "p": "ab"}));
+    let stop = |index: u64| ("contentBlockStop", json!({"contentBlockIndex": index}));
+    let start = json!({"contentBlockIndex": 2, "start": {"toolUse": {"toolUseId": "t", "name": "f"}}});
+    let (deltas, response) = streamed(&[
+        ("messageStart", json!({"role": "assistant"})),
+        delta(0, json!({"reasoningContent": {"text": "hm"}})),
+        delta(0, json!({"reasoningContent": {"signature": "s"}})),
+        stop(0),
+        delta(1, json!({"text": "Hel"})),
+        delta(1, json!({"text": "lo"})),
+        stop(1),
+        ("contentBlockStart", start),
+        delta(2, json!({"toolUse": {"input": "{\"a\""}})),
+        delta(2, json!({"toolUse": {"input": ":1}"}})),
+        stop(2),
+        ("somethingNew", json!({})),
+        ("messageStop", json!({"stopReason": "tool_use"})),
+        ("metadata", json!({"usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7}, "metrics": {"latencyMs": 1}})),
+    ]);
+    let response = response.unwrap();
+    let function = json!({"name": "f", "arguments": "{\"a\":1}"});
+    let call = json!([{"id": "t", "type": "function", "function": function}]);
+    assert_eq!(response.output, Output::Json(json!({"content": "Hello", "tool_calls": call})));
+    assert_eq!((response.finish, response.usage.unwrap().output_tokens), (Finish::ToolCalls, 4));
+    let piece = |arguments: &str| Delta::ToolCall { index: 0, id: None, name: None, arguments: arguments.to_owned() };
+    let first = Delta::ToolCall { index: 0, id: Some("t".into()), name: Some("f".into()), arguments: String::new() };
+    let texts = [Delta::Reasoning("hm".into()), Delta::Text("Hel".into()), Delta::Text("lo".into())];
+    assert_eq!(deltas, [&texts[..], &[first, piece("{\"a\""), piece(":1}")]].concat());
+}
+
+#[test]
+fn a_stream_that_breaks_off_or_fails_is_no_answer() {
+    let text = ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"text": "x"}}));
+    assert_eq!(streamed(std::slice::from_ref(&text)).1.unwrap_err().kind, Kind::Cut);
+    let throttled = ("exception/throttlingException", json!({"message": "Too many tokens"}));
+    assert_eq!(streamed(&[text.clone(), throttled]).1.unwrap_err().kind, Kind::RateLimited);
+    assert_eq!(streamed(&[("exception/modelStreamErrorException", json!({}))]).1.unwrap_err().kind, Kind::ServerError);
+    let far = ("contentBlockDelta", json!({"contentBlockIndex": 7, "delta": {"text": "x"}}));
+    assert_eq!(streamed(&[far]).1.unwrap_err().kind, Kind::Malformed);
+    let stop = ("messageStop", json!({"stopReason": "end_turn"}));
+    assert_eq!(streamed(&[text, stop]).1.unwrap().usage, None, "the usage was lost, not the answer");
 }
