@@ -320,6 +320,7 @@ impl ClientBuilder {
                 order,
                 key,
                 price: spot.price,
+                share: spot.share,
                 limits: target.limits,
                 caller: transports.caller(target, spot)?,
             }));

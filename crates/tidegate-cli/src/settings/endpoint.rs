@@ -1,11 +1,12 @@
 //! What the settings say about one model at one provider.
 
 use tidegate::call::provider::{compatible, provider};
-use tidegate::catalog::{self, ModelRef};
+use tidegate::call::wire::WireId;
+use tidegate::catalog::{self, ModelRef, bedrock};
 use tidegate::{Error, Price, Result};
 
 use super::{Headers, Limits, Provider, Settings};
-use crate::keys;
+use crate::{aws, keys};
 
 /// One model at one provider, with everything that was set about it in any place.
 #[derive(Clone, PartialEq)]
@@ -47,6 +48,9 @@ impl Settings {
         let own: Vec<&str> =
             self.providers.keys().map(String::as_str).filter(|name| provider(name).is_none()).collect();
         let address = self.base_url.as_deref().or_else(|| self.compatible_base_url());
+        if let Some(name) = model.trim().strip_prefix("bedrock/").filter(|_| self.bedrock.strict_names) {
+            bedrock::id_of(name, self.bedrock.names())?;
+        }
         let mut model = catalog::resolve(model, address, &own)?;
         let provider = self.providers.get(model.label.as_ref()).cloned().unwrap_or_default();
         if let Some(wire) = provider.wire.filter(|_| own.contains(&model.label.as_ref())) {
@@ -60,7 +64,7 @@ impl Settings {
             base_url: self.address(&provider, &model)?,
             headers,
             limits: endpoint.limits.or(provider.limits).or(self.limits),
-            price: endpoint.price.or(self.price).or_else(|| model.facts().and_then(|facts| facts.price)),
+            price: endpoint.price.or(self.price).or_else(|| known_price(&model)),
             provider,
             model,
         })
@@ -74,9 +78,15 @@ impl Settings {
     fn address(&self, provider: &Provider, model: &ModelRef) -> Result<String> {
         match provider.base_url.as_ref().or(self.base_url.as_ref()) {
             Some(address) => Ok(address.clone()),
-            None => Ok(keys::base_url(model.provider)?.unwrap_or_else(|| model.provider.base_url.to_owned())),
+            None => Ok(keys::base_url(model.provider)?.unwrap_or_else(|| aws::own_address(model.provider.base_url))),
         }
     }
+}
+
+/// Returns the catalog's price, except that of Bedrock's models: it depends on the way on which they are reached.
+fn known_price(model: &ModelRef) -> Option<Price> {
+    let by_way = model.provider.wire == WireId::Bedrock;
+    model.facts().filter(|_| !by_way).and_then(|facts| facts.price)
 }
 
 impl Limits {

@@ -5,6 +5,11 @@
 //! resolution. Where they come from is a [`CredentialSource`]: fixed ones, the [chain](chain::Chain) that AWS's own tools
 //! follow, or whatever a user writes, such as a few lines around the crate `aws-config`.
 
+pub mod chain;
+pub mod control;
+mod files;
+mod services;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -156,14 +156,19 @@ fn host(uri: &Uri) -> String {
 }
 
 fn encode_path(path: &str) -> String {
-    let mut encoded = String::with_capacity(path.len() + 8);
-    for byte in path.bytes() {
+    path.split('/').map(escape).collect::<Vec<_>>().join("/")
+}
+
+/// Writes a text as a segment of a path or a value of a query.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => encoded.push(char::from(byte)),
-            other => encoded.push_str(&format!("%{other:02X}")),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
+            other => escaped.push_str(&format!("%{other:02X}")),
         }
     }
-    encoded
+    escaped
 }
 
 /// Writes bytes as hexadecimal digits.

@@ -225,6 +225,16 @@ fn ways(id: &str, region: &str, allow_global: bool) -> Vec<Reach> {
     ways
 }
 
+/// Says where requests on a way may be served, for people to read.
+#[must_use]
+pub fn served_in(way: &Reach, region: &str) -> String {
+    match geography_of_profile(&way.id) {
+        None => region.to_owned(),
+        Some("global") => "any region".to_owned(),
+        Some(geography) => format!("any region of {geography}"),
+    }
+}
+
 /// Returns the geography of the profile that an id, or an ARN of a profile, names.
 fn geography_of_profile(id: &str) -> Option<&'static str> {
     let name = id.rsplit('/').next().unwrap_or(id);
@@ -268,11 +278,10 @@ mod tests {
     #[test]
     fn every_line_parses_and_names_are_unique() {
         assert_eq!(models().len(), lines().count());
-        let mut names: Vec<String> = models().iter().flat_map(BedrockModel::names).map(normalised).collect();
-        let count = names.len();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), count);
+        let of = |model: &'static BedrockModel| model.names().map(|name| (normalised(name), model.id));
+        let names: std::collections::BTreeSet<_> = models().iter().flat_map(of).collect();
+        let unique: std::collections::BTreeSet<_> = names.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), unique.len());
         assert!(models().iter().flat_map(BedrockModel::profiles).all(|name| GEOGRAPHIES.contains(&name)));
     }
 

@@ -62,7 +62,8 @@ pub(super) struct Spot {
     pub(super) price: Option<Price>,
     /// The region's place, and that of the way; spots with the same take turns.
     pub(super) rank: (usize, usize),
-    pub(super) share: Option<f64>,
+    /// How many turns it has among those with the same rank.
+    pub(super) share: f64,
 }
 
 impl Spot {
@@ -105,7 +106,7 @@ fn by_key(target: &Target) -> Vec<Spot> {
         number,
         price: target.price_of(model),
         rank: (0, 0),
-        share: None,
+        share: 1.0,
     };
     keys(&target.keys).enumerate().map(spot).collect()
 }
@@ -192,8 +193,13 @@ impl Regional<'_> {
             identity: who,
             number,
             price: self.target.price_of(&way.id),
-            rank: (place, turn),
-            share: self.bedrock.global_fraction.filter(|_| way.access == Access::Global),
+            // A way that has a share of the requests is no fallback: it takes turns with the preferred one.
+            rank: (place, if self.bedrock.global_fraction.is_some() { 0 } else { turn }),
+            share: match (self.bedrock.global_fraction, way.access) {
+                (None, _) => 1.0,
+                (Some(share), Access::Global) => share,
+                (Some(share), _) => 1.0 - share,
+            },
         }
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Endpoint {
     pub(crate) key: usize,
     /// What its tokens cost, where known.
     pub(crate) price: Option<Price>,
+    /// How many turns it has among endpoints with the same place in the list.
+    pub(crate) share: f64,
     /// Does the calls.
     pub(crate) caller: Arc<dyn Caller>,
     /// What it may be sent.
@@ -141,6 +143,7 @@ impl State {
             latency: self.latency,
             price: self.endpoint.price.map_or(f64::INFINITY, |price| price.input + price.output),
             sent: self.counts.sent,
+            share: self.endpoint.share,
             tried,
         }
     }

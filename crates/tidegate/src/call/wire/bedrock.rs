@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use self::types::{Block, ConverseReply, ErrorBody, ToolUse, UsageReply};
 use crate::call::provider::Quirks;
+use crate::call::sigv4::escape;
 use crate::call::sse::Event;
 use crate::call::status;
 use crate::call::wire::{Framing, StreamState, Wire};
@@ -91,18 +92,6 @@ impl Wire for Bedrock {
         state.ended |= state.reply.get("stopReason").is_some();
         state.finish(self)
     }
-}
-
-/// Writes a model's id, or ARN, as one segment of a path.
-fn escape(name: &str) -> String {
-    let mut escaped = String::with_capacity(name.len() + 8);
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
-            other => escaped.push_str(&format!("%{other:02X}")),
-        }
-    }
-    escaped
 }
 
 fn answer(head: &Parts, body: &Bytes, reply: ConverseReply<'_>) -> Result<Response, Failure> {
