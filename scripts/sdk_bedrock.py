@@ -10,6 +10,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 
 import boto3
 import botocore.config
@@ -104,6 +106,12 @@ def check_tools(sdk) -> None:
     check(sdk.converse(modelId=MODEL, messages=turns, toolConfig={"tools": tools["tools"]})["stopReason"] == "end_turn", "no end")
 
 
+def check_invoke(sdk) -> None:
+    body = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 99, "messages": [{"role": "user", "content": "How high?"}]}
+    reply = json.loads(sdk.invoke_model(modelId=MODEL, body=json.dumps(body))["body"].read())
+    check(reply["content"][0]["text"].endswith("] How high?") and reply["model"] == MODEL, f"the reply is {reply}")
+
+
 def refused(sdk, name: str, status: int, text: str = "hi", model: str = MODEL, **more) -> str:
     try:
         sdk.converse(modelId=model, messages=ask(text), **more)
@@ -131,16 +139,26 @@ def check_errors(url: str) -> None:
         check(False, "a stream was not refused")
     except sdk.exceptions.ThrottlingException:
         pass
-    os.environ["AWS_BEARER_TOKEN_BEDROCK"] = "bearer-key"
-    client(url).converse(modelId=MODEL, messages=ask("hi"))
-    os.environ["AWS_BEARER_TOKEN_BEDROCK"] = "wrong"
-    refused(client(url), "AccessDeniedException", 403)
-    del os.environ["AWS_BEARER_TOKEN_BEDROCK"]
+
+
+def check_bearer(url: str) -> None:
+    """The SDK sends bearer keys only over TLS, so this goes without it."""
+    address = f"{url}/model/{MODEL.replace(':', '%3A')}/converse"
+    for key, status in [("bearer-key", 200), ("wrong", 403)]:
+        body = json.dumps({"messages": ask("hi")}).encode()
+        request = urllib.request.Request(address, body, {"authorization": f"Bearer {key}"})
+        try:
+            found = urllib.request.urlopen(request, timeout=10).status
+        except urllib.error.HTTPError as error:
+            found = error.code
+            check(error.headers["x-amzn-ErrorType"] == "AccessDeniedException", "the exception has no name")
+        check(found == status, f"the bearer key {key} came to {found}")
 
 
 def tidegate(binary: str, url: str, work: pathlib.Path, model: str, *arguments: str) -> list[dict]:
+    """Runs the program with two accounts, each a profile."""
     out = work / "out.jsonl"
-    command = [binary, "run", str(ELEMENTS), "--id-column", "symbol", "-p", "Say {{ name }}", "-m", f"bedrock/{model}"]
+    command = [binary, "run", str(ELEMENTS), "--id-column", "symbol", "-p", "Say {{ name }}", "-m", model]
     command += ["--base-url", url, "-o", str(out), "--no-config", "--quiet", *arguments]
     credentials = work / "credentials"
     names = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"]
@@ -155,8 +173,9 @@ def tidegate(binary: str, url: str, work: pathlib.Path, model: str, *arguments: 
 def check_run(binary: str, url: str) -> None:
     where = ["--regions", "us-east-1,eu-west-1", "--aws-profile", "account0,account1"]
     for model, more, expected in [
-        ("Claude 3 Haiku", ["--region-order", "rotate"], {MODEL}),
-        ("Claude 3.5 Haiku", [], {f"us.{PROFILE_ONLY}"}),
+        ("bedrock/Claude 3 Haiku", ["--region-order", "rotate"], {MODEL}),
+        ("bedrock-invoke/Claude 3 Haiku", ["--region-order", "rotate"], {MODEL}),
+        ("bedrock/Claude 3.5 Haiku", [], {f"us.{PROFILE_ONLY}"}),
     ]:
         with tempfile.TemporaryDirectory() as folder:
             records = tidegate(binary, url, pathlib.Path(folder), model, *where, *more)
@@ -164,7 +183,7 @@ def check_run(binary: str, url: str) -> None:
         for record in records:
             check(record["output"].endswith(f"] Say {record['input']['name']}"), f"wrong answer: {record}")
         endpoints = {record["endpoint"] for record in records}
-        asked = {endpoint.removeprefix("bedrock/").split("@")[0] for endpoint in endpoints}
+        asked = {endpoint.split("/")[1].split("@")[0] for endpoint in endpoints}
         check(asked == expected, f"{model} was asked as {endpoints}")
         check({endpoint.split("#")[1] for endpoint in endpoints} == {"account0", "account1"}, f"{endpoints}")
 
@@ -175,10 +194,12 @@ def main(binary: str) -> None:
         check_chat(sdk)
         check_stream(sdk)
         check_tools(sdk)
+        check_invoke(sdk)
         check_errors(url)
+        check_bearer(url)
         check_run(binary, url)
     print(f"sdk-bedrock: boto3 {boto3.__version__} and tidegate understand the simulator: signatures, chat, stream, "
-          "tools, errors, profiles")
+          "tools, InvokeModel, errors, profiles")
 
 
 main(sys.argv[1])

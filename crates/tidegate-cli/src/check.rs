@@ -9,7 +9,7 @@ use serde::Serialize;
 use tidegate::call::aws::Account;
 use tidegate::call::pool::Pool;
 use tidegate::call::transport::Transport;
-use tidegate::call::wire::WireId;
+use tidegate::call::provider::Auth;
 use tidegate::catalog::bedrock::{self, Reach};
 use tidegate::{Bedrock, Client, Result, Target, catalog};
 
@@ -79,7 +79,7 @@ async fn examine(settings: &Settings, live: bool) -> Report {
             return report;
         }
     };
-    let on_bedrock = |endpoint: &&EndpointSettings| endpoint.model.provider.wire == WireId::Bedrock;
+    let on_bedrock = |endpoint: &&EndpointSettings| endpoint.model.provider.auth == Auth::Aws;
     let bedrock = endpoints.iter().any(|e| on_bedrock(&e)).then(|| aws::bedrock(settings, Signing::Needed)).transpose();
     let bedrock = bedrock.unwrap_or_else(|error| {
         report.errors.push(error.to_string());

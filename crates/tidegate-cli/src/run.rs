@@ -13,7 +13,7 @@ use tidegate::run::journal::Changed;
 use tidegate::run::output;
 use tidegate::run::prompt::PromptOptions;
 use tidegate::run::summary::{Stopped, Summary};
-use tidegate::call::wire::WireId;
+use tidegate::call::provider::Auth;
 use tidegate::{Balance, Bedrock, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target};
 
 use crate::args::{ReportArgs, RunArgs};
@@ -225,7 +225,7 @@ fn client(
         builder = builder.observer(observer);
     }
     let endpoints = settings.resolve()?;
-    let on_bedrock = endpoints.iter().any(|endpoint| endpoint.model.provider.wire == WireId::Bedrock);
+    let on_bedrock = endpoints.iter().any(|endpoint| endpoint.model.provider.auth == Auth::Aws);
     let bedrock = on_bedrock.then(|| aws::bedrock(settings, signing)).transpose()?;
     if settings.bedrock.regions_first {
         builder = builder.regions_first();
@@ -247,7 +247,7 @@ fn add_target(
     if let Some(price) = endpoint.price {
         target = target.price(price);
     }
-    if let Some(bedrock) = bedrock.filter(|_| endpoint.model.provider.wire == WireId::Bedrock) {
+    if let Some(bedrock) = bedrock.filter(|_| endpoint.model.provider.auth == Auth::Aws) {
         target = target.bedrock(bedrock.clone());
     }
     for (name, value) in &endpoint.headers {

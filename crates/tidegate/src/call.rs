@@ -223,6 +223,10 @@ impl HttpCaller {
     fn encode(&self, request: &Request) -> Result<Bytes, Failure> {
         let wire = self.wire.wire();
         match &request.original {
+            // InvokeModel's bodies are Anthropic's own.
+            Some(original) if original.wire == WireId::Anthropic && self.wire == WireId::BedrockInvoke => {
+                wire.encode(request, &self.model, &self.quirks)
+            }
             Some(original) if original.wire != self.wire => {
                 let mut typed = original.wire.wire().typed(original)?;
                 typed.params = request.params.clone().over(typed.params);

@@ -1,7 +1,6 @@
 //! What the settings say about one model at one provider.
 
-use tidegate::call::provider::{compatible, provider};
-use tidegate::call::wire::WireId;
+use tidegate::call::provider::{Auth, compatible, provider};
 use tidegate::catalog::{self, ModelRef, bedrock};
 use tidegate::{Error, Price, Result};
 
@@ -48,7 +47,7 @@ impl Settings {
         let own: Vec<&str> =
             self.providers.keys().map(String::as_str).filter(|name| provider(name).is_none()).collect();
         let address = self.base_url.as_deref().or_else(|| self.compatible_base_url());
-        if let Some(name) = model.trim().strip_prefix("bedrock/").filter(|_| self.bedrock.strict_names) {
+        if let Some(name) = model.trim().strip_prefix("bedrock/").or_else(|| model.trim().strip_prefix("bedrock-invoke/")).filter(|_| self.bedrock.strict_names) {
             bedrock::id_of(name, self.bedrock.names())?;
         }
         let mut model = catalog::resolve(model, address, &own)?;
@@ -85,7 +84,7 @@ impl Settings {
 
 /// Returns the catalog's price, except that of Bedrock's models: it depends on the way on which they are reached.
 fn known_price(model: &ModelRef) -> Option<Price> {
-    let by_way = model.provider.wire == WireId::Bedrock;
+    let by_way = model.provider.auth == Auth::Aws;
     model.facts().filter(|_| !by_way).and_then(|facts| facts.price)
 }
 

@@ -112,6 +112,9 @@ const fn local(name: &'static str, base_url: &'static str, key: &'static str) ->
 /// Under the later version current models behave the same, but older ones lose their sampling parameters.
 const ANTHROPIC_HEADERS: &[(&str, &str)] = &[("anthropic-version", "2023-06-01")];
 
+/// Bedrock's hosts, one in each region.
+const BEDROCK: &str = "https://bedrock-runtime.{region}.amazonaws.com";
+
 /// Every provider that has a name.
 pub const PROVIDERS: &[Provider] = &[
     Provider {
@@ -153,7 +156,14 @@ pub const PROVIDERS: &[Provider] = &[
         // Without a key requests are signed.
         key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
         auth: Auth::Aws,
-        ..hosted("bedrock", "https://bedrock-runtime.{region}.amazonaws.com", "AWS_BEARER_TOKEN_BEDROCK")
+        ..hosted("bedrock", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
+    },
+    Provider {
+        wire: WireId::BedrockInvoke,
+        base_url_variable: Some("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
+        auth: Auth::Aws,
+        ..hosted("bedrock-invoke", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
     },
     Provider {
         base_url_variable: Some("OLLAMA_HOST"),
@@ -180,6 +190,9 @@ static COMPATIBLE_GEMINI: Provider =
 /// The same for a server that speaks Bedrock's format.
 static COMPATIBLE_BEDROCK: Provider = Provider { wire: WireId::Bedrock, auth: Auth::Aws, ..COMPATIBLE };
 
+/// The same for a server that speaks Bedrock's InvokeModel.
+static COMPATIBLE_INVOKE: Provider = Provider { wire: WireId::BedrockInvoke, auth: Auth::Aws, ..COMPATIBLE };
+
 /// Returns what a server without a name of its own is that speaks this format.
 #[must_use]
 pub fn compatible(wire: WireId) -> &'static Provider {
@@ -188,6 +201,7 @@ pub fn compatible(wire: WireId) -> &'static Provider {
         WireId::Anthropic => &COMPATIBLE_ANTHROPIC,
         WireId::Gemini => &COMPATIBLE_GEMINI,
         WireId::Bedrock => &COMPATIBLE_BEDROCK,
+        WireId::BedrockInvoke => &COMPATIBLE_INVOKE,
     }
 }
 
@@ -216,6 +230,6 @@ mod tests {
     #[test]
     fn only_hosted_providers_need_a_key() {
         let free: Vec<_> = PROVIDERS.iter().filter(|p| matches!(p.key, KeyRule::Optional(_))).map(|p| p.name).collect();
-        assert_eq!(free, ["bedrock", "ollama", "vllm", "llama.cpp", "lm-studio", "sglang", "sim"]);
+        assert_eq!(free, ["bedrock", "bedrock-invoke", "ollama", "vllm", "llama.cpp", "lm-studio", "sglang", "sim"]);
     }
 }

@@ -38,6 +38,8 @@ pub enum WireId {
     Gemini,
     /// AWS Bedrock's Converse.
     Bedrock,
+    /// AWS Bedrock's InvokeModel with Anthropic's bodies.
+    BedrockInvoke,
 }
 
 impl WireId {
@@ -49,6 +51,7 @@ impl WireId {
             WireId::Anthropic => &anthropic::Anthropic,
             WireId::Gemini => &gemini::Gemini,
             WireId::Bedrock => &bedrock::Bedrock,
+            WireId::BedrockInvoke => &bedrock::invoke::Invoke,
         }
     }
 
@@ -60,6 +63,7 @@ impl WireId {
             WireId::Anthropic => "Anthropic",
             WireId::Gemini => "Gemini",
             WireId::Bedrock => "Bedrock",
+            WireId::BedrockInvoke => "InvokeModel",
         }
     }
 }

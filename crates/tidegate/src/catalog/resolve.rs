@@ -9,8 +9,7 @@ use std::fmt;
 
 use super::bedrock::{self, Names};
 use super::{Model, ModelKind, find, models, providers_of};
-use crate::call::provider::{COMPATIBLE, PROVIDERS, Provider, provider};
-use crate::call::wire::WireId;
+use crate::call::provider::{Auth, COMPATIBLE, PROVIDERS, Provider, provider};
 use crate::error::{Error, Result};
 use crate::suggest::closest;
 
@@ -30,7 +29,8 @@ impl ModelRef {
     /// Returns what the catalog knows about the model.
     #[must_use]
     pub fn facts(&self) -> Option<&'static Model> {
-        find(&self.label, &self.name)
+        // Bedrock's models are the same under both of its names.
+        find(if self.provider.auth == Auth::Aws { "bedrock" } else { &self.label }, &self.name)
     }
 }
 
@@ -87,8 +87,8 @@ pub fn similar(provider: &str, name: &str) -> Option<&'static str> {
 }
 
 fn known(provider: &'static Provider, name: &str, base_url: Option<&str>) -> Result<ModelRef> {
-    let name = match provider.wire {
-        WireId::Bedrock => bedrock::id_of(name, Names::Lenient)?,
+    let name = match provider.auth {
+        Auth::Aws => bedrock::id_of(name, Names::Lenient)?,
         _ => name.to_owned(),
     };
     let model = ModelRef { provider, label: provider.name.into(), name };

@@ -12,27 +12,44 @@ use super::serve::{Call, Denial, Prepared, read, wrong};
 use super::{Simulator, route, schema};
 use crate::call::sigv4::{self, Signed};
 use crate::call::transport::HttpRequest;
+use crate::call::wire::WireId;
+use crate::call::wire::anthropic::server::MessagesRequest;
 use crate::call::wire::bedrock::server::{self, ConverseRequest, Reply, Said, ToolSpec};
 use crate::call::wire::bedrock::types::UsageReply;
 
-/// Returns whether a path asks a model something, such as `model/amazon.nova-lite-v1%3A0/converse`.
-pub(super) fn is_call(path: &str) -> bool {
-    target(path).is_some()
+/// What is asked of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Converse,
+    Stream,
+    Invoke,
+}
+
+/// Returns the format of a path that asks a model something, such as `model/amazon.nova-lite-v1%3A0/converse`.
+pub(super) fn wire(path: &str) -> Option<WireId> {
+    Some(if target(path)?.1 == Verb::Invoke { WireId::BedrockInvoke } else { WireId::Bedrock })
+}
+
+/// Returns whether a format is one of Bedrock's.
+pub(super) fn is_wire(wire: WireId) -> bool {
+    matches!(wire, WireId::Bedrock | WireId::BedrockInvoke)
+}
+
+fn target(path: &str) -> Option<(&str, Verb)> {
+    let (model, verb) = path.strip_prefix("model/")?.split_once('/')?;
+    let verb = match verb {
+        "converse" => Verb::Converse,
+        "converse-stream" => Verb::Stream,
+        "invoke" => Verb::Invoke,
+        _ => return None,
+    };
+    Some((model, verb))
 }
 
 /// Returns the model, and whether the reply is to be streamed.
-fn target(path: &str) -> Option<(&str, bool)> {
-    let (model, verb) = path.strip_prefix("model/")?.split_once('/')?;
-    match verb {
-        "converse" => Some((model, false)),
-        "converse-stream" => Some((model, true)),
-        _ => None,
-    }
-}
-
 fn target_of(uri: &Uri) -> Option<(String, bool)> {
-    let (model, streams) = target(route::without_version(uri.path()))?;
-    Some((String::from_utf8(route::unescape(model)).ok()?, streams))
+    let (model, verb) = target(route::without_version(uri.path()))?;
+    Some((String::from_utf8(route::unescape(model)).ok()?, verb == Verb::Stream))
 }
 
 /// Returns who signed a request and for which region: AWS's limits are those of an account in a region.
@@ -116,6 +133,17 @@ impl Simulator {
             None => reply(scenario, &asked, fate, streams).map_err(wrong(call))?,
         };
         Ok(Prepared { draft, fate, max_output_tokens: max_tokens(&asked) })
+    }
+
+    /// Checks and answers a request for InvokeModel, whose model speaks as Anthropic's do.
+    pub(super) fn prepare_invoke(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
+        let (model, _) = target_of(call.request.uri()).unwrap_or_default();
+        self.check_bedrock_model(call, &model)?;
+        let asked: MessagesRequest<'_> = read(call)?;
+        if asked.anthropic_version.is_none() {
+            return Err(wrong(call)("Malformed input request: #: required key [anthropic_version] not found".to_owned()));
+        }
+        self.answer_messages(call, MessagesRequest { model: model.as_str().into(), ..asked }, dice)
     }
 
     /// A model of which only profiles are listed is not served on demand.

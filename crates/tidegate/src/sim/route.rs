@@ -29,10 +29,10 @@ impl Route {
             "models" => (Route::Models, Method::GET),
             "__sim/stats" => (Route::Stats, Method::GET),
             "__sim/reset" => (Route::Reset, Method::POST),
-            _ => match (gemini::task(path), bedrock::is_call(path)) {
+            _ => match (gemini::task(path), bedrock::wire(path)) {
                 (Some(kind), _) => (Route::Call(WireId::Gemini, kind), Method::POST),
-                (None, true) => (Route::Call(WireId::Bedrock, TaskKind::Chat), Method::POST),
-                (None, false) => return Route::Nowhere,
+                (None, Some(wire)) => (Route::Call(wire, TaskKind::Chat), Method::POST),
+                (None, None) => return Route::Nowhere,
             },
         };
         if *method == wanted { route } else { Route::OtherMethod }

@@ -85,6 +85,7 @@ impl Simulator {
             (WireId::Anthropic, _) => self.prepare_messages(call, dice),
             (WireId::Gemini, _) => self.prepare_gemini(call, dice),
             (WireId::Bedrock, _) => self.prepare_converse(call, dice),
+            (WireId::BedrockInvoke, _) => self.prepare_invoke(call, dice),
             (WireId::Openai, TaskKind::Chat) => self.prepare_chat(call, dice),
             (WireId::Openai, TaskKind::Embed) => self.prepare_embedding(call, dice),
         }
@@ -105,12 +106,25 @@ impl Simulator {
     }
 
     fn prepare_messages(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
-        let scenario = self.scenario();
         if !call.request.headers().contains_key("anthropic-version") {
             return Err(wrong(call)("anthropic-version: header is required".to_owned()));
         }
-        let mut asked: MessagesRequest<'_> = read(call)?;
+        let asked: MessagesRequest<'_> = read(call)?;
+        if asked.model.is_empty() {
+            return Err(wrong(call)("model: Field required".to_owned()));
+        }
         self.check_model(call, &asked.model)?;
+        self.answer_messages(call, asked, dice)
+    }
+
+    /// Answers a request for Messages that may be asked.
+    pub(super) fn answer_messages(
+        &self,
+        call: &Call<'_>,
+        mut asked: MessagesRequest<'_>,
+        dice: Dice,
+    ) -> Result<Prepared<'_>, Denial> {
+        let scenario = self.scenario();
         asked.fold_system();
         let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| {
             asked.messages.iter().any(|message| message.content.contain(text))
@@ -136,7 +150,7 @@ impl Simulator {
 
     fn check_key(&self, call: &Call<'_>) -> Result<(), Denial> {
         let keys = &self.scenario().keys;
-        if call.voice.wire == WireId::Bedrock {
+        if bedrock::is_wire(call.voice.wire) {
             return bedrock::check_signature(call.request, keys);
         }
         let given = key(call.request).and_then(|key| key.to_str().ok());
@@ -233,7 +247,7 @@ impl Simulator {
 
     fn finish_headers(&self, call: &Call<'_>, draft: &Draft, mut headers: HeaderMap) -> HeaderMap {
         call.voice.sign(&mut headers);
-        if call.voice.wire == WireId::Bedrock {
+        if bedrock::is_wire(call.voice.wire) {
             bedrock::finish_headers(draft, &mut headers);
         }
         if let Some(Ok(hint)) = draft.retry_after.map(|seconds| HeaderValue::try_from(seconds.to_string())) {

@@ -21,7 +21,7 @@ impl Voice {
             WireId::Openai => openai::server::error(message, kind, code),
             WireId::Anthropic => anthropic::server::error(status, message, &self.request_id()),
             WireId::Gemini => gemini::server::error(status, message, &[]),
-            WireId::Bedrock => bedrock::server::error(status, None, message),
+            WireId::Bedrock | WireId::BedrockInvoke => bedrock::server::error(status, None, message),
         }
     }
 
@@ -33,7 +33,7 @@ impl Voice {
     /// Returns the status by which an overload is told: only Anthropic has one of its own for it.
     pub(super) fn status(self, status: u16) -> u16 {
         match (self.wire, status) {
-            (WireId::Gemini | WireId::Bedrock, 529) => 503,
+            (WireId::Gemini | WireId::Bedrock | WireId::BedrockInvoke, 529) => 503,
             (_, status) => status,
         }
     }
@@ -43,7 +43,7 @@ impl Voice {
         let name = match self.wire {
             WireId::Openai => "x-request-id",
             WireId::Anthropic => "request-id",
-            WireId::Bedrock => "x-amzn-requestid",
+            WireId::Bedrock | WireId::BedrockInvoke => "x-amzn-requestid",
             WireId::Gemini => return,
         };
         if let Ok(id) = HeaderValue::try_from(self.request_id()) {
@@ -55,7 +55,7 @@ impl Voice {
     /// Anthropic's clients in OpenAI's words.
     pub(super) fn style(self, wanted: HeaderStyle) -> HeaderStyle {
         match (self.wire, wanted) {
-            (WireId::Gemini | WireId::Bedrock, _) => HeaderStyle::None,
+            (WireId::Gemini | WireId::Bedrock | WireId::BedrockInvoke, _) => HeaderStyle::None,
             (WireId::Anthropic, HeaderStyle::Openai) => HeaderStyle::Anthropic,
             (_, wanted) => wanted,
         }

@@ -5,6 +5,7 @@
 //! `additionalModelRequestFields`. Errors are exceptions whose name stands in a header or in the body.
 
 mod errors;
+pub mod invoke;
 mod pieces;
 mod read;
 pub(crate) mod server;
