@@ -66,9 +66,10 @@ fn accounts(settings: &Settings) -> Vec<Account> {
     if !set.profiles.is_empty() {
         return set.profiles.iter().map(|name| account(Some(name), chain().profile(name))).collect();
     }
-    let own_key = settings.providers.get("bedrock").is_some_and(|own| {
-        own.key_env.is_some() || own.key_file.is_some() || own.key_command.is_some()
-    });
+    let own_key = settings
+        .providers
+        .get("bedrock")
+        .is_some_and(|own| own.key_env.is_some() || own.key_file.is_some() || own.key_command.is_some());
     let key = own_key || keys::variable(KEY).is_some() || keys::variable(&format!("{KEY}_FILE")).is_some();
     if key { Vec::new() } else { vec![account(None, chain())] }
 }

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tidegate::call::aws::Account;
 use tidegate::call::pool::Pool;
-use tidegate::call::transport::Transport;
 use tidegate::call::provider::Auth;
+use tidegate::call::transport::Transport;
 use tidegate::catalog::bedrock::{self, Reach};
 use tidegate::{Bedrock, Client, Result, Target, catalog};
 

@@ -36,7 +36,9 @@ pub(crate) async fn survey(
                     let missing = asked.filter(|(_, id)| !inventory.has(id));
                     warnings.extend(missing.map(|(_, id)| format!("account {label} has no {id} in {region}")));
                 }
-                Err(message) => warnings.push(format!("account {label}, {region}: {message}; the bundled list is used")),
+                Err(message) => {
+                    warnings.push(format!("account {label}, {region}: {message}; the bundled list is used"))
+                }
             }
         }
     }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use http::{HeaderName, HeaderValue};
 use tidegate::call::pool::{self, PoolOptions, ProxyRules, ProxyUrls};
+use tidegate::call::provider::Auth;
 use tidegate::run::input::{self, InputOptions};
 use tidegate::run::job::{self, Control, Job};
 use tidegate::run::journal::Changed;
 use tidegate::run::output;
 use tidegate::run::prompt::PromptOptions;
 use tidegate::run::summary::{Stopped, Summary};
-use tidegate::call::provider::Auth;
 use tidegate::{Balance, Bedrock, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target};
 
 use crate::args::{ReportArgs, RunArgs};

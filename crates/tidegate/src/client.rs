@@ -23,7 +23,7 @@ use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
 use crate::catalog::{self, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::Balance;
-use crate::dispatch::endpoint::Endpoint;
+use crate::dispatch::endpoint::{Endpoint, Split};
 use crate::dispatch::{Dispatcher, Order, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
@@ -308,7 +308,8 @@ impl ClientBuilder {
         let orders = self.orders(&found);
         let mut keys: Vec<String> = Vec::new();
         let mut endpoints: Vec<Arc<Endpoint>> = Vec::new();
-        for ((_, target, spot), order) in found.into_iter().zip(orders) {
+        for ((place, target, spot), order) in found.into_iter().zip(orders) {
+            let group = (place, spot.rank.0);
             let identity = spot.key();
             let key = keys.iter().position(|known| *known == identity).unwrap_or_else(|| {
                 keys.push(identity);
@@ -320,7 +321,7 @@ impl ClientBuilder {
                 order,
                 key,
                 price: spot.price,
-                share: spot.share,
+                split: spot.share.map(|(share, inside)| Split { group, share, inside }),
                 limits: target.limits,
                 caller: transports.caller(target, spot)?,
             }));

@@ -102,7 +102,8 @@ async fn every_region_and_account_is_an_endpoint_and_may_take_turns() {
 
     let models = ["mistral.mistral-large-2402-v1:0", "mistral.mistral-large-2407-v1:0"];
     let one = regions(&["us-east-1", "eu-west-1"]);
-    let order = |names: Vec<String>| names.iter().map(|name| (name.contains("2402"), name.contains("us-"))).collect::<Vec<_>>();
+    let order =
+        |names: Vec<String>| names.iter().map(|name| (name.contains("2402"), name.contains("us-"))).collect::<Vec<_>>();
     let (builder, _) = client("", &models, &one);
     assert_eq!(order(names(&builder.build().unwrap())), [(true, true), (true, false), (false, true), (false, false)]);
     let (builder, _) = client("", &models, &one);

@@ -47,7 +47,12 @@ impl Settings {
         let own: Vec<&str> =
             self.providers.keys().map(String::as_str).filter(|name| provider(name).is_none()).collect();
         let address = self.base_url.as_deref().or_else(|| self.compatible_base_url());
-        if let Some(name) = model.trim().strip_prefix("bedrock/").or_else(|| model.trim().strip_prefix("bedrock-invoke/")).filter(|_| self.bedrock.strict_names) {
+        if let Some(name) = model
+            .trim()
+            .strip_prefix("bedrock/")
+            .or_else(|| model.trim().strip_prefix("bedrock-invoke/"))
+            .filter(|_| self.bedrock.strict_names)
+        {
             bedrock::id_of(name, self.bedrock.names())?;
         }
         let mut model = catalog::resolve(model, address, &own)?;

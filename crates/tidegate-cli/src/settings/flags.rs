@@ -7,7 +7,9 @@ use tidegate::{Error, Result};
 use toml::{Table, Value};
 
 use super::value;
-use crate::args::{BedrockArgs, CheckArgs, InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs, WatchArgs};
+use crate::args::{
+    BedrockArgs, CheckArgs, InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs, WatchArgs,
+};
 use crate::duration;
 
 /// Makes the table of the flags that are settings.

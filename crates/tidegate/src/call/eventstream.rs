@@ -68,7 +68,9 @@ fn event(message: &[u8]) -> Result<Option<Event>, Failure> {
     let headers = texts(headers).ok_or_else(|| damaged("its headers cannot be read"))?;
     let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     Ok(match header(":message-type") {
-        Some("event") => Some(Event { name: header(":event-type").unwrap_or_default().to_owned(), data: payload.to_vec() }),
+        Some("event") => {
+            Some(Event { name: header(":event-type").unwrap_or_default().to_owned(), data: payload.to_vec() })
+        }
         Some("exception") => {
             let name = header(":exception-type").unwrap_or_default();
             Some(Event { name: format!("{EXCEPTION}{name}"), data: payload.to_vec() })
@@ -133,10 +135,7 @@ pub fn message(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
 /// Writes an event.
 #[must_use]
 pub fn event_message(name: &str, payload: &[u8]) -> Vec<u8> {
-    message(
-        &[(":event-type", name), (":content-type", "application/json"), (":message-type", "event")],
-        payload,
-    )
+    message(&[(":event-type", name), (":content-type", "application/json"), (":message-type", "event")], payload)
 }
 
 fn damaged(what: &str) -> Failure {
@@ -172,13 +171,13 @@ mod tests {
     #[test]
     fn failures_inside_a_stream_are_named() {
         let exception = message(&[(":message-type", "exception"), (":exception-type", "throttlingException")], b"{}");
-        let error = message(
-            &[(":message-type", "error"), (":error-code", "Internal"), (":error-message", "no")],
-            b"",
-        );
+        let error = message(&[(":message-type", "error"), (":error-code", "Internal"), (":error-message", "no")], b"");
         let events = read([exception.as_slice(), &error]).unwrap();
         assert_eq!(events[0].name, "exception/throttlingException");
-        assert_eq!((events[1].name.as_str(), events[1].data.as_slice()), ("exception/Internal", &br#"{"message":"no"}"#[..]));
+        assert_eq!(
+            (events[1].name.as_str(), events[1].data.as_slice()),
+            ("exception/Internal", &br#"{"message":"no"}"#[..])
+        );
     }
 
     #[test]

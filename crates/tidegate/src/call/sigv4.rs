@@ -114,8 +114,7 @@ impl<'a> Signed<'a> {
 /// Returns the signature of a request, as hexadecimal digits.
 pub(crate) fn signature(request: &HttpRequest, claim: &Claim<'_>, secret: &str) -> String {
     let payload = hex(digest::digest(&digest::SHA256, request.body()).as_ref());
-    let canonical =
-        canonical_request(request.method(), request.uri(), request.headers(), &claim.signed, &payload);
+    let canonical = canonical_request(request.method(), request.uri(), request.headers(), &claim.signed, &payload);
     let hashed = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
     let text = format!("{ALGORITHM}\n{}\n{}\n{hashed}", claim.time, claim.credential_scope());
     let start = format!("AWS4{secret}").into_bytes();

@@ -47,11 +47,40 @@ impl BedrockModel {
 
 /// The regions that have Bedrock; others are asked all the same.
 pub const REGIONS: &[&str] = &[
-    "us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-east-1", "us-gov-west-1", "ca-central-1", "ca-west-1",
-    "mx-central-1", "sa-east-1", "eu-central-1", "eu-central-2", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1",
-    "eu-west-2", "eu-west-3", "ap-east-2", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1",
-    "ap-south-2", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "ap-southeast-5",
-    "ap-southeast-7", "il-central-1", "me-central-1", "me-south-1", "af-south-1",
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
+    "us-west-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
+    "ca-central-1",
+    "ca-west-1",
+    "mx-central-1",
+    "sa-east-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "ap-east-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-7",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "af-south-1",
 ];
 
 /// The geographies of profiles, as ids begin with them.
@@ -116,7 +145,8 @@ pub fn id_of(name: &str, names: Names) -> Result<String> {
 fn is_id(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._:".contains(&byte);
     let vendor = name.split_once('.').map(|(vendor, _)| vendor);
-    let named = vendor.is_some_and(|vendor| !vendor.is_empty() && !vendor.ends_with(|last: char| last.is_ascii_digit()));
+    let named =
+        vendor.is_some_and(|vendor| !vendor.is_empty() && !vendor.ends_with(|last: char| last.is_ascii_digit()));
     name.starts_with("arn:") || (named && name.bytes().all(plain))
 }
 
@@ -333,7 +363,10 @@ mod tests {
         assert_eq!(reached(nova, "eu-west-1", Preference::default()), [nova, "eu.amazon.nova-lite-v1:0"]);
         assert_eq!(reached(nova, "eu-west-1", prefer(Access::Regional)), ["eu.amazon.nova-lite-v1:0", nova]);
         let nova = "amazon.nova-2-lite-v1:0";
-        assert_eq!(reached(nova, "us-east-1", prefer(Access::Global)), [format!("global.{nova}"), format!("us.{nova}")]);
+        assert_eq!(
+            reached(nova, "us-east-1", prefer(Access::Global)),
+            [format!("global.{nova}"), format!("us.{nova}")]
+        );
         assert_eq!(reached("new.model", "ap-south-1", Preference::default()), ["new.model", "apac.new.model"]);
     }
 

@@ -62,8 +62,8 @@ pub(super) struct Spot {
     pub(super) price: Option<Price>,
     /// The region's place, and that of the way; spots with the same take turns.
     pub(super) rank: (usize, usize),
-    /// How many turns it has among those with the same rank.
-    pub(super) share: f64,
+    /// The share of the requests that some of the spots get, and whether this is one of them.
+    pub(super) share: Option<(f64, bool)>,
 }
 
 impl Spot {
@@ -106,7 +106,7 @@ fn by_key(target: &Target) -> Vec<Spot> {
         number,
         price: target.price_of(model),
         rank: (0, 0),
-        share: 1.0,
+        share: None,
     };
     keys(&target.keys).enumerate().map(spot).collect()
 }
@@ -193,13 +193,8 @@ impl Regional<'_> {
             identity: who,
             number,
             price: self.target.price_of(&way.id),
-            // A way that has a share of the requests is no fallback: it takes turns with the preferred one.
-            rank: (place, if self.bedrock.global_fraction.is_some() { 0 } else { turn }),
-            share: match (self.bedrock.global_fraction, way.access) {
-                (None, _) => 1.0,
-                (Some(share), Access::Global) => share,
-                (Some(share), _) => 1.0 - share,
-            },
+            rank: (place, turn),
+            share: self.bedrock.global_fraction.map(|share| (share, way.access == Access::Global)),
         }
     }
 }

@@ -21,8 +21,6 @@ pub(crate) struct Candidate {
     pub(crate) price: f64,
     /// How many requests it was given so far.
     pub(crate) sent: u64,
-    /// How many turns it has among those with the same place: 3 gets three times as many as 1.
-    pub(crate) share: f64,
     /// Whether this request has already failed there.
     pub(crate) tried: bool,
 }
@@ -88,8 +86,7 @@ impl Balance {
         let fresh = candidates.iter().any(|c| !c.tried);
         let of = candidates.iter().enumerate().filter(|(_, c)| !fresh || !c.tried);
         let least = |key: fn(&Candidate) -> f64| {
-            let turn = |c: &Candidate| (c.sent + 1) as f64 / c.share;
-            of.clone().min_by(|(_, a), (_, b)| key(a).total_cmp(&key(b)).then(turn(a).total_cmp(&turn(b)))).map(|(i, _)| i)
+            of.clone().min_by(|(_, a), (_, b)| key(a).total_cmp(&key(b)).then(a.sent.cmp(&b.sent))).map(|(i, _)| i)
         };
         match self {
             // Keys of one model share its place in the list and take turns.
@@ -119,7 +116,7 @@ mod tests {
     use super::*;
 
     fn candidate(order: usize) -> Candidate {
-        Candidate { order, in_flight: 0, headroom: 1.0, latency: 1.0, price: 1.0, sent: 0, share: 1.0, tried: false }
+        Candidate { order, in_flight: 0, headroom: 1.0, latency: 1.0, price: 1.0, sent: 0, tried: false }
     }
 
     fn pick(policy: Balance, candidates: &[Candidate]) -> Option<usize> {
@@ -141,17 +138,6 @@ mod tests {
     fn keys_of_one_model_take_turns() {
         let used = Candidate { sent: 1, ..candidate(0) };
         assert_eq!(pick(Balance::Order, &[used, candidate(0), candidate(1)]), Some(1));
-    }
-
-    #[test]
-    fn turns_follow_the_shares_exactly() {
-        for share in [0.0, 0.1, 0.25, 0.5, 1.0] {
-            let mut both = [Candidate { share: 1.0 - share, ..candidate(0) }, Candidate { share, ..candidate(0) }];
-            for _ in 0..1000 {
-                both[pick(Balance::Order, &both).unwrap()].sent += 1;
-            }
-            assert_eq!(both[1].sent, (share * 1000.0) as u64);
-        }
     }
 
     #[test]

@@ -72,10 +72,9 @@ pub(super) fn check_signature(request: &HttpRequest, keys: &[String]) -> Result<
         let given = request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         return match given.and_then(|given| given.strip_prefix("Bearer ")) {
             Some(given) if keys.iter().any(|key| key == given) => Ok(()),
-            Some(_) => denied(
-                "AccessDeniedException",
-                "Authentication failed: Please make sure your API Key is valid.",
-            ),
+            Some(_) => {
+                denied("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
+            }
             None => denied("MissingAuthenticationTokenException", "Missing Authentication Token"),
         };
     };
@@ -139,11 +138,14 @@ impl Simulator {
     pub(super) fn prepare_invoke(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
         let (model, _) = target_of(call.request.uri()).unwrap_or_default();
         self.check_bedrock_model(call, &model)?;
-        let asked: MessagesRequest<'_> = read(call)?;
+        let mut asked: MessagesRequest<'_> = read(call)?;
         if asked.anthropic_version.is_none() {
-            return Err(wrong(call)("Malformed input request: #: required key [anthropic_version] not found".to_owned()));
+            return Err(wrong(call)(
+                "Malformed input request: #: required key [anthropic_version] not found".to_owned(),
+            ));
         }
-        self.answer_messages(call, MessagesRequest { model: model.as_str().into(), ..asked }, dice)
+        asked.model = model.into();
+        self.answer_messages(call, asked, dice)
     }
 
     /// A model of which only profiles are listed is not served on demand.
@@ -174,9 +176,11 @@ fn check(asked: &ConverseRequest<'_>) -> Result<(), String> {
         return Err("The messages field is required and must not be empty.".to_owned());
     }
     if config.max_tokens.is_some_and(|tokens| tokens < 1) {
-        return Err("Value at 'inferenceConfig.maxTokens' failed to satisfy constraint: Member must have value greater \
+        return Err(
+            "Value at 'inferenceConfig.maxTokens' failed to satisfy constraint: Member must have value greater \
                     than or equal to 1"
-            .to_owned());
+                .to_owned(),
+        );
     }
     for (name, value) in [("temperature", config.temperature), ("topP", config.top_p)] {
         if value.is_some_and(|value| !(0.0..=1.0).contains(&value)) {
@@ -246,8 +250,7 @@ fn events(reply: &Reply<'_>) -> Vec<(bytes::Bytes, u64)> {
 /// Makes what a tool is called with.
 fn tool_input(tool: &ToolSpec<'_>, fate: Fate<'_>, hash: u64) -> Result<Box<RawValue>, String> {
     let wrong = |error: String| format!("The value at toolConfig.tools.{}.inputSchema is invalid: {error}", tool.name);
-    let schema: Value =
-        serde_json::from_str(tool.input_schema.json.get()).map_err(|error| wrong(error.to_string()))?;
+    let schema: Value = serde_json::from_str(tool.input_schema.json.get()).map_err(|error| wrong(error.to_string()))?;
     let mut input = schema::generate(&schema, hash).map_err(wrong)?;
     if let Fate::Fault(Fault::SchemaViolation) = fate {
         input = answer::violate(input);

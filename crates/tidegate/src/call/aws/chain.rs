@@ -79,8 +79,7 @@ impl Chain {
     #[must_use]
     pub fn region(&self) -> Option<String> {
         let named = ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().find_map(|name| self.environment.get(name));
-        let of_profile =
-            || Files::read(&self.environment).profile(&self.profile_name())?.get("region").cloned();
+        let of_profile = || Files::read(&self.environment).profile(&self.profile_name())?.get("region").cloned();
         if self.profile.is_some() { of_profile().or(named) } else { named.or_else(of_profile) }
     }
 
@@ -128,8 +127,7 @@ impl Finder<'_> {
         }
         if let (Some(file), Some(arn)) = (variable("AWS_WEB_IDENTITY_TOKEN_FILE"), variable("AWS_ROLE_ARN")) {
             let (session, region) = (variable("AWS_ROLE_SESSION_NAME"), variable("AWS_REGION"));
-            let role =
-                Role { arn: &arn, external_id: None, session: session.as_deref(), region: region.as_deref() };
+            let role = Role { arn: &arn, external_id: None, session: session.as_deref(), region: region.as_deref() };
             return services::assume_by_token(self.transport, self.environment, role, Path::new(&file)).await;
         }
         if self.files.profile(profile).is_some_and(gives_credentials) {
@@ -166,12 +164,8 @@ impl Finder<'_> {
 
     async fn role(&self, name: &str, section: &Section, arn: &str, depth: usize) -> Result<Credentials, Failure> {
         let text = |key: &str| section.get(key).map(String::as_str);
-        let role = Role {
-            arn,
-            external_id: text("external_id"),
-            session: text("role_session_name"),
-            region: text("region"),
-        };
+        let role =
+            Role { arn, external_id: text("external_id"), session: text("role_session_name"), region: text("region") };
         if let Some(file) = text("web_identity_token_file") {
             return services::assume_by_token(self.transport, self.environment, role, Path::new(file)).await;
         }
@@ -214,7 +208,9 @@ impl Finder<'_> {
                 let place = [text("sso_region"), text("sso_account_id"), text("sso_role_name")];
                 services::single_sign_on(self.transport, self.environment, place, token).await
             }
-            None => Err(none(&format!("the sign-on of AWS profile {name} is over: run `aws sso login --profile {name}`"))),
+            None => {
+                Err(none(&format!("the sign-on of AWS profile {name} is over: run `aws sso login --profile {name}`")))
+            }
         }
     }
 
@@ -225,7 +221,9 @@ impl Finder<'_> {
 }
 
 fn gives_credentials(section: &Section) -> bool {
-    ["role_arn", "aws_access_key_id", "sso_account_id", "credential_process"].iter().any(|key| section.contains_key(*key))
+    ["role_arn", "aws_access_key_id", "sso_account_id", "credential_process"]
+        .iter()
+        .any(|key| section.contains_key(*key))
 }
 
 /// Runs a command that prints credentials; what it complains goes to the user's terminal.

@@ -77,14 +77,14 @@ struct Asker<'a> {
 impl Asker<'_> {
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let address = format!("{}{path}", self.address);
-        let uri: Uri = address
-            .parse()
-            .map_err(|_| Failure::new(Kind::BadRequest, format!("`{address}` is not an address")))?;
+        let uri: Uri =
+            address.parse().map_err(|_| Failure::new(Kind::BadRequest, format!("`{address}` is not an address")))?;
         let mut request = HttpRequest::new(Bytes::new());
         (*request.method_mut(), *request.uri_mut()) = (Method::GET, uri);
         let now = Timestamp::try_from(SystemTime::now()).unwrap_or_default();
         let scope = Scope { region: self.region, service: "bedrock" };
-        sigv4::sign(&mut request, &self.credentials, scope, now).map_err(|message| Failure::new(Kind::Auth, message))?;
+        sigv4::sign(&mut request, &self.credentials, scope, now)
+            .map_err(|message| Failure::new(Kind::Auth, message))?;
         let (head, body) = self.transport.send(request).await?.into_parts();
         if head.status.is_success() {
             let malformed = |error: serde_json::Error| Failure::new(Kind::Malformed, error.to_string());

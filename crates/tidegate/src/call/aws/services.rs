@@ -37,7 +37,9 @@ impl Role<'_> {
         let mut form = format!("Action={action}&Version=2011-06-15");
         let own = [("RoleArn", Some(self.arn)), ("ExternalId", self.external_id)];
         let session = ("RoleSessionName", Some(self.session.unwrap_or("tidegate")));
-        for (name, value) in own.into_iter().chain([session]).chain(more.iter().map(|(name, value)| (*name, Some(*value)))) {
+        for (name, value) in
+            own.into_iter().chain([session]).chain(more.iter().map(|(name, value)| (*name, Some(*value))))
+        {
             if let Some(value) = value {
                 form.push_str(&format!("&{name}={}", escape(value)));
             }
@@ -144,8 +146,10 @@ pub(super) async fn container(
 /// Asks the instance's metadata service: for a session, for the role's name, for its credentials.
 pub(super) async fn instance(transport: &dyn Transport, environment: &Environment) -> Result<Credentials, Failure> {
     let nowhere = || {
-        none("no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile with --aws-profile, or \
-              set AWS_BEARER_TOKEN_BEDROCK")
+        none(
+            "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile with --aws-profile, or \
+              set AWS_BEARER_TOKEN_BEDROCK",
+        )
     };
     if environment.get("AWS_EC2_METADATA_DISABLED").is_some_and(|off| off.eq_ignore_ascii_case("true")) {
         return Err(nowhere());

@@ -14,7 +14,12 @@ impl Transport for Services {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpReply, Failure>> {
         let body = String::from_utf8_lossy(request.body()).into_owned();
         let signed = request.headers().get("authorization").map(|v| v.to_str().unwrap_or("").to_owned());
-        self.0.lock().unwrap().push(format!("{} {} {body} {}", request.method(), request.uri(), signed.unwrap_or_default()));
+        self.0.lock().unwrap().push(format!(
+            "{} {} {body} {}",
+            request.method(),
+            request.uri(),
+            signed.unwrap_or_default()
+        ));
         let role = body.split("RoleArn=").nth(1).and_then(|rest| rest.split('&').next()).unwrap_or_default();
         let json = r#"{"AccessKeyId":"LOCAL","SecretAccessKey":"s","Token":"t","Expiration":"2030-01-01T00:00:00Z"}"#;
         let reply = match request.uri().path() {
@@ -24,7 +29,8 @@ impl Transport for Services {
                 role.rsplit("%2F").next().unwrap_or_default()
             ),
             "/federation/credentials" => {
-                r#"{"roleCredentials":{"accessKeyId":"SSO","secretAccessKey":"s","sessionToken":"t","expiration":1}}"#.to_owned()
+                r#"{"roleCredentials":{"accessKeyId":"SSO","secretAccessKey":"s","sessionToken":"t","expiration":1}}"#
+                    .to_owned()
             }
             "/latest/api/token" => "session".to_owned(),
             "/latest/meta-data/iam/security-credentials/" => "my-role".to_owned(),
@@ -107,7 +113,11 @@ async fn variables_come_first_unless_a_profile_is_named() {
 async fn roles_are_assumed_with_what_stands_below() {
     let world = World::new(&[], FILES);
     assert_eq!(world.find(world.chain().profile("deputy")).await.unwrap(), "boss");
-    assert!(world.asked().contains("Credential=PROCESS/") && world.asked().contains("/sts/aws4_request"), "{}", world.asked());
+    assert!(
+        world.asked().contains("Credential=PROCESS/") && world.asked().contains("/sts/aws4_request"),
+        "{}",
+        world.asked()
+    );
     assert_eq!(world.find(world.chain().role("arn:aws:iam::1:role/mine")).await.unwrap(), "mine");
     assert!(world.find(world.chain().profile("loop")).await.unwrap_err().contains("stands on itself"));
     let token = world.home.path().join("token");
@@ -115,7 +125,9 @@ async fn roles_are_assumed_with_what_stands_below() {
     let token = token.display().to_string();
     let world = World::new(&[("AWS_WEB_IDENTITY_TOKEN_FILE", &token), ("AWS_ROLE_ARN", "arn:aws:iam::1:role/web")], "");
     assert_eq!(world.find(world.chain()).await.unwrap(), "web");
-    assert!(world.asked().contains("Action=AssumeRoleWithWebIdentity") && world.asked().contains("WebIdentityToken=jwt"));
+    assert!(
+        world.asked().contains("Action=AssumeRoleWithWebIdentity") && world.asked().contains("WebIdentityToken=jwt")
+    );
 }
 
 #[tokio::test]
@@ -127,7 +139,9 @@ async fn a_sign_on_is_used_while_it_lasts() {
     let file = world.home.path().join(format!(".aws/sso/cache/{}.json", hex(digest.as_ref())));
     std::fs::write(file, r#"{"accessToken":"x","expiresAt":"2099-01-01T00:00:00Z"}"#).unwrap();
     assert_eq!(world.find(chain).await.unwrap(), "SSO");
-    assert!(world.asked().contains("portal.sso.eu-west-1.amazonaws.com/federation/credentials?role_name=dev&account_id=42"));
+    assert!(
+        world.asked().contains("portal.sso.eu-west-1.amazonaws.com/federation/credentials?role_name=dev&account_id=42")
+    );
 }
 
 #[tokio::test]

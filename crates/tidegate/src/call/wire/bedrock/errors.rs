@@ -22,8 +22,13 @@ pub(super) fn kind(error: &ErrorBody) -> Option<Kind> {
         }
         "accessdenied" if says(&["api key", "bearer token", "security token"]) => Some(Kind::Auth),
         "accessdenied" => Some(Kind::Permission),
-        "unrecognizedclient" | "invalidsignature" | "expiredtoken" | "incompletesignature"
-        | "missingauthenticationtoken" | "invalidclienttokenid" | "signaturedoesnotmatch" => Some(Kind::Auth),
+        "unrecognizedclient"
+        | "invalidsignature"
+        | "expiredtoken"
+        | "incompletesignature"
+        | "missingauthenticationtoken"
+        | "invalidclienttokenid"
+        | "signaturedoesnotmatch" => Some(Kind::Auth),
         "resourcenotfound" => Some(Kind::NotFound),
         "validation" if needs_profile(&text) || says(NO_SUCH_MODEL) => Some(Kind::NotFound),
         "validation" if says(TOO_LONG) => Some(Kind::TooLong),
@@ -33,8 +38,13 @@ pub(super) fn kind(error: &ErrorBody) -> Option<Kind> {
 
 const NO_SUCH_MODEL: &[&str] = &["the provided model identifier is invalid", "has reached the end of its life"];
 
-const TOO_LONG: &[&str] =
-    &["input is too long", "prompt is too long", "too many input tokens", "too many tokens", "exceeds the maximum tokens"];
+const TOO_LONG: &[&str] = &[
+    "input is too long",
+    "prompt is too long",
+    "too many input tokens",
+    "too many tokens",
+    "exceeds the maximum tokens",
+];
 
 /// Returns whether a refusal says that the model is there, but only through an inference profile.
 pub(super) fn needs_profile(text: &str) -> bool {

@@ -87,10 +87,12 @@ mod tests {
         let encode = |request: &Request| -> Value {
             serde_json::from_slice(&Invoke.encode(request, "m", &Quirks::COMMON).unwrap()).unwrap()
         };
-        let body = json!({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "anthropic_version": VERSION});
+        let body =
+            json!({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "anthropic_version": VERSION});
         let typed = encode(&Request::prompt("hi").max_tokens(5));
         assert_eq!(typed, body);
-        let own = json!({"model": "x", "stream": true, "max_tokens": 5, "messages": [], "anthropic_version": "new", "x": 1});
+        let own =
+            json!({"model": "x", "stream": true, "max_tokens": 5, "messages": [], "anthropic_version": "new", "x": 1});
         let own = Request::original(WireId::BedrockInvoke, TaskKind::Chat, own.to_string());
         assert_eq!(encode(&own), json!({"max_tokens": 5, "messages": [], "anthropic_version": "new", "x": 1}));
         assert_eq!(Invoke.path(TaskKind::Chat, "a:0").as_deref(), Some("/model/a%3A0/invoke"));

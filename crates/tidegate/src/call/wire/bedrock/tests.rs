@@ -2,8 +2,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::Bedrock;
-use crate::call::sse::Event;
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::call::wire::{StreamState, Wire, WireId};
 use crate::failure::Kind;
 use crate::request::{Message, Original, Part, Request, Role, TaskKind};
@@ -78,7 +78,10 @@ fn openai_tools_schemas_and_results_are_translated() {
     let request = Request::chat(vec![Message::user("go"), assistant, result("t1"), result("t2"), Message::user("so?")])
         .param("tools", json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]))
         .param("tool_choice", "required")
-        .param("response_format", json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}));
+        .param(
+            "response_format",
+            json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}),
+        );
     let body = encoded(&request);
     let result = |id: &str| json!({"toolResult": {"toolUseId": id, "content": [{"text": "42"}]}});
     assert_eq!(
@@ -113,11 +116,14 @@ fn own_blocks_pass_and_foreign_parts_are_named() {
     let url = with(json!({"type": "image_url", "image_url": {"url": "https://x/y.png"}}));
     assert!(refused(&url).contains("messages[0]: an `image_url` that is not"), "{}", refused(&url));
     assert!(refused(&Request::prompt("x").param("logprobs", true)).contains("`logprobs`"));
-    let seed = Request { params: crate::request::Params { seed: Some(1), ..Default::default() }, ..Request::prompt("x") };
+    let seed =
+        Request { params: crate::request::Params { seed: Some(1), ..Default::default() }, ..Request::prompt("x") };
     assert!(refused(&seed).contains("`seed`"));
     assert!(Bedrock.encode(&Request::embed("x"), "m", &Quirks::COMMON).is_err());
     let quirks = Quirks { sampling: false, ..Quirks::COMMON };
-    assert!(Bedrock.encode(&Request::prompt("x").temperature(0.0), "m", &quirks).unwrap_err().message.contains("m refuses"));
+    assert!(
+        Bedrock.encode(&Request::prompt("x").temperature(0.0), "m", &quirks).unwrap_err().message.contains("m refuses")
+    );
 }
 
 #[test]
@@ -203,7 +209,9 @@ fn streamed(events: &[(&str, Value)]) -> (Vec<Delta>, Result<crate::response::Re
 
 #[test]
 fn a_stream_comes_to_the_whole_message() {
-    let delta = |index: u64, delta: Value| ("contentBlockDelta", json!({"contentBlockIndex": index, "delta": delta, "p": "ab"}));
+    let delta = |index: u64, delta: Value| {
+        ("contentBlockDelta", json!({"contentBlockIndex": index, "delta": delta, "p": "ab"}))
+    };
     let stop = |index: u64| ("contentBlockStop", json!({"contentBlockIndex": index}));
     let start = json!({"contentBlockIndex": 2, "start": {"toolUse": {"toolUseId": "t", "name": "f"}}});
     let (deltas, response) = streamed(&[
@@ -220,7 +228,10 @@ fn a_stream_comes_to_the_whole_message() {
         stop(2),
         ("somethingNew", json!({})),
         ("messageStop", json!({"stopReason": "tool_use"})),
-        ("metadata", json!({"usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7}, "metrics": {"latencyMs": 1}})),
+        (
+            "metadata",
+            json!({"usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7}, "metrics": {"latencyMs": 1}}),
+        ),
     ]);
     let response = response.unwrap();
     let function = json!({"name": "f", "arguments": "{\"a\":1}"});
