@@ -136,3 +136,16 @@ async fn a_refused_account_leaves_the_others() {
     let counts = endpoints(&ask(&builder.build().unwrap(), 20).await);
     assert_eq!(counts.into_keys().collect::<Vec<_>>(), ["bedrock/mistral.mistral-large-2407-v1:0@us-east-1#two"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_reply_says_what_the_whole_one_says() {
+    let answers = async |stream| {
+        let (builder, _) = client("keys: ['AKIAone:secret']", &[HAIKU], &regions(&["us-east-1"]));
+        let retry = RetryPolicy { stream, ..RetryPolicy::default() };
+        let mut outcomes = ask(&builder.retry(retry).build().unwrap(), 20).await;
+        outcomes.sort_by_key(|outcome| outcome.index);
+        let told = |outcome: Outcome| outcome.result.map(|r| (r.output, r.finish, r.usage, r.model)).unwrap();
+        outcomes.into_iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(answers(true).await, answers(false).await);
+}

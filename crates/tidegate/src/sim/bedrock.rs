@@ -64,39 +64,45 @@ pub(super) fn check_signature(request: &HttpRequest, keys: &[String]) -> Result<
     if keys.is_empty() {
         return Ok(());
     }
-    let denied = |name, message: &str| {
-        let status = StatusCode::FORBIDDEN;
-        Err(Denial { status, error: server::error(status, Some(name), message) })
-    };
-    let Some(signed) = Signed::read(request.headers()) else {
-        let given = request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        return match given.and_then(|given| given.strip_prefix("Bearer ")) {
-            Some(given) if keys.iter().any(|key| key == given) => Ok(()),
-            Some(_) => {
-                denied("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
-            }
-            None => denied("MissingAuthenticationTokenException", "Missing Authentication Token"),
-        };
-    };
-    let secrets = keys.iter().filter_map(|key| key.strip_prefix(signed.access_key_id)?.strip_prefix(':'));
-    let token = Signed::token(request.headers());
-    for secret in secrets {
-        let (secret, wanted) = secret.split_once(':').map_or((secret, None), |(secret, token)| (secret, Some(token)));
-        if wanted != token {
-            return denied("UnrecognizedClientException", "The security token included in the request is invalid.");
-        }
-        let own = signed.claim.scope.service == "bedrock"
-            && sigv4::signature(request, &signed.claim, secret) == signed.signature;
-        return match own {
-            true => Ok(()),
-            false => denied(
-                "InvalidSignatureException",
-                "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
-                 Access Key and signing method. Consult the service documentation for details.",
-            ),
-        };
+    match Signed::read(request.headers()) {
+        Some(signed) => check_signed(request, &signed, keys),
+        None => check_bearer(request, keys),
     }
-    denied("UnrecognizedClientException", "The security token included in the request is invalid.")
+}
+
+fn check_signed(request: &HttpRequest, signed: &Signed<'_>, keys: &[String]) -> Result<(), Denial> {
+    let unknown = || denied("UnrecognizedClientException", "The security token included in the request is invalid.");
+    let known = keys.iter().find_map(|key| key.strip_prefix(signed.access_key_id)?.strip_prefix(':'));
+    let known = known.ok_or_else(unknown)?;
+    let (secret, token) = known.split_once(':').map_or((known, None), |(secret, token)| (secret, Some(token)));
+    if token != Signed::token(request.headers()) {
+        return Err(unknown());
+    }
+    let own = sigv4::signature(request, &signed.claim, secret) == signed.signature;
+    match own && signed.claim.scope.service == "bedrock" {
+        true => Ok(()),
+        false => Err(denied(
+            "InvalidSignatureException",
+            "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access \
+             Key and signing method. Consult the service documentation for details.",
+        )),
+    }
+}
+
+fn check_bearer(request: &HttpRequest, keys: &[String]) -> Result<(), Denial> {
+    let given = request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    match given.and_then(|given| given.strip_prefix("Bearer ")) {
+        Some(given) if keys.iter().any(|key| key == given) => Ok(()),
+        Some(_) => {
+            Err(denied("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid."))
+        }
+        None => Err(denied("MissingAuthenticationTokenException", "Missing Authentication Token")),
+    }
+}
+
+fn denied(name: &str, message: &str) -> Denial {
+    let status = StatusCode::FORBIDDEN;
+    Denial { status, error: server::error(status, Some(name), message) }
 }
 
 /// Puts the name of an error's exception where AWS puts it, into a header, and says how a stream is framed.

@@ -30,9 +30,12 @@ use crate::suggest::closest;
 /// How many profiles may stand on each other's shoulders.
 const DEEPEST: usize = 5;
 
+/// Looks a variable up.
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// Variables, as whoever uses the library lets it see them.
 #[derive(Clone)]
-pub struct Environment(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Environment(Arc<Lookup>);
 
 impl Environment {
     /// Makes an environment from a function that looks variables up.
