@@ -3,6 +3,8 @@
 //! Every flag that is a setting can also be given as a variable, `TIDEGATE_` and the flag's name in capitals. The names
 //! are made from the flags, so that none can be forgotten; what asks for one action (`--dry-run`) has no variable.
 
+mod bedrock;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Par
 use tidegate::call::wire::WireId;
 use tidegate::{Balance, Kind, Price};
 
+pub(crate) use self::bedrock::BedrockArgs;
 use crate::duration;
 use crate::keys;
 use crate::settings::value;
@@ -43,6 +46,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Prints the summary of a run again
     Report(ReportArgs),
+    /// Says which models would be asked where and in whose name, and what is wrong; sends no prompt
+    Check(Box<CheckArgs>),
 }
 
 #[derive(Args)]
@@ -54,6 +59,8 @@ pub(crate) struct RunArgs {
     pub(crate) prompt: PromptArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) bedrock: BedrockArgs,
     #[command(flatten)]
     pub(crate) limit: LimitArgs,
     #[command(flatten)]
@@ -339,8 +346,38 @@ pub(crate) struct ReportArgs {
     pub(crate) json: bool,
 }
 
+/// The arguments of `tidegate check`.
+#[derive(Args)]
+#[command(after_help = CHECK_EXAMPLES)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) bedrock: BedrockArgs,
+    /// Configuration file [default: ./tidegate.toml if it is there]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "no_config")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read no configuration file
+    #[arg(long)]
+    pub(crate) no_config: bool,
+    /// Ask the AWS control plane which of Bedrock's models there are; answers are kept for a day
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  tidegate check -m openai/gpt-5-mini
+  tidegate check -m 'bedrock/Claude 3.5 Sonnet' --regions us-east-1,eu-west-1 --aws-profile dev --live
+
+Exit codes: 0 a run could begin, 2 it could not.";
+
 /// Flags of `run` that ask for one action and so have no variable.
-const ACTIONS: [&str; 9] = [
+const ACTIONS: [&str; 10] = [
+    "live",
     "check_input",
     "dry_run",
     "json",
@@ -353,8 +390,18 @@ const ACTIONS: [&str; 9] = [
 ];
 
 /// Flags of `run` that can also say no (`--each-model=false`), against a file that says yes.
-const SWITCHES: [&str; 7] =
-    ["allow_duplicate_ids", "skip_bad_rows", "lossy", "each_model", "stream", "quiet", "json_events"];
+const SWITCHES: [&str; 10] = [
+    "allow_duplicate_ids",
+    "skip_bad_rows",
+    "lossy",
+    "each_model",
+    "stream",
+    "quiet",
+    "json_events",
+    "allow_global",
+    "regions_first",
+    "strict_names",
+];
 
 /// Flags of which a run has only one: one on the command line hides the variables of the others.
 const EITHER: [&[&str]; 3] = [&["prompt", "template", "embed"], &["balance", "each_model"], &["config", "no_config"]];
@@ -367,9 +414,10 @@ pub(crate) fn parse() -> Cli {
 /// Reads words twice: without variables, which names every mistake in the words themselves, and with them.
 fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let given = command().try_get_matches_from(&words)?;
-    let given = given.subcommand_matches("run");
-    let with_variables = |run: clap::Command| run.mut_args(|arg| with_variable(arg, given));
-    let matches = command().mut_subcommand("run", with_variables).try_get_matches_from(words);
+    let name = if given.subcommand_name() == Some("check") { "check" } else { "run" };
+    let given = given.subcommand_matches(name);
+    let with_variables = |settings: clap::Command| settings.mut_args(|arg| with_variable(arg, given));
+    let matches = command().mut_subcommand(name, with_variables).try_get_matches_from(words);
     Cli::from_arg_matches(&matches.map_err(|error| in_a_variable(&error))?)
 }
 
@@ -380,8 +428,9 @@ fn in_a_variable(error: &clap::Error) -> clap::Error {
 }
 
 fn command() -> clap::Command {
-    let run = |run: clap::Command| run.mut_args(|arg| with_negative_numbers(with_no(arg)));
-    Cli::command().mut_subcommand("run", run).mut_subcommands(with_short_help)
+    let settings = |command: clap::Command| command.mut_args(|arg| with_negative_numbers(with_no(arg)));
+    let command = Cli::command().mut_subcommand("run", settings).mut_subcommand("check", settings);
+    command.mut_subcommands(with_short_help)
 }
 
 /// Help is one line a flag, after `-h` and `--help` alike.
@@ -447,9 +496,9 @@ mod tests {
     fn the_definition_is_sound_and_every_name_is_a_flag() {
         command().debug_assert();
         let run = command();
-        let run = run.find_subcommand("run").unwrap();
+        let commands = ["run", "check"].map(|name| run.find_subcommand(name).unwrap());
         for id in ACTIONS.into_iter().chain(SWITCHES).chain(EITHER.into_iter().flatten().copied()) {
-            assert!(run.get_arguments().any(|arg| arg.get_id() == id), "{id}");
+            assert!(commands.iter().any(|run| run.get_arguments().any(|arg| arg.get_id() == id)), "{id}");
         }
     }
 

@@ -14,9 +14,12 @@ use tidegate::run::journal::Changed;
 use tidegate::run::output;
 use tidegate::run::prompt::{MediaColumn, PromptOptions};
 use tidegate::run::summary::{Stopped, Summary};
-use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, MediaKind, Observer, RetryPolicy, Target};
+use tidegate::{
+    Balance, Bedrock, Client, ClientBuilder, Error, Kind, Limits, MediaKind, Observer, RetryPolicy, Target,
+};
 
 use crate::args::{ReportArgs, RunArgs};
+use crate::aws::Signing;
 use crate::keys::Keys;
 use crate::logging::LogOptions;
 use crate::progress::events::Events;
@@ -24,7 +27,7 @@ use crate::progress::screen::{Screen, Style};
 use crate::settings::{self, EndpointSettings, Http2, InputFormat, OutputFormat, Settings};
 use crate::signals::Signals;
 use crate::sim_server::read_scenario;
-use crate::{inspect, keys, logging, progress, runtime};
+use crate::{aws, inspect, keys, logging, progress, runtime};
 
 /// File descriptors that are needed for other things than connections.
 const OTHER_FILES: u64 = 64;
@@ -37,7 +40,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     let job = job(&args, &settings)?;
     if args.trial.dry_run || args.trial.check_input {
-        return look(&args, &job, &client(&settings, None, |_| Ok(Keys::none()))?);
+        return look(&args, &job, &client(&settings, None, |_| Ok(Keys::none()), Signing::NotNeeded)?);
     }
     let summary = runtime()?.block_on(work(&job, &settings))?;
     Ok(exit_code(&summary))
@@ -60,7 +63,7 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     let screen = screen(job, settings);
     logging::start(&log_options(settings), &screen)?;
     let observer = Events::new(screen.clone(), settings.run.verbose);
-    let client = client(settings, Some(Arc::new(observer)), keys::find)?;
+    let client = client(settings, Some(Arc::new(observer)), keys::find, Signing::Needed)?;
     let display = progress::show(client.clone(), control.clone(), screen.clone());
     if job.out.is_none() {
         screen.line("results go to the standard output: without -o there is no journal, and the run cannot be resumed");
@@ -215,7 +218,12 @@ fn output_format(settings: &Settings) -> Option<output::Format> {
 /// Finds an endpoint's keys; a look at what would be sent needs none.
 type FindKeys = fn(&EndpointSettings) -> tidegate::Result<Keys>;
 
-fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKeys) -> anyhow::Result<Client> {
+fn client(
+    settings: &Settings,
+    observer: Option<Arc<dyn Observer>>,
+    keys: FindKeys,
+    signing: Signing,
+) -> anyhow::Result<Client> {
     let total = Limits { concurrency: Some(most_connections(settings)?), ..limits(settings.total) };
     let mut builder = Client::builder()
         .total(total)
@@ -235,13 +243,24 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKe
     if let Some(observer) = observer {
         builder = builder.observer(observer);
     }
-    for endpoint in settings.resolve()? {
-        builder = add_target(builder, &endpoint, keys)?;
+    let endpoints = settings.resolve()?;
+    let on_bedrock = endpoints.iter().any(|endpoint| endpoint.model.provider.auth == Auth::Aws);
+    let bedrock = on_bedrock.then(|| aws::bedrock(settings, signing)).transpose()?;
+    if settings.bedrock.regions_first {
+        builder = builder.regions_first();
+    }
+    for endpoint in endpoints {
+        builder = add_target(builder, &endpoint, keys, bedrock.as_ref())?;
     }
     Ok(builder.build()?)
 }
 
-fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKeys) -> anyhow::Result<ClientBuilder> {
+fn add_target(
+    builder: ClientBuilder,
+    endpoint: &EndpointSettings,
+    keys: FindKeys,
+    bedrock: Option<&Bedrock>,
+) -> anyhow::Result<ClientBuilder> {
     let found = keys(endpoint)?;
     let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(limits(endpoint.limits));
     if let Some(price) = endpoint.price {
@@ -255,6 +274,9 @@ fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKey
     }
     if endpoint.provider.auth == Some(settings::Auth::Bearer) {
         target = target.auth(Auth::Bearer);
+    }
+    if let Some(bedrock) = bedrock.filter(|_| endpoint.model.provider.auth == Auth::Aws) {
+        target = target.bedrock(bedrock.clone());
     }
     for (name, value) in &endpoint.headers {
         let value = HeaderValue::from_str(value.as_str())
@@ -271,7 +293,7 @@ fn limits(limits: settings::Limits) -> Limits {
     Limits { rpm: limits.rpm, tpm: limits.tpm, concurrency: limits.concurrency }
 }
 
-fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {
+pub(crate) fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {
     Ok(PoolOptions {
         connect_timeout: settings.retry.connect_timeout,
         http2: match settings.run.http2 {

@@ -6,6 +6,7 @@
 //!
 //! Flags win over the file *everywhere*: `--rpm 50` also replaces an `rpm` that the file sets for one endpoint.
 
+mod bedrock;
 mod endpoint;
 mod file;
 mod flags;
@@ -25,7 +26,7 @@ use tidegate::{Error, Params, Price, Result};
 
 pub(crate) use endpoint::EndpointSettings;
 
-use crate::args::RunArgs;
+use crate::args::{CheckArgs, RunArgs};
 use crate::duration;
 
 /// Everything that can be set for a run; each field is a key of `tidegate.toml`.
@@ -79,6 +80,8 @@ pub(crate) struct Settings {
     /// Headers of every request.
     #[serde(deserialize_with = "value::headers_setting")]
     pub(crate) headers: Headers,
+    /// Where models of Bedrock are asked, and in whose name.
+    pub(crate) bedrock: bedrock::Bedrock,
     /// Limits of each endpoint that sets none of its own.
     pub(crate) limits: Limits,
     /// Limits of the run as a whole.
@@ -122,6 +125,7 @@ impl Default for Settings {
             price: None,
             params: Params::default(),
             headers: Headers::new(),
+            bedrock: bedrock::Bedrock::default(),
             limits: Limits::default(),
             total: Limits::default(),
             retry: Retry::default(),
@@ -379,9 +383,19 @@ pub(crate) enum LogFormat {
 /// # Errors
 /// [`Error::Config`] for a file that cannot be read or holds a mistake, with its line; [`Error::Usage`] for a flag.
 pub(crate) fn load(args: &RunArgs) -> Result<Settings> {
-    let file = file::find(args.config.config.as_deref(), args.config.no_config);
+    merge(file::find(args.config.config.as_deref(), args.config.no_config), flags::table(args)?)
+}
+
+/// Does the same for a check, whose flags are some of a run's.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_for_check(args: &CheckArgs) -> Result<Settings> {
+    merge(file::find(args.config.as_deref(), args.no_config), flags::check_table(args)?)
+}
+
+fn merge(file: Option<PathBuf>, flags: toml::Table) -> Result<Settings> {
     let mut table = file.as_deref().map(file::read).transpose()?.unwrap_or_default();
-    let flags = flags::table(args)?;
     layers::give_way(&mut table, &flags);
     layers::lay_over(&mut table, flags);
     let settings: Settings = table.try_into().map_err(|error: toml::de::Error| usage(error.message()))?;

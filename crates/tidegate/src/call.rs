@@ -4,11 +4,15 @@
 //! own [`Caller`] sits in the same place, under the same admission.
 
 mod address;
+pub(crate) mod auth;
+pub mod aws;
 pub mod context_cache;
+pub mod eventstream;
 pub mod google;
 pub mod limits;
 pub mod pool;
 pub mod provider;
+pub(crate) mod sigv4;
 pub mod sse;
 pub mod status;
 pub mod streaming;
@@ -16,17 +20,19 @@ pub mod transport;
 pub mod wire;
 
 use std::borrow::Cow;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use futures_util::{StreamExt, TryStreamExt};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
+use self::auth::{Authoriser, Identity, Used};
 use self::limits::Hints;
-use self::provider::{Auth, Provider, Quirks};
-use self::streaming::ReplyStream;
+use self::provider::{Provider, Quirks};
+use self::streaming::{Piece, ReplyStream};
 use self::transport::{HttpReply, HttpRequest, Transport, read_whole};
 use self::wire::WireId;
 use self::wire::fit::fit;
@@ -118,11 +124,9 @@ pub(crate) struct HttpCaller {
     /// The formats that it speaks, the preferred one first.
     spoken: Vec<Spoken>,
     quirks: Quirks,
-    auth: Auth,
     model: String,
     headers: HeaderMap,
-    key: RwLock<Key>,
-    source: Option<(KeySource, usize)>,
+    auth: Authoriser,
     transport: Arc<dyn Transport>,
 }
 
@@ -156,7 +160,7 @@ pub(crate) struct HttpTarget<'a> {
     /// The model's name as the provider knows it.
     pub(crate) model: &'a str,
     pub(crate) headers: HeaderMap,
-    pub(crate) key: Option<SecretString>,
+    pub(crate) identity: Identity,
     /// Where the key can be read again, and its place among those.
     pub(crate) source: Option<(KeySource, usize)>,
     pub(crate) transport: Arc<dyn Transport>,
@@ -167,26 +171,6 @@ struct Encoded {
     body: Bytes,
     /// What was left out, and what is odd.
     warnings: Vec<String>,
-}
-
-/// A key and the header value it makes.
-struct Key {
-    secret: Option<SecretString>,
-    header: Option<HeaderValue>,
-}
-
-impl Key {
-    fn new(secret: Option<SecretString>, auth: Auth) -> Result<Key, String> {
-        let header = secret.as_ref().map(ExposeSecret::expose_secret).map(|secret| match auth {
-            Auth::Bearer => HeaderValue::from_str(&format!("Bearer {secret}")),
-            Auth::Header(_) => HeaderValue::from_str(secret),
-        });
-        let mut header = header.transpose().map_err(|_| "the key holds a character that a header cannot".to_owned())?;
-        if let Some(header) = &mut header {
-            header.set_sensitive(true);
-        }
-        Ok(Key { secret, header })
-    }
 }
 
 impl HttpCaller {
@@ -205,11 +189,9 @@ impl HttpCaller {
         Ok(HttpCaller {
             spoken,
             quirks: provider.quirks,
-            auth: provider.auth,
             model: target.model.to_owned(),
             headers,
-            key: RwLock::new(Key::new(target.key, provider.auth)?),
-            source: target.source,
+            auth: Authoriser::new(target.identity, provider.auth, target.source)?,
             transport: target.transport,
         })
     }
@@ -223,7 +205,7 @@ impl HttpCaller {
         let uri =
             uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
         let Encoded { body, warnings } = self.encode(request)?;
-        let (http, used) = self.http(uri, body);
+        let (http, used) = self.http(uri, body).await?;
         let reply = self.transport.send(http).await?;
         *hints = Hints::read(reply.headers());
         let response = self.read_or_renew(spoken, kind, reply, used).await?;
@@ -237,14 +219,18 @@ impl HttpCaller {
             return Ok(streaming::whole(self.exchange(request, hints).await?));
         };
         let wire = spoken.wire.wire();
-        let (http, used) = self.http(uri, wire.stream_body(self.encode(request)?.body)?);
+        let Encoded { body, warnings } = self.encode(request)?;
+        let (http, used) = self.http(uri, wire.stream_body(body)?).await?;
         let (head, body) = self.transport.open(http).await?.into_parts();
         *hints = Hints::read(&head.headers);
         if streaming::is_stream(&head) {
-            return Ok(streaming::read(wire, head, body, self.secrets()));
+            let pieces = streaming::read(wire, head, body, self.secrets());
+            let (model, mut warnings) = (self.model.clone(), Some(warnings));
+            return Ok(pieces.map_ok(move |piece| finished(piece, &model, &mut warnings)).boxed());
         }
         let reply = HttpReply::from_parts(head, read_whole(body).await?);
-        Ok(streaming::whole(self.read_or_renew(spoken, kind, reply, used).await?))
+        let response = self.read_or_renew(spoken, kind, reply, used).await?;
+        Ok(streaming::whole(Response { warnings, ..response }))
     }
 
     /// Returns the format for a request: the one that its body was written in, if that is spoken here, else the first
@@ -256,14 +242,14 @@ impl HttpCaller {
         same.or_else(fitting).unwrap_or(&self.spoken[0])
     }
 
-    /// Makes the HTTP request of a body, and returns the key's header to tell this key from a later one.
-    fn http(&self, uri: Uri, body: Bytes) -> (HttpRequest, Option<HeaderValue>) {
+    /// Makes the HTTP request of a body, and returns what it was authorised with to tell that from what comes later.
+    async fn http(&self, uri: Uri, body: Bytes) -> Result<(HttpRequest, Used), Failure> {
         let mut http = HttpRequest::new(body);
         *http.method_mut() = Method::POST;
         *http.uri_mut() = uri;
         *http.headers_mut() = self.headers.clone();
-        let used = self.authorise(http.headers_mut());
-        (http, used)
+        let used = self.auth.authorise(&mut http, &*self.transport).await?;
+        Ok((http, used))
     }
 
     /// Reads a whole reply, and the key again if it was refused.
@@ -272,10 +258,10 @@ impl HttpCaller {
         spoken: &Spoken,
         kind: TaskKind,
         reply: HttpReply,
-        used: Option<HeaderValue>,
+        used: Used,
     ) -> Result<Response, Failure> {
         match self.read(spoken, kind, reply) {
-            Err(failure) if failure.kind == Kind::Auth && self.renew(used).await => {
+            Err(failure) if failure.kind == Kind::Auth && self.auth.renew(used, &*self.transport).await => {
                 Err(Failure { kind: Kind::StaleKey, ..failure })
             }
             result => result,
@@ -287,6 +273,10 @@ impl HttpCaller {
         let spoken = self.spoken(request).wire;
         let wire = spoken.wire();
         let request = match &request.original {
+            // InvokeModel's bodies are Anthropic's own.
+            Some(original) if original.wire == WireId::Anthropic && spoken == WireId::BedrockInvoke => {
+                Cow::Borrowed(request)
+            }
             Some(original) if original.wire != spoken => {
                 let mut typed = original.wire.wire().typed(original)?;
                 typed.params = request.params.clone().over(typed.params);
@@ -300,38 +290,12 @@ impl HttpCaller {
         Ok(Encoded { body, warnings: fitted.warnings })
     }
 
-    /// Sets the key's header, and returns it to tell this key from a later one.
-    fn authorise(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
-        let header = self.key.read().unwrap_or_else(PoisonError::into_inner).header.clone()?;
-        let name = match self.auth {
-            Auth::Bearer => AUTHORIZATION,
-            Auth::Header(name) => HeaderName::from_static(name),
-        };
-        headers.insert(name, header.clone());
-        Some(header)
-    }
-
-    /// Sees to it that the key is another one than the refused one, which may be so already. Returns whether it is.
-    async fn renew(&self, refused: Option<HeaderValue>) -> bool {
-        let Some((source, number)) = self.source.clone() else { return false };
-        if self.key.read().unwrap_or_else(PoisonError::into_inner).header != refused {
-            return true;
-        }
-        // A command that prints a key may take its time: nobody else waits for it.
-        let keys = tokio::task::spawn_blocking(move || source()).await.unwrap_or_default();
-        let renewed = keys.into_iter().nth(number).and_then(|secret| Key::new(Some(secret), self.auth).ok());
-        let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(renewed) = renewed {
-            *key = renewed;
-        }
-        key.header != refused
-    }
-
     fn read(&self, spoken: &Spoken, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
         let wire = spoken.wire.wire();
         let (head, body) = reply.into_parts();
         if head.status.is_success() {
-            return wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure));
+            let response = wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure))?;
+            return Ok(named(response, &self.model));
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
@@ -348,11 +312,29 @@ impl HttpCaller {
 
     /// Returns the key, and what headers of the user's own hold of that kind.
     fn secrets(&self) -> Secrets {
-        let key = self.key.read().unwrap_or_else(PoisonError::into_inner).secret.clone();
         let headers = self.headers.iter().filter(|(name, _)| may_hold_a_secret(name));
         // Of `Bearer sk-1` the last word is the secret.
         let words = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
-        Secrets(key.into_iter().chain(words.map(SecretString::from)).collect())
+        Secrets(self.auth.secret().into_iter().chain(words.map(SecretString::from)).collect())
+    }
+}
+
+/// Names the model that answered where a format names it only in the request.
+fn named(mut response: Response, model: &str) -> Response {
+    if response.model.is_empty() {
+        model.clone_into(&mut response.model);
+    }
+    response
+}
+
+/// Completes the last piece of a stream.
+fn finished(piece: Piece, model: &str, warnings: &mut Option<Vec<String>>) -> Piece {
+    match piece {
+        Piece::Done(response) => {
+            let warnings = warnings.take().unwrap_or_default();
+            Piece::Done(Box::new(named(Response { warnings, ..*response }, model)))
+        }
+        piece => piece,
     }
 }
 

@@ -1,7 +1,9 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
+mod spot;
 mod streaming;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::Stream;
@@ -10,6 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
+pub use self::spot::{Bedrock, RegionOrder};
+use self::spot::{Spot, spots};
 pub use self::streaming::Streaming;
 use crate::ask::ask;
 use crate::call::pool::{Pool, PoolOptions};
@@ -20,7 +24,7 @@ use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
 use crate::catalog::{self, ModelKind, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::Balance;
-use crate::dispatch::endpoint::Endpoint;
+use crate::dispatch::endpoint::{Endpoint, Split};
 use crate::dispatch::{Classify, Dispatcher, Order, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
@@ -54,6 +58,8 @@ pub struct Target {
     headers: HeaderMap,
     limits: Limits,
     price: Option<Price>,
+    stated_price: bool,
+    bedrock: Option<Bedrock>,
 }
 
 #[derive(Clone)]
@@ -101,6 +107,8 @@ impl Target {
             headers: HeaderMap::new(),
             limits: Limits::default(),
             price: None,
+            stated_price: false,
+            bedrock: None,
         }
     }
 
@@ -177,7 +185,14 @@ impl Target {
     /// Sets the price, in place of the catalog's.
     #[must_use]
     pub fn price(mut self, price: Price) -> Target {
-        self.price = Some(price);
+        (self.price, self.stated_price) = (Some(price), true);
+        self
+    }
+
+    /// Says where a model of Bedrock is asked; each region, account and way to the model is an endpoint of its own.
+    #[must_use]
+    pub fn bedrock(mut self, bedrock: Bedrock) -> Target {
+        self.bedrock = Some(bedrock);
         self
     }
 
@@ -225,6 +240,7 @@ pub struct ClientBuilder {
     observer: Option<Arc<dyn Observer>>,
     classify: Option<Classify>,
     seed: u64,
+    regions_first: bool,
 }
 
 impl ClientBuilder {
@@ -239,6 +255,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn total(mut self, total: Limits) -> ClientBuilder {
         self.total = total;
+        self
+    }
+
+    /// Asks every model in the first region of Bedrock's before any in the second. Default: the first model in every
+    /// region before the second model.
+    #[must_use]
+    pub fn regions_first(mut self) -> ClientBuilder {
+        self.regions_first = true;
         self
     }
 
@@ -324,48 +348,47 @@ impl ClientBuilder {
         Ok(Client { dispatcher: Arc::new(dispatcher) })
     }
 
-    /// Makes an endpoint of every key of every target.
+    /// Makes an endpoint of every spot of every target.
     fn endpoints(&self) -> Result<Vec<Arc<Endpoint>>> {
         let transports = Transports::new(self);
-        let mut keys: Vec<String> = Vec::new();
-        let mut endpoints = Vec::new();
-        for (order, target) in self.targets.iter().enumerate() {
-            let secrets: Vec<Option<SecretString>> = match target.keys.len() {
-                0 => vec![None],
-                _ => target.keys.iter().cloned().map(Some).collect(),
-            };
-            for (i, secret) in secrets.into_iter().enumerate() {
-                let identity = key_identity(target, secret.as_ref());
-                let key = keys.iter().position(|known| *known == identity).unwrap_or_else(|| {
-                    keys.push(identity);
-                    keys.len() - 1
-                });
-                let name = if i == 0 { target.name.clone() } else { format!("{}#{}", target.name, i + 1).into() };
-                let caller = transports.caller(target, secret, i)?;
-                let (limits, price) = (target.limits, target.price);
-                endpoints.push(Arc::new(Endpoint {
-                    name,
-                    model: target.name.clone(),
-                    order,
-                    key,
-                    price,
-                    caller,
-                    limits,
-                }));
-            }
+        let mut found: Vec<(usize, &Target, Spot)> = Vec::new();
+        for (place, target) in self.targets.iter().enumerate() {
+            found.extend(spots(target)?.into_iter().map(|spot| (place, target, spot)));
         }
+        let orders = self.orders(&found);
+        let mut keys: Vec<String> = Vec::new();
+        let mut endpoints: Vec<Arc<Endpoint>> = Vec::new();
+        for ((place, target, spot), order) in found.into_iter().zip(orders) {
+            let group = (place, spot.rank.0);
+            let identity = spot.key();
+            let key = keys.iter().position(|known| *known == identity).unwrap_or_else(|| {
+                keys.push(identity);
+                keys.len() - 1
+            });
+            endpoints.push(Arc::new(Endpoint {
+                name: spot.name.clone(),
+                model: target.name.clone(),
+                order,
+                key,
+                price: spot.price,
+                split: spot.share.map(|(share, inside)| Split { group, share, inside }),
+                limits: target.limits,
+                caller: transports.caller(target, spot)?,
+            }));
+        }
+        endpoints.sort_by_key(|endpoint| endpoint.order);
         Ok(endpoints)
     }
-}
 
-/// Returns what tells one key from another: the secret with its address.
-fn key_identity(target: &Target, secret: Option<&SecretString>) -> String {
-    use secrecy::ExposeSecret;
-    let address = match &target.place {
-        Place::Provider { base_url, .. } => base_url.as_str(),
-        Place::Caller(_) => &target.name,
-    };
-    format!("{address} {}", secret.map_or("", |secret| secret.expose_secret()))
+    /// Returns each spot's place in the order of failover; spots with the same place take turns.
+    fn orders(&self, spots: &[(usize, &Target, Spot)]) -> Vec<usize> {
+        let rank = |(target, _, spot): &(usize, &Target, Spot)| {
+            let (region, way) = spot.rank;
+            if self.regions_first { (region, *target, way) } else { (*target, region, way) }
+        };
+        let known: BTreeMap<_, ()> = spots.iter().map(|spot| (rank(spot), ())).collect();
+        spots.iter().map(|spot| known.range(..rank(spot)).count()).collect()
+    }
 }
 
 /// The transports of one client: one pool, one simulated provider, shared by all targets.
@@ -385,24 +408,24 @@ impl Transports {
         }
     }
 
-    fn caller(&self, target: &Target, key: Option<SecretString>, number: usize) -> Result<Arc<dyn Caller>> {
-        let (provider, model, base_url, api_version) = match &target.place {
+    fn caller(&self, target: &Target, spot: Spot) -> Result<Arc<dyn Caller>> {
+        let (provider, api_version) = match &target.place {
             Place::Caller(caller) => return Ok(caller.clone()),
-            Place::Provider { provider, model, base_url, api_version } => (provider, model, base_url, api_version),
+            Place::Provider { provider, api_version, .. } => (provider, api_version),
         };
         // A simulated provider with an address of its own is one that runs in another process.
         let transport = match provider.reach {
-            Reach::Simulated if base_url == provider.base_url => &self.simulated,
+            Reach::Simulated if spot.base_url == provider.base_url => &self.simulated,
             _ => &self.network,
         };
         let caller = HttpCaller::new(HttpTarget {
             provider,
-            base_url,
+            base_url: &spot.base_url,
             api_version: api_version.as_deref(),
-            model,
+            model: &spot.model,
             headers: target.headers.clone(),
-            key,
-            source: target.source.clone().map(|source| (source, number)),
+            identity: spot.identity,
+            source: target.source.clone().map(|source| (source, spot.number)),
             transport: transport.clone(),
         });
         Ok(Arc::new(caller.map_err(|message| Error::Usage(format!("{}: {message}", target.name)))?))

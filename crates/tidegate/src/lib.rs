@@ -146,7 +146,7 @@ pub mod sim;
 pub mod suggest;
 
 pub use call::{Caller, KeySource, caller};
-pub use client::{Client, ClientBuilder, Requests, Streaming, Target};
+pub use client::{Bedrock, Client, ClientBuilder, RegionOrder, Requests, Streaming, Target};
 pub use dispatch::RetryPolicy;
 pub use dispatch::balance::Balance;
 pub use error::{Error, ErrorKind, Result};

@@ -1,4 +1,4 @@
-//! The simulated provider: OpenAI's, Anthropic's and Gemini's APIs with latency, limits and faults of your choice.
+//! The simulated provider: OpenAI's, Anthropic's, Gemini's and Bedrock's APIs with latency, limits and faults of your choice.
 //!
 //! # Why
 //!
@@ -23,6 +23,7 @@
 //! ```
 
 mod answer;
+mod bedrock;
 mod caches;
 mod delivery;
 mod dice;
@@ -69,7 +70,7 @@ use crate::call::wire::openai::server;
 pub const ID_HEADER: &str = "x-tidegate-id";
 
 const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, \
-                            /v1beta/models/MODEL:generateContent, /v1beta/cachedContents, /v1/models, /__sim/stats and /__sim/reset.";
+                            /v1beta/models/MODEL:generateContent, /v1beta/cachedContents, /model/MODEL/converse, /v1/models, /__sim/stats and /__sim/reset.";
 
 /// A simulated provider; clones are the same one.
 #[derive(Debug, Clone)]

@@ -1,12 +1,12 @@
 //! What the settings say about one model at one provider.
 
-use tidegate::call::provider::{Paths, compatible, provider};
+use tidegate::call::provider::{Auth, Paths, compatible, provider};
 use tidegate::call::wire::WireId;
-use tidegate::catalog::{self, ModelRef};
+use tidegate::catalog::{self, ModelRef, bedrock};
 use tidegate::{Error, Price, Result};
 
 use super::{Headers, Limits, Provider, Settings};
-use crate::keys;
+use crate::{aws, keys};
 
 /// One model at one provider, with everything that was set about it in any place.
 #[derive(Clone, PartialEq)]
@@ -52,6 +52,14 @@ impl Settings {
         let own: Vec<&str> =
             self.providers.keys().map(String::as_str).filter(|name| provider(name).is_none()).collect();
         let address = self.base_url.as_deref().or_else(|| self.compatible_base_url());
+        if let Some(name) = model
+            .trim()
+            .strip_prefix("bedrock/")
+            .or_else(|| model.trim().strip_prefix("bedrock-invoke/"))
+            .filter(|_| self.bedrock.strict_names)
+        {
+            bedrock::id_of(name, self.bedrock.names())?;
+        }
         let mut model = catalog::resolve(model, address, &own)?;
         let provider = self.providers.get(model.label.as_ref()).cloned().unwrap_or_default();
         if let Some(wire) = provider.wire.filter(|_| own.contains(&model.label.as_ref())) {
@@ -67,7 +75,7 @@ impl Settings {
             base_url: self.address(&provider, &model)?,
             headers,
             limits: endpoint.limits.or(provider.limits).or(self.limits),
-            price: endpoint.price.or(self.price).or_else(|| model.facts().and_then(|facts| facts.price)),
+            price: endpoint.price.or(self.price).or_else(|| known_price(&model)),
             provider,
             model,
         })
@@ -84,7 +92,7 @@ impl Settings {
             None => match keys::base_url(model.provider)? {
                 Some(address) => Ok(address),
                 None if model.provider.needs_address() => Err(no_address(model)),
-                None => Ok(model.provider.base_url.to_owned()),
+                None => Ok(aws::own_address(model.provider.base_url)),
             },
         }
     }
@@ -111,6 +119,12 @@ fn no_address(model: &ModelRef) -> Error {
 fn api_version(provider: &Provider, model: &ModelRef) -> Option<String> {
     let variable = || (model.provider.paths == Paths::Azure).then(|| keys::variable("OPENAI_API_VERSION")).flatten();
     provider.api_version.clone().or_else(variable)
+}
+
+/// Returns the catalog's price, except that of Bedrock's models: it depends on the way on which they are reached.
+fn known_price(model: &ModelRef) -> Option<Price> {
+    let by_way = model.provider.auth == Auth::Aws;
+    model.facts().filter(|_| !by_way).and_then(|facts| facts.price)
 }
 
 impl Limits {

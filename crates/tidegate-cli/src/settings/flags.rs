@@ -7,7 +7,9 @@ use tidegate::{Error, Result};
 use toml::{Table, Value};
 
 use super::value;
-use crate::args::{InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs, WatchArgs};
+use crate::args::{
+    BedrockArgs, CheckArgs, InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs, WatchArgs,
+};
 use crate::duration;
 
 /// Makes the table of the flags that are settings.
@@ -16,9 +18,18 @@ pub(super) fn table(args: &RunArgs) -> Result<Table> {
     input(&mut table, &args.input);
     prompt(&mut table, &args.prompt)?;
     model(&mut table, &args.model)?;
+    bedrock(&mut table, &args.bedrock);
     limit(&mut table, &args.limit);
     output(&mut table, &args.output)?;
     watch(&mut table, &args.watch)?;
+    Ok(table)
+}
+
+/// Makes the table of the flags of a check that are settings.
+pub(super) fn check_table(args: &CheckArgs) -> Result<Table> {
+    let mut table = Table::new();
+    model(&mut table, &args.model)?;
+    bedrock(&mut table, &args.bedrock);
     Ok(table)
 }
 
@@ -62,6 +73,18 @@ fn model(table: &mut Table, args: &ModelArgs) -> Result<()> {
     set(table, "run.http2", args.http2.and_then(name));
     set(table, "run.scenario", path(args.scenario.as_deref())?);
     Ok(())
+}
+
+fn bedrock(table: &mut Table, args: &BedrockArgs) {
+    set(table, "bedrock.regions", given(&args.regions));
+    set(table, "bedrock.profiles", given(&args.aws_profile));
+    set(table, "bedrock.roles", given(&args.assume_role));
+    set(table, "bedrock.allow_global", args.allow_global);
+    set(table, "bedrock.global_fraction", args.global_fraction);
+    set(table, "bedrock.access", args.access.clone());
+    set(table, "bedrock.region_order", args.region_order.clone());
+    set(table, "bedrock.regions_first", args.regions_first);
+    set(table, "bedrock.strict_names", args.strict_names);
 }
 
 fn limit(table: &mut Table, args: &LimitArgs) {

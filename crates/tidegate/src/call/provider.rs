@@ -16,7 +16,7 @@ pub struct Provider {
     pub wire: WireId,
     /// Further formats that it speaks at the same address: bodies that were written for one of them go out as they are.
     pub also: &'static [WireId],
-    /// The base URL, as the provider's own SDK means it.
+    /// The base URL, as the provider's own SDK means it; `{region}` stands for the region of a request.
     pub base_url: &'static str,
     /// How its paths are put behind the base URL.
     pub paths: Paths,
@@ -78,6 +78,8 @@ pub enum Auth {
     Bearer,
     /// The key alone, in a header of this name.
     Header(&'static str),
+    /// A signature by an AWS account, or a key as with [`Bearer`](Auth::Bearer).
+    Aws,
 }
 
 /// How a format's paths are put behind a base URL.
@@ -144,6 +146,9 @@ const BOTH: &[WireId] = &[WireId::Openai, WireId::Responses];
 /// Under the later version current models behave the same, but older ones lose their sampling parameters.
 const ANTHROPIC_HEADERS: &[(&str, &str)] = &[("anthropic-version", "2023-06-01")];
 
+/// Bedrock's hosts, one in each region.
+const BEDROCK: &str = "https://bedrock-runtime.{region}.amazonaws.com";
+
 /// Every provider that has a name.
 pub const PROVIDERS: &[Provider] = &[
     Provider {
@@ -191,6 +196,21 @@ pub const PROVIDERS: &[Provider] = &[
         ..hosted("gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY")
     },
     Provider {
+        wire: WireId::Bedrock,
+        base_url_variable: Some("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        // Without a key requests are signed.
+        key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
+        auth: Auth::Aws,
+        ..hosted("bedrock", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
+    },
+    Provider {
+        wire: WireId::BedrockInvoke,
+        base_url_variable: Some("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
+        auth: Auth::Aws,
+        ..hosted("bedrock-invoke", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
+    },
+    Provider {
         base_url_variable: Some("OLLAMA_HOST"),
         ..local("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY")
     },
@@ -220,6 +240,12 @@ static COMPATIBLE_ANTHROPIC: Provider = Provider {
 static COMPATIBLE_GEMINI: Provider =
     Provider { wire: WireId::Gemini, also: &[], auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
 
+/// The same for a server that speaks Bedrock's format.
+static COMPATIBLE_BEDROCK: Provider = Provider { wire: WireId::Bedrock, auth: Auth::Aws, ..COMPATIBLE };
+
+/// The same for a server that speaks Bedrock's InvokeModel.
+static COMPATIBLE_INVOKE: Provider = Provider { wire: WireId::BedrockInvoke, auth: Auth::Aws, ..COMPATIBLE };
+
 /// Returns what a server without a name of its own is that speaks this format.
 #[must_use]
 pub fn compatible(wire: WireId) -> &'static Provider {
@@ -228,6 +254,8 @@ pub fn compatible(wire: WireId) -> &'static Provider {
         WireId::Responses => &COMPATIBLE_RESPONSES,
         WireId::Anthropic => &COMPATIBLE_ANTHROPIC,
         WireId::Gemini => &COMPATIBLE_GEMINI,
+        WireId::Bedrock => &COMPATIBLE_BEDROCK,
+        WireId::BedrockInvoke => &COMPATIBLE_INVOKE,
     }
 }
 
@@ -248,7 +276,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), PROVIDERS.len());
         for provider in PROVIDERS {
-            let address: http::Uri = provider.base_url.parse().unwrap();
+            let address: http::Uri = provider.base_url.replace("{region}", "us-east-1").parse().unwrap();
             assert!(address.host().is_some() && !provider.base_url.ends_with('/'), "{}", provider.name);
         }
     }
@@ -256,6 +284,6 @@ mod tests {
     #[test]
     fn only_hosted_providers_need_a_key() {
         let free: Vec<_> = PROVIDERS.iter().filter(|p| matches!(p.key, KeyRule::Optional(_))).map(|p| p.name).collect();
-        assert_eq!(free, ["ollama", "vllm", "llama.cpp", "lm-studio", "sglang", "sim"]);
+        assert_eq!(free, ["bedrock", "bedrock-invoke", "ollama", "vllm", "llama.cpp", "lm-studio", "sglang", "sim"]);
     }
 }

@@ -13,6 +13,7 @@ use http::header::CONTENT_TYPE;
 use http::response::Parts;
 
 use super::Secrets;
+use super::eventstream;
 use super::sse::{self, Event};
 use super::transport::BodyStream;
 use super::wire::{Framing, StreamState, Wire};
@@ -71,24 +72,29 @@ pub(crate) fn read(wire: &'static dyn Wire, head: Parts, body: BodyStream, secre
 /// Cuts bytes into events.
 enum Framer {
     Sse(sse::Reader),
+    Aws(eventstream::Reader),
 }
 
 impl Framer {
     fn new(framing: Framing) -> Framer {
         match framing {
             Framing::Sse => Framer::Sse(sse::Reader::default()),
+            Framing::Aws => Framer::Aws(eventstream::Reader::default()),
         }
     }
 
     fn push(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), Failure> {
         match self {
             Framer::Sse(reader) => reader.push(bytes, out),
+            Framer::Aws(reader) => reader.push(bytes, out),
         }
     }
 
     fn end(&mut self, out: &mut Vec<Event>) {
         match self {
             Framer::Sse(reader) => reader.end(out),
+            // Half a message is none: the reply is cut.
+            Framer::Aws(_) => {}
         }
     }
 }

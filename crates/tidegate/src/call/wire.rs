@@ -6,6 +6,7 @@
 //! [`provider`](crate::call::provider).
 
 pub mod anthropic;
+pub mod bedrock;
 mod body;
 pub mod fit;
 pub mod gemini;
@@ -40,6 +41,10 @@ pub enum WireId {
     Anthropic,
     /// Google Gemini's generateContent and embedContent.
     Gemini,
+    /// AWS Bedrock's Converse.
+    Bedrock,
+    /// AWS Bedrock's InvokeModel with Anthropic's bodies.
+    BedrockInvoke,
 }
 
 impl WireId {
@@ -51,6 +56,8 @@ impl WireId {
             WireId::Responses => &responses::Responses,
             WireId::Anthropic => &anthropic::Anthropic,
             WireId::Gemini => &gemini::Gemini,
+            WireId::Bedrock => &bedrock::Bedrock,
+            WireId::BedrockInvoke => &bedrock::invoke::Invoke,
         }
     }
 
@@ -62,6 +69,8 @@ impl WireId {
             WireId::Responses => "responses",
             WireId::Anthropic => "anthropic",
             WireId::Gemini => "gemini",
+            WireId::Bedrock => "bedrock",
+            WireId::BedrockInvoke => "bedrock_invoke",
         }
     }
 
@@ -73,6 +82,8 @@ impl WireId {
             WireId::Responses => "OpenAI Responses",
             WireId::Anthropic => "Anthropic",
             WireId::Gemini => "Gemini",
+            WireId::Bedrock => "Bedrock",
+            WireId::BedrockInvoke => "InvokeModel",
         }
     }
 }

@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::bedrock::{self, Names};
 use super::{Model, find, models, providers_of};
-use crate::call::provider::{COMPATIBLE, PROVIDERS, Provider, provider};
+use crate::call::provider::{Auth, COMPATIBLE, PROVIDERS, Provider, provider};
 use crate::error::{Error, Result};
 use crate::suggest::closest;
 
@@ -28,7 +29,8 @@ impl ModelRef {
     /// Returns what the catalog knows about the model.
     #[must_use]
     pub fn facts(&self) -> Option<&'static Model> {
-        find(&self.label, &self.name)
+        // Bedrock's models are the same under both of its names.
+        find(if self.provider.auth == Auth::Aws { "bedrock" } else { &self.label }, &self.name)
     }
 }
 
@@ -66,7 +68,7 @@ pub fn resolve(text: &str, base_url: Option<&str>, own: &[&str]) -> Result<Model
             return Ok(ModelRef { provider: &COMPATIBLE, label: first.to_owned().into(), name: name.to_owned() });
         }
         if let Some(provider) = provider(first) {
-            return Ok(at(provider, name));
+            return known(provider, name);
         }
     }
     match base_url {
@@ -84,8 +86,12 @@ pub fn similar(provider: &str, name: &str) -> Option<&'static str> {
     closest(name, models().iter().filter(|row| row.provider == provider).map(|row| row.name))
 }
 
-fn at(provider: &'static Provider, name: &str) -> ModelRef {
-    ModelRef { provider, label: provider.name.into(), name: name.to_owned() }
+fn known(provider: &'static Provider, name: &str) -> Result<ModelRef> {
+    let name = match provider.auth {
+        Auth::Aws => bedrock::id_of(name, Names::Lenient)?,
+        _ => name.to_owned(),
+    };
+    Ok(ModelRef { provider, label: provider.name.into(), name })
 }
 
 fn compatible(text: &str) -> ModelRef {
@@ -109,7 +115,7 @@ fn bare(name: &str, own: &[&str]) -> Result<ModelRef> {
     let spoken = rows.iter().filter_map(|row| provider(row.provider)).filter(|provider| !provider.needs_address());
     let spoken: Vec<_> = spoken.collect();
     match (spoken.as_slice(), rows.first()) {
-        ([provider], _) => Ok(at(provider, name)),
+        ([provider], _) => known(provider, name),
         ([], Some(row)) => Err(not_spoken(row.provider)),
         ([], None) => Err(unknown_name(name, own)),
         (several, _) => Err(ambiguous(name, several)),
@@ -233,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_format_not_spoken_yet_says_what_is() {
-        for text in ["bedrock/x", "vertex_ai/y"] {
+        for text in ["vertex_ai/y"] {
             let refusal = refusal(text);
             assert!(refusal.contains("does not speak its format; it can ask openai, "), "{text}: {refusal}");
         }

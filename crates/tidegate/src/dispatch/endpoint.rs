@@ -34,10 +34,23 @@ pub(crate) struct Endpoint {
     pub(crate) key: usize,
     /// What its tokens cost, where known.
     pub(crate) price: Option<Price>,
+    /// Which endpoints it divides requests with by a share, if any.
+    pub(crate) split: Option<Split>,
     /// Does the calls.
     pub(crate) caller: Arc<dyn Caller>,
     /// What it may be sent.
     pub(crate) limits: Limits,
+}
+
+/// What divides the requests of a group of endpoints: some get a share of them, and the others the rest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Split {
+    /// Endpoints with the same places of model and region divide their requests.
+    pub(crate) group: (usize, usize),
+    /// The share of those that get one, 0 to 1.
+    pub(crate) share: f64,
+    /// Whether this is one of them.
+    pub(crate) inside: bool,
 }
 
 /// How the endpoint is doing.
@@ -129,6 +142,11 @@ impl State {
     /// Returns how many requests may be in flight.
     pub(crate) fn limit(&self) -> usize {
         self.adaptive.limit()
+    }
+
+    /// Returns how many requests it was given, if it is in that group, and whether it gets the share.
+    pub(crate) fn sent_in(&self, group: (usize, usize)) -> Option<(bool, u64)> {
+        self.endpoint.split.filter(|split| split.group == group).map(|split| (split.inside, self.counts.sent))
     }
 
     /// Returns what a policy sees of it.

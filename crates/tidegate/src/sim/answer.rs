@@ -288,7 +288,7 @@ fn structured(form: Form<'_>, fate: Fate<'_>, hash: u64, messages: &[MessageAske
 }
 
 /// Breaks a value as models do: a field is missing, or it is another type.
-fn violate(value: Value) -> Value {
+pub(super) fn violate(value: Value) -> Value {
     match value {
         Value::Object(mut fields) if !fields.is_empty() => {
             let first = fields.keys().next().cloned().unwrap_or_default();

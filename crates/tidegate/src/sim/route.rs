@@ -2,7 +2,7 @@
 
 use http::{Method, Uri};
 
-use super::{caches, gemini, token};
+use super::{bedrock, caches, gemini, token};
 use crate::call::wire::WireId;
 use crate::request::TaskKind;
 
@@ -41,9 +41,10 @@ impl Route {
             "models" => (Route::Models, Method::GET),
             "__sim/stats" => (Route::Stats, Method::GET),
             "__sim/reset" => (Route::Reset, Method::POST),
-            _ => match gemini::task(path) {
-                Some(kind) => (Route::Call(WireId::Gemini, kind), Method::POST),
-                None => return Route::Nowhere,
+            _ => match (gemini::task(path), bedrock::wire(path)) {
+                (Some(kind), _) => (Route::Call(WireId::Gemini, kind), Method::POST),
+                (None, Some(wire)) => (Route::Call(wire, TaskKind::Chat), Method::POST),
+                (None, None) => return Route::Nowhere,
             },
         };
         if *method == wanted { route } else { Route::OtherMethod }
@@ -124,6 +125,8 @@ mod tests {
             assert_eq!(route(&Method::PATCH, caches), Route::Caches);
         }
         assert_eq!(route(&Method::POST, "/token"), Route::Token);
+        let bedrock = Route::Call(WireId::Bedrock, TaskKind::Chat);
+        assert_eq!(route(&Method::POST, "/model/anthropic.claude%3A0/converse"), bedrock);
         assert_eq!(route(&Method::GET, "/models"), Route::Models);
         assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
         assert_eq!(route(&Method::POST, "/v1/responses"), Route::Call(WireId::Responses, TaskKind::Chat));

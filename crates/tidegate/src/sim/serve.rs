@@ -16,7 +16,7 @@ use super::limit::{Cause, Cost, Gate, Refusal};
 use super::route::Azure;
 use super::scenario::Resource;
 use super::voice::Voice;
-use super::{ID_HEADER, Plan, Simulator, Visit, delivery, gemini, headers, messages, responses};
+use super::{ID_HEADER, Plan, Simulator, Visit, bedrock, delivery, gemini, headers, messages, responses};
 use crate::call::transport::HttpRequest;
 use crate::call::wire::WireId;
 use crate::call::wire::anthropic::server::MessagesRequest;
@@ -69,7 +69,9 @@ impl Simulator {
         let body = xxh3_64(request.body());
         let id = request.headers().get(ID_HEADER).map_or(body, |id| xxh3_64(id.as_bytes()));
         let scope = match self.scenario().per_key {
-            true => key(request).map_or(0, |key| xxh3_64(key.as_bytes())),
+            true => bedrock::signer(request)
+                .or_else(|| key(request).map(|key| key.as_bytes().to_vec()))
+                .map_or(0, |key| xxh3_64(&key)),
             false => 0,
         };
         let mut state = self.state();
@@ -88,6 +90,8 @@ impl Simulator {
         match (call.voice.wire, kind) {
             (WireId::Anthropic, _) => self.prepare_messages(call, dice),
             (WireId::Gemini, _) => self.prepare_gemini(call, dice),
+            (WireId::Bedrock, _) => self.prepare_converse(call, dice),
+            (WireId::BedrockInvoke, _) => self.prepare_invoke(call, dice),
             (WireId::Openai, TaskKind::Chat) => self.prepare_chat(call, dice),
             (WireId::Responses, _) => self.prepare_response(call, dice),
             (WireId::Openai, TaskKind::Embed) => self.prepare_embedding(call, dice),
@@ -124,12 +128,25 @@ impl Simulator {
     }
 
     fn prepare_messages(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
-        let scenario = self.scenario();
         if !call.request.headers().contains_key("anthropic-version") {
             return Err(wrong(call)("anthropic-version: header is required".to_owned()));
         }
-        let mut asked: MessagesRequest<'_> = read(call)?;
+        let asked: MessagesRequest<'_> = read(call)?;
+        if asked.model.is_empty() {
+            return Err(wrong(call)("model: Field required".to_owned()));
+        }
         self.check_model(call, &asked.model)?;
+        self.answer_messages(call, asked, dice)
+    }
+
+    /// Answers a request for Messages that may be asked.
+    pub(super) fn answer_messages(
+        &self,
+        call: &Call<'_>,
+        mut asked: MessagesRequest<'_>,
+        dice: Dice,
+    ) -> Result<Prepared<'_>, Denial> {
+        let scenario = self.scenario();
         asked.fold_system();
         let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| {
             asked.messages.iter().any(|message| message.content.contain(text))
@@ -166,6 +183,9 @@ impl Simulator {
 
     fn check_key(&self, call: &Call<'_>) -> Result<(), Denial> {
         let keys = &self.scenario().keys;
+        if bedrock::is_wire(call.voice.wire) {
+            return bedrock::check_signature(call.request, keys);
+        }
         let given = key(call.request).and_then(|key| key.to_str().ok());
         let given = given.map(|given| given.strip_prefix("Bearer ").unwrap_or(given));
         if keys.is_empty() || given.is_some_and(|given| keys.iter().any(|key| key == given)) {
@@ -261,6 +281,9 @@ impl Simulator {
 
     fn finish_headers(&self, call: &Call<'_>, draft: &Draft, mut headers: HeaderMap) -> HeaderMap {
         call.voice.sign(&mut headers);
+        if bedrock::is_wire(call.voice.wire) {
+            bedrock::finish_headers(draft, &mut headers);
+        }
         if let Some(Ok(hint)) = draft.retry_after.map(|seconds| HeaderValue::try_from(seconds.to_string())) {
             headers.insert(header::RETRY_AFTER, hint);
         }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::scenario::HeaderStyle;
 use crate::call::wire::WireId;
-use crate::call::wire::{anthropic, gemini, openai};
+use crate::call::wire::{anthropic, bedrock, gemini, openai};
 
 /// The format of one call, and the number that the call's id is made of.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,7 @@ impl Voice {
             WireId::Openai | WireId::Responses => openai::server::error(message, kind, code),
             WireId::Anthropic => anthropic::server::error(status, message, &self.request_id()),
             WireId::Gemini => gemini::server::error(status, message, &[]),
+            WireId::Bedrock | WireId::BedrockInvoke => bedrock::server::error(status, None, message),
         }
     }
 
@@ -33,10 +34,10 @@ impl Voice {
         self.error(StatusCode::BAD_REQUEST, message, "invalid_request_error", None)
     }
 
-    /// Returns the status by which an overload is told: Google has none of its own for it.
+    /// Returns the status by which an overload is told: only Anthropic has one of its own for it.
     pub(super) fn status(self, status: u16) -> u16 {
         match (self.wire, status) {
-            (WireId::Gemini, 529) => 503,
+            (WireId::Gemini | WireId::Bedrock | WireId::BedrockInvoke, 529) => 503,
             (_, status) => status,
         }
     }
@@ -47,6 +48,7 @@ impl Voice {
             WireId::Openai | WireId::Responses if self.azure => "apim-request-id",
             WireId::Openai | WireId::Responses => "x-request-id",
             WireId::Anthropic => "request-id",
+            WireId::Bedrock | WireId::BedrockInvoke => "x-amzn-requestid",
             WireId::Gemini => return,
         };
         if let Ok(id) = HeaderValue::try_from(self.request_id()) {
@@ -54,11 +56,11 @@ impl Voice {
         }
     }
 
-    /// Returns how limits are told: as the scenario says, but Gemini has no headers for them, and nobody tells
+    /// Returns how limits are told: as the scenario says, but Gemini and Bedrock have no headers for them, and nobody tells
     /// Anthropic's clients in OpenAI's words.
     pub(super) fn style(self, wanted: HeaderStyle) -> HeaderStyle {
         match (self.wire, wanted) {
-            (WireId::Gemini, _) => HeaderStyle::None,
+            (WireId::Gemini | WireId::Bedrock | WireId::BedrockInvoke, _) => HeaderStyle::None,
             (WireId::Anthropic, HeaderStyle::Openai) => HeaderStyle::Anthropic,
             (_, HeaderStyle::Openai) if self.azure => HeaderStyle::Azure,
             (_, wanted) => wanted,

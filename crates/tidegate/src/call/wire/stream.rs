@@ -21,6 +21,8 @@ use crate::response::Response;
 pub enum Framing {
     /// Server-sent events.
     Sse,
+    /// AWS's event stream.
+    Aws,
 }
 
 /// A streamed reply in the making.

@@ -153,7 +153,8 @@ impl Scheduler {
             Balance::Order => {
                 let serving = || endpoints.iter().filter(|&&place| self.states[place].serves(now));
                 let fresh = serving().find(|place| !ask.tried.contains(place));
-                fresh.or_else(|| serving().next()).map(|&place| self.states[place].endpoint.order)
+                let first = fresh.or_else(|| serving().next());
+                first.map(|&place| self.states[due(&self.states, place, serving())].endpoint.order)
             }
             _ => None,
         };
@@ -240,4 +241,16 @@ impl Scheduler {
         let endpoints = self.states.iter().map(|state| state.snapshot(now)).collect();
         Snapshot { endpoints, waiting, limited_by: blocked }
     }
+}
+
+/// Returns the endpoint whose turn it is, where the first that serves divides its requests with others.
+fn due<'a>(states: &[State], first: usize, serving: impl IntoIterator<Item = &'a usize>) -> usize {
+    let Some(split) = states[first].endpoint.split else { return first };
+    let (mut inside, mut outside) = (1, 1);
+    for (gets_share, sent) in states.iter().filter_map(|state| state.sent_in(split.group)) {
+        *(if gets_share { &mut inside } else { &mut outside }) += sent;
+    }
+    let due = inside as f64 * (1.0 - split.share) <= outside as f64 * split.share;
+    let fits = |place: &usize| states[*place].sent_in(split.group).is_some_and(|(inside, _)| inside == due);
+    serving.into_iter().copied().find(fits).unwrap_or(first)
 }
