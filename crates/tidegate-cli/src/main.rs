@@ -5,6 +5,7 @@ mod aws;
 mod check;
 mod duration;
 mod format;
+mod google;
 mod inspect;
 mod keys;
 mod live;

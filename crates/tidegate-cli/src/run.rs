@@ -15,11 +15,13 @@ use tidegate::run::output;
 use tidegate::run::prompt::{MediaColumn, PromptOptions};
 use tidegate::run::summary::{Stopped, Summary};
 use tidegate::{
-    Balance, Bedrock, Client, ClientBuilder, Error, Kind, Limits, MediaKind, Observer, RetryPolicy, Target,
+    Balance, Bedrock, Client, ClientBuilder, ContextCacheOptions, Error, Kind, Limits, MediaKind, Observer,
+    RetryPolicy, Target,
 };
 
 use crate::args::{ReportArgs, RunArgs};
 use crate::aws::Signing;
+use crate::google;
 use crate::keys::Keys;
 use crate::logging::LogOptions;
 use crate::progress::events::Events;
@@ -80,6 +82,7 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
         summary = job.run(&client, &control) => summary?,
         failed = watch => return Err(failed.map_or_else(Into::into, |()| unreachable!("both watch for ever"))),
     };
+    client.close().await;
     if let Some(path) = &settings.output.summary {
         crate::summary::write_json(&summary, path)?;
     }
@@ -250,7 +253,7 @@ fn client(
         builder = builder.regions_first();
     }
     for endpoint in endpoints {
-        builder = add_target(builder, &endpoint, keys, bedrock.as_ref())?;
+        builder = add_target(builder, &endpoint, keys, bedrock.as_ref(), context_cache(settings))?;
     }
     Ok(builder.build()?)
 }
@@ -260,6 +263,7 @@ fn add_target(
     endpoint: &EndpointSettings,
     keys: FindKeys,
     bedrock: Option<&Bedrock>,
+    context_cache: Option<ContextCacheOptions>,
 ) -> anyhow::Result<ClientBuilder> {
     let found = keys(endpoint)?;
     let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(limits(endpoint.limits));
@@ -275,6 +279,12 @@ fn add_target(
     if endpoint.provider.auth == Some(settings::Auth::Bearer) {
         target = target.auth(Auth::Bearer);
     }
+    if endpoint.model.provider.auth == Auth::Google {
+        target = target.vertex(google::vertex(&endpoint.provider, !found.keys.is_empty())?);
+    }
+    if let Some(options) = context_cache {
+        target = target.context_cache(options);
+    }
     if let Some(bedrock) = bedrock.filter(|_| endpoint.model.provider.auth == Auth::Aws) {
         target = target.bedrock(bedrock.clone());
     }
@@ -287,6 +297,11 @@ fn add_target(
     let source = found.source;
     target = target.key_source(Arc::new(move || source.reload().unwrap_or_default()));
     Ok(builder.target(found.keys.into_iter().fold(target, Target::key)))
+}
+
+fn context_cache(settings: &Settings) -> Option<ContextCacheOptions> {
+    let options = ContextCacheOptions::new(settings.run.context_cache?);
+    Some(if settings.run.delete_context_cache { options.delete_at_end() } else { options })
 }
 
 fn limits(limits: settings::Limits) -> Limits {

@@ -217,6 +217,11 @@ pub(crate) struct Run {
     /// How long a stopped run waits for what is in flight; default 25 s; 0 does not wait.
     #[serde(with = "duration")]
     pub(crate) drain_timeout: Duration,
+    /// How long context caches of Gemini's last; default: none are made.
+    #[serde(deserialize_with = "duration::deserialize_optional", serialize_with = "duration::serialize_optional")]
+    pub(crate) context_cache: Option<Duration>,
+    /// Whether context caches are deleted at the end; default: false, they end by themselves.
+    pub(crate) delete_context_cache: bool,
     /// When HTTP/2 is spoken; default: where the server offers it.
     pub(crate) http2: Http2,
     /// The scenario of simulated models (`sim/…`).
@@ -240,6 +245,8 @@ impl Default for Run {
             skip_bad_rows: false,
             max_row_bytes: 32 << 20,
             drain_timeout: Duration::from_secs(25),
+            context_cache: None,
+            delete_context_cache: false,
             http2: Http2::default(),
             scenario: None,
             quiet: false,
@@ -261,6 +268,12 @@ pub(crate) struct Provider {
     pub(crate) auth: Option<Auth>,
     /// The version that Azure's older addresses need.
     pub(crate) api_version: Option<String>,
+    /// The project, of Vertex AI.
+    pub(crate) project: Option<String>,
+    /// The location, of Vertex AI; default: global.
+    pub(crate) location: Option<String>,
+    /// The credentials file, of Vertex AI; relative to the configuration file.
+    pub(crate) credentials: Option<PathBuf>,
     /// Its address.
     #[serde(deserialize_with = "value::base_url_setting")]
     pub(crate) base_url: Option<String>,

@@ -17,6 +17,7 @@ pub mod sse;
 pub mod status;
 pub mod streaming;
 pub mod transport;
+pub mod vertex;
 pub mod wire;
 
 use std::borrow::Cow;
@@ -30,10 +31,12 @@ use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
 use self::auth::{Authoriser, Identity, Used};
+use self::context_cache::{ContextCache, ContextCacheOptions, Link};
 use self::limits::Hints;
 use self::provider::{Provider, Quirks};
 use self::streaming::{Piece, ReplyStream};
 use self::transport::{HttpReply, HttpRequest, Transport, read_whole};
+use self::vertex::Vertex;
 use self::wire::WireId;
 use self::wire::fit::fit;
 use crate::failure::{Failure, Kind};
@@ -79,6 +82,11 @@ pub trait Caller: Send + Sync {
     fn preview(&self, request: &Request) -> Option<Bytes> {
         let _ = request;
         None
+    }
+
+    /// Clears up at the provider what was asked to be, after the last call.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
     }
 }
 
@@ -128,6 +136,8 @@ pub(crate) struct HttpCaller {
     headers: HeaderMap,
     auth: Authoriser,
     transport: Arc<dyn Transport>,
+    base_url: String,
+    cache: Option<ContextCache>,
 }
 
 /// A format that is spoken, and where each kind of task goes in it; nowhere if the format does not have it.
@@ -159,6 +169,10 @@ pub(crate) struct HttpTarget<'a> {
     pub(crate) api_version: Option<&'a str>,
     /// The model's name as the provider knows it.
     pub(crate) model: &'a str,
+    /// Project and location, where the provider has them.
+    pub(crate) vertex: Option<&'a Vertex>,
+    /// How context caches are kept, where the provider has them.
+    pub(crate) context_cache: Option<ContextCacheOptions>,
     pub(crate) headers: HeaderMap,
     pub(crate) identity: Identity,
     /// Where the key can be read again, and its place among those.
@@ -179,6 +193,7 @@ impl HttpCaller {
         let others = provider.also.iter().filter(|wire| **wire != provider.wire);
         let spoken = [&provider.wire].into_iter().chain(others).map(|wire| Spoken::new(*wire, &target));
         let spoken = spoken.collect::<Result<_, _>>()?;
+        let cache = cache_of(&target);
         let mut headers = target.headers;
         let product = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
         for (name, value) in
@@ -193,6 +208,8 @@ impl HttpCaller {
             headers,
             auth: Authoriser::new(target.identity, provider.auth, target.source)?,
             transport: target.transport,
+            base_url: target.base_url.trim_end_matches('/').to_owned(),
+            cache,
         })
     }
 
@@ -205,10 +222,12 @@ impl HttpCaller {
         let uri =
             uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
         let Encoded { body, warnings } = self.encode(request)?;
+        let (body, cached) = self.cached(body).await;
         let (http, used) = self.http(uri, body).await?;
         let reply = self.transport.send(http).await?;
         *hints = Hints::read(reply.headers());
-        let response = self.read_or_renew(spoken, kind, reply, used).await?;
+        let response = self.read_or_renew(spoken, kind, reply, used).await;
+        let response = self.unless_gone(response, cached).await?;
         Ok(Response { warnings, ..response })
     }
 
@@ -220,6 +239,7 @@ impl HttpCaller {
         };
         let wire = spoken.wire.wire();
         let Encoded { body, warnings } = self.encode(request)?;
+        let (body, cached) = self.cached(body).await;
         let (http, used) = self.http(uri, wire.stream_body(body)?).await?;
         let (head, body) = self.transport.open(http).await?.into_parts();
         *hints = Hints::read(&head.headers);
@@ -229,8 +249,28 @@ impl HttpCaller {
             return Ok(pieces.map_ok(move |piece| finished(piece, &model, &mut warnings)).boxed());
         }
         let reply = HttpReply::from_parts(head, read_whole(body).await?);
-        let response = self.read_or_renew(spoken, kind, reply, used).await?;
+        let response = self.read_or_renew(spoken, kind, reply, used).await;
+        let response = self.unless_gone(response, cached).await?;
         Ok(streaming::whole(Response { warnings, ..response }))
+    }
+
+    /// Puts a context cache in place of what many bodies begin with, where there is one.
+    async fn cached(&self, body: Bytes) -> (Bytes, Option<u64>) {
+        match &self.cache {
+            Some(cache) => cache.apply(body, self).await,
+            None => (body, None),
+        }
+    }
+
+    /// Forgets a context cache that the provider does not know any more; the next attempt goes without it.
+    async fn unless_gone(&self, response: Result<Response, Failure>, cached: Option<u64>) -> Result<Response, Failure> {
+        match (response, &self.cache, cached) {
+            (Err(failure), Some(cache), Some(hash)) if context_cache::is_gone(&failure) => {
+                cache.forget(hash).await;
+                Err(Failure { kind: Kind::ServerError, ..failure })
+            }
+            (response, ..) => response,
+        }
     }
 
     /// Returns the format for a request: the one that its body was written in, if that is spoken here, else the first
@@ -356,6 +396,32 @@ fn may_hold_a_secret(header: &HeaderName) -> bool {
     ["authorization", "cookie", "key", "token", "secret"].iter().any(|part| header.as_str().contains(part))
 }
 
+/// Returns the context caches of a target, if it is to have them: Gemini's, at either of Google's addresses.
+fn cache_of(target: &HttpTarget<'_>) -> Option<ContextCache> {
+    let options = target.context_cache.filter(|_| target.provider.wire == WireId::Gemini)?;
+    Some(match target.vertex {
+        Some(vertex) => {
+            let parent = format!("{}/", vertex.parent());
+            let model = format!("{parent}publishers/google/models/{}", target.model);
+            ContextCache::new(options, "/v1/", &parent, model)
+        }
+        None => ContextCache::new(options, "/v1beta/", "", format!("models/{}", target.model)),
+    })
+}
+
+impl Link for HttpCaller {
+    fn send<'a>(&'a self, method: Method, path: &'a str, body: Bytes) -> BoxFuture<'a, Result<HttpReply, Failure>> {
+        Box::pin(async move {
+            let uri: Uri = format!("{}{path}", self.base_url)
+                .parse()
+                .map_err(|_| Failure::new(Kind::BadRequest, "the provider gave a name that is no path"))?;
+            let (mut http, _) = self.http(uri, body).await?;
+            *http.method_mut() = method;
+            self.transport.send(http).await
+        })
+    }
+}
+
 impl Caller for HttpCaller {
     fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
         Box::pin(async move { self.exchange(request, &mut Hints::default()).await })
@@ -375,5 +441,13 @@ impl Caller for HttpCaller {
 
     fn preview(&self, request: &Request) -> Option<Bytes> {
         self.encode(request).ok().map(|encoded| encoded.body)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(cache) = &self.cache {
+                cache.close(self).await;
+            }
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
+mod google;
 mod spot;
 mod streaming;
 
@@ -16,9 +17,11 @@ pub use self::spot::{Bedrock, RegionOrder};
 use self::spot::{Spot, spots};
 pub use self::streaming::Streaming;
 use crate::ask::ask;
+use crate::call::context_cache::ContextCacheOptions;
 use crate::call::pool::{Pool, PoolOptions};
 use crate::call::provider::{Auth, Provider, Quirks, Reach};
 use crate::call::transport::Transport;
+use crate::call::vertex::Vertex;
 use crate::call::wire::WireId;
 use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
 use crate::catalog::{self, ModelKind, ModelRef};
@@ -60,6 +63,8 @@ pub struct Target {
     price: Option<Price>,
     stated_price: bool,
     bedrock: Option<Bedrock>,
+    vertex: Option<Vertex>,
+    context_cache: Option<ContextCacheOptions>,
 }
 
 #[derive(Clone)]
@@ -109,6 +114,8 @@ impl Target {
             price: None,
             stated_price: false,
             bedrock: None,
+            vertex: None,
+            context_cache: None,
         }
     }
 
@@ -423,6 +430,8 @@ impl Transports {
             base_url: &spot.base_url,
             api_version: api_version.as_deref(),
             model: &spot.model,
+            vertex: target.vertex.as_ref(),
+            context_cache: target.context_cache,
             headers: target.headers.clone(),
             identity: spot.identity,
             source: target.source.clone().map(|source| (source, spot.number)),

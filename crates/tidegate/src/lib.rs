@@ -145,6 +145,8 @@ pub mod run;
 pub mod sim;
 pub mod suggest;
 
+pub use call::context_cache::ContextCacheOptions;
+pub use call::vertex::Vertex;
 pub use call::{Caller, KeySource, caller};
 pub use client::{Bedrock, Client, ClientBuilder, RegionOrder, Requests, Streaming, Target};
 pub use dispatch::RetryPolicy;

@@ -51,6 +51,8 @@ fn prompt(table: &mut Table, args: &PromptArgs) -> Result<()> {
     set(table, "audio_column", given(&args.audio_column));
     set(table, "video_column", given(&args.video_column));
     set(table, "lossy", args.lossy);
+    set(table, "run.context_cache", args.context_cache.map(duration::show));
+    set(table, "run.delete_context_cache", args.delete_context_cache);
     set(table, "params.temperature", args.temperature);
     set(table, "params.max_tokens", args.max_tokens);
     set(table, "params.stop", given(&args.stop));

@@ -8,6 +8,7 @@ use http::Uri;
 
 use super::HttpTarget;
 use super::provider::Paths;
+use super::vertex::Vertex;
 
 /// Returns the address of a path.
 ///
@@ -18,6 +19,7 @@ pub(super) fn of(target: &HttpTarget<'_>, path: &str) -> Result<Uri, String> {
     let base = target.base_url.trim_end_matches('/');
     let text = match target.provider.paths {
         Paths::Plain => format!("{base}{path}"),
+        Paths::Vertex => vertex(base, path, target.vertex)?,
         Paths::Azure => azure(base, path, target.model, target.api_version),
     };
     let uri: Uri = text.parse().map_err(|error| format!("`{base}` is not a base URL: {error}"))?;
@@ -25,6 +27,12 @@ pub(super) fn of(target: &HttpTarget<'_>, path: &str) -> Result<Uri, String> {
         (Some("http" | "https"), Some(_)) => Ok(uri),
         _ => Err(format!("`{base}` is not a base URL: it must start with http:// or https://")),
     }
+}
+
+fn vertex(base: &str, path: &str, vertex: Option<&Vertex>) -> Result<String, String> {
+    let vertex = vertex.ok_or("Vertex AI needs a project and a location")?;
+    let path = path.strip_prefix("/v1beta").unwrap_or(path);
+    Ok(format!("{base}/v1/{}/publishers/google{path}", vertex.parent()))
 }
 
 fn azure(base: &str, path: &str, deployment: &str, api_version: Option<&str>) -> String {
@@ -42,6 +50,14 @@ fn azure(base: &str, path: &str, deployment: &str, api_version: Option<&str>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vertex_has_a_project_and_a_location_in_the_path() {
+        let of = |vertex: Option<&Vertex>| super::vertex("http://h", "/v1beta/models/m:generateContent", vertex);
+        let expected = "http://h/v1/projects/p/locations/l/publishers/google/models/m:generateContent";
+        assert_eq!(of(Some(&Vertex::new("p", "l", None))).as_deref(), Ok(expected));
+        assert!(of(None).unwrap_err().contains("a project"));
+    }
 
     #[test]
     fn azure_has_two_ways() {

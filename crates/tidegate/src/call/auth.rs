@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::KeySource;
 use super::aws::{Account, Credentials};
+use super::google::GoogleAccount;
 use super::provider::Auth;
 use super::sigv4::{self, Scope};
 use super::transport::{HttpRequest, Transport};
@@ -26,6 +27,8 @@ pub(crate) enum Identity {
     Key(SecretString),
     /// An AWS account, for requests of one region.
     Aws(Account, String),
+    /// A Google account.
+    Google(GoogleAccount),
 }
 
 /// What was put on a request, to tell it from what is used later.
@@ -39,6 +42,7 @@ pub(crate) enum Used {
 pub(crate) enum Authoriser {
     Key(KeyHeader),
     Aws(Signer),
+    Google(GoogleAccount),
 }
 
 impl Authoriser {
@@ -56,6 +60,7 @@ impl Authoriser {
         match identity {
             Identity::Nobody => key(None),
             Identity::Key(secret) => key(Some(secret)),
+            Identity::Google(account) => Ok(Authoriser::Google(account)),
             Identity::Aws(account, region) => Ok(Authoriser::Aws(Signer { account, region })),
         }
     }
@@ -73,6 +78,11 @@ impl Authoriser {
         match self {
             Authoriser::Key(key) => Ok(Used::Key(key.authorise(request.headers_mut()))),
             Authoriser::Aws(signer) => signer.authorise(request, transport).await.map(Used::Aws),
+            Authoriser::Google(account) => {
+                let header = account.header(transport).await?;
+                request.headers_mut().insert(AUTHORIZATION, header.clone());
+                Ok(Used::Key(Some(header)))
+            }
         }
     }
 
@@ -80,16 +90,18 @@ impl Authoriser {
     pub(crate) async fn renew(&self, refused: Used, transport: &dyn Transport) -> bool {
         match (self, refused) {
             (Authoriser::Key(key), Used::Key(refused)) => key.renew(refused).await,
+            (Authoriser::Google(account), Used::Key(Some(refused))) => account.renew(&refused).await,
             (Authoriser::Aws(signer), Used::Aws(refused)) => signer.account.renew(transport, &refused).await,
             _ => false,
         }
     }
 
-    /// Returns the key, which no message may repeat. An AWS secret is never sent, so nobody can repeat it.
+    /// Returns the key, which no message may repeat. An AWS secret is never sent, so nobody can repeat it, and
+    /// a Google token is worth nothing after an hour.
     pub(crate) fn secret(&self) -> Option<SecretString> {
         match self {
             Authoriser::Key(key) => key.key.read().unwrap_or_else(PoisonError::into_inner).secret.clone(),
-            Authoriser::Aws(_) => None,
+            Authoriser::Aws(_) | Authoriser::Google(_) => None,
         }
     }
 }
@@ -110,7 +122,7 @@ struct Key {
 impl Key {
     fn new(secret: Option<SecretString>, auth: Auth) -> Result<Key, String> {
         let header = secret.as_ref().map(ExposeSecret::expose_secret).map(|secret| match auth {
-            Auth::Bearer | Auth::Aws => HeaderValue::from_str(&format!("Bearer {secret}")),
+            Auth::Bearer | Auth::Aws | Auth::Google => HeaderValue::from_str(&format!("Bearer {secret}")),
             Auth::Header(_) => HeaderValue::from_str(secret),
         });
         let mut header = header.transpose().map_err(|_| "the key holds a character that a header cannot".to_owned())?;
@@ -125,7 +137,7 @@ impl KeyHeader {
     fn authorise(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
         let header = self.key.read().unwrap_or_else(PoisonError::into_inner).header.clone()?;
         let name = match self.auth {
-            Auth::Bearer | Auth::Aws => AUTHORIZATION,
+            Auth::Bearer | Auth::Aws | Auth::Google => AUTHORIZATION,
             Auth::Header(name) => HeaderName::from_static(name),
         };
         headers.insert(name, header.clone());

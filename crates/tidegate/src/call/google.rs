@@ -129,6 +129,11 @@ impl GoogleAccount {
         GoogleAccount::new(Credentials::Metadata(host))
     }
 
+    /// Returns what tells this account from others.
+    pub(crate) fn number(&self) -> String {
+        format!("{:p}", Arc::as_ptr(&self.shared))
+    }
+
     fn new(credentials: Credentials) -> GoogleAccount {
         GoogleAccount { shared: Arc::new(Shared { credentials, token: Mutex::default() }) }
     }
@@ -176,7 +181,20 @@ impl GoogleAccount {
             }
             Credentials::Metadata(host) => ask_metadata(host)?,
         };
-        read(transport.send(request).await?, now)
+        let reply = transport.send(request).await.map_err(|failure| self.explain(failure))?;
+        read(reply, now)
+    }
+
+    /// Where there is no metadata server, nobody has said whose credentials to use.
+    fn explain(&self, failure: Failure) -> Failure {
+        match (&self.shared.credentials, failure.kind) {
+            (Credentials::Metadata(_), Kind::Connect) => {
+                let advice = "there are no Google credentials: run gcloud auth application-default login, or set \
+                              GOOGLE_APPLICATION_CREDENTIALS to a key file";
+                Failure::new(Kind::Auth, advice)
+            }
+            _ => failure,
+        }
     }
 }
 

@@ -80,6 +80,8 @@ pub enum Auth {
     Header(&'static str),
     /// A signature by an AWS account, or a key as with [`Bearer`](Auth::Bearer).
     Aws,
+    /// An access token of a Google account, or a key as with [`Bearer`](Auth::Bearer).
+    Google,
 }
 
 /// How a format's paths are put behind a base URL.
@@ -91,6 +93,8 @@ pub enum Paths {
     /// Behind `/openai/v1`, or, where an API version is set, behind `/openai/deployments/MODEL` with the version in the
     /// query, as Azure has them.
     Azure,
+    /// Behind `/v1/projects/PROJECT/locations/LOCATION/publishers/google`, in place of the format's own version.
+    Vertex,
 }
 
 /// How a provider is reached.
@@ -196,6 +200,15 @@ pub const PROVIDERS: &[Provider] = &[
         ..hosted("gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY")
     },
     Provider {
+        wire: WireId::Gemini,
+        base_url_variable: Some("GOOGLE_VERTEX_BASE_URL"),
+        paths: Paths::Vertex,
+        // Without a token an account is asked for one.
+        key: KeyRule::Optional("VERTEX_ACCESS_TOKEN"),
+        auth: Auth::Google,
+        ..hosted("vertex", "https://aiplatform.googleapis.com", "VERTEX_ACCESS_TOKEN")
+    },
+    Provider {
         wire: WireId::Bedrock,
         base_url_variable: Some("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
         // Without a key requests are signed.
@@ -284,6 +297,9 @@ mod tests {
     #[test]
     fn only_hosted_providers_need_a_key() {
         let free: Vec<_> = PROVIDERS.iter().filter(|p| matches!(p.key, KeyRule::Optional(_))).map(|p| p.name).collect();
-        assert_eq!(free, ["bedrock", "bedrock-invoke", "ollama", "vllm", "llama.cpp", "lm-studio", "sglang", "sim"]);
+        assert_eq!(
+            free,
+            ["vertex", "bedrock", "bedrock-invoke", "ollama", "vllm", "llama.cpp", "lm-studio", "sglang", "sim"]
+        );
     }
 }

@@ -29,8 +29,13 @@ impl ModelRef {
     /// Returns what the catalog knows about the model.
     #[must_use]
     pub fn facts(&self) -> Option<&'static Model> {
-        // Bedrock's models are the same under both of its names.
-        find(if self.provider.auth == Auth::Aws { "bedrock" } else { &self.label }, &self.name)
+        // Bedrock's models are the same under both of its names, and Vertex AI's are Gemini's.
+        let provider = match self.provider.auth {
+            Auth::Aws => "bedrock",
+            Auth::Google => "gemini",
+            _ => &self.label,
+        };
+        find(provider, &self.name)
     }
 }
 

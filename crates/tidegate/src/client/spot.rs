@@ -74,6 +74,7 @@ impl Spot {
             Identity::Key(secret) => secret.expose_secret().to_owned(),
             // A region that an account has not opened refuses what others accept.
             Identity::Aws(account, region) => format!("{} {region}", account.number()),
+            Identity::Google(account) => account.number(),
         };
         format!("{} {secret}", self.base_url)
     }
@@ -108,7 +109,11 @@ fn by_key(target: &Target) -> Vec<Spot> {
         rank: (0, 0),
         share: None,
     };
-    keys(&target.keys).enumerate().map(spot).collect()
+    let account = target.vertex.as_ref().and_then(|vertex| vertex.account.clone());
+    match account.filter(|_| target.keys.is_empty()) {
+        Some(account) => vec![spot((0, Identity::Google(account)))],
+        None => keys(&target.keys).enumerate().map(spot).collect(),
+    }
 }
 
 fn keys(keys: &[SecretString]) -> impl Iterator<Item = Identity> {

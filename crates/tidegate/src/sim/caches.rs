@@ -90,8 +90,9 @@ impl Simulator {
         let (start, wall) = *state.start.get_or_insert_with(|| (now, SystemTime::now()));
         let at = now.saturating_duration_since(start).as_secs_f64();
         state.caches.stored.retain(|_, cached| cached.expires > at);
-        let parent = request.uri().path().trim_start_matches('/').strip_prefix("v1beta/").unwrap_or_default();
-        let parent = parent.split("cachedContents").next().unwrap_or_default().to_owned();
+        let path = request.uri().path();
+        let path = ["/v1beta1/", "/v1beta/", "/v1/", "/"].iter().find_map(|version| path.strip_prefix(version));
+        let parent = path.and_then(|path| path.split("cachedContents").next()).unwrap_or_default().to_owned();
         let clock = Clock { at, wall, parent };
         let reply = match (request.method(), number(rest)) {
             (&Method::POST, None) => create(&mut state.caches, request, &clock),
