@@ -158,7 +158,7 @@ mod tests {
         let notes = lines[0].find("NOTES").unwrap();
         assert!(lines.iter().all(|line| line.len() <= notes || line[..notes].ends_with("  ")));
         assert!(lines.iter().find(|line| line.starts_with("bedrock/")).unwrap().contains("not callable yet"));
-        assert!(table.contains("This version can call: openai, anthropic, openrouter"));
+        assert!(table.contains("This version can call: openai, anthropic, azure, openrouter"));
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
     fn json_has_every_fact() {
         let listed: serde_json::Value = serde_json::from_str(&list(Some("openai"), true).unwrap()).unwrap();
         let row = listed.as_array().unwrap().iter().find(|row| row["model"] == "openai/gpt-5.5-pro").unwrap();
-        assert_eq!(row["callable"], false);
+        assert_eq!((&row["callable"], &row["kind"]), (&true.into(), &"responses".into()));
         assert_eq!((&row["price"]["input"], &row["price"]["long"]["above"]), (&30.0.into(), &272_000.into()));
     }
 }
