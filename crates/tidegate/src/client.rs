@@ -50,6 +50,8 @@ pub struct Target {
     headers: HeaderMap,
     limits: Limits,
     price: Option<Price>,
+    max_input: Option<u32>,
+    max_output: Option<u32>,
 }
 
 #[derive(Clone)]
@@ -72,11 +74,13 @@ impl Target {
     /// Makes a target of a model that the catalog found.
     #[must_use]
     pub fn of(model: &ModelRef) -> Target {
-        let price = model.facts().and_then(|facts| facts.price);
+        let facts = model.facts();
+        let (price, max_input) = (facts.and_then(|facts| facts.price), facts.and_then(|facts| facts.max_input));
+        let max_output = facts.and_then(|facts| facts.max_output);
         let base_url = model.provider.base_url.to_owned();
         let provider = Provider { quirks: quirks(model), ..*model.provider };
         let place = Place::Provider { provider, model: model.name.clone(), base_url };
-        Target { price, ..Target::at(&model.to_string(), place) }
+        Target { price, max_input, max_output, ..Target::at(&model.to_string(), place) }
     }
 
     /// Makes a target of a caller of the user's own.
@@ -94,6 +98,8 @@ impl Target {
             headers: HeaderMap::new(),
             limits: Limits::default(),
             price: None,
+            max_input: None,
+            max_output: None,
         }
     }
 
@@ -296,6 +302,8 @@ impl ClientBuilder {
                     order,
                     key,
                     price,
+                    max_input: target.max_input,
+                    max_output: target.max_output,
                     caller,
                     limits,
                 }));
@@ -378,7 +386,7 @@ impl Client {
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
         let stop = CancellationToken::new();
-        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry };
+        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry, purse: None };
         ask(&self.dispatcher, order, 0, ()).await
     }
 

@@ -7,6 +7,7 @@
 pub(crate) mod adaptive;
 pub(crate) mod admission;
 pub(crate) mod balance;
+pub(crate) mod budget;
 pub(crate) mod cooldown;
 pub(crate) mod endpoint;
 pub(crate) mod estimate;
@@ -15,6 +16,7 @@ pub(crate) mod learned;
 pub(crate) mod limit;
 pub(crate) mod meter;
 pub(crate) mod slowdown;
+pub(crate) mod worst_case;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +25,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::admission::{Admission, Ask, Lease, RouteId};
+use self::budget::{Charge, Purse, Reservation};
 use self::endpoint::{Endpoint, Settled};
+use self::worst_case::worst_case;
 use crate::call::limits::Hints;
 use crate::event::{Event, Observer};
 use crate::failure::{Failure, Kind, Retry};
+use crate::money::Spend;
 use crate::outcome::Attempt;
 use crate::request::Request;
 use crate::response::Response;
@@ -95,6 +100,8 @@ pub(crate) struct Order<'a> {
     pub(crate) route: RouteId,
     pub(crate) stop: &'a CancellationToken,
     pub(crate) retry: RetryPolicy,
+    /// What pays for it, if there is a budget.
+    pub(crate) purse: Option<&'a Purse>,
 }
 
 /// What to do after a failed attempt.
@@ -120,8 +127,13 @@ impl Dispatcher {
         let mut spent = 0;
         let turn = self.admission.turn();
         let (bytes, max_tokens) = (order.request.size(), order.request.params.max_tokens);
+        let fares = self.fares(&order);
         loop {
             let waiting = Instant::now();
+            let mut paid = match order.stop.run_until_cancelled(self.reserve(&order, &fares, route)).await {
+                Some(reserved) => reserved?,
+                None => return Err(cancelled()),
+            };
             let ask = Ask { route, turn, bytes, max_tokens, tried: tried.clone() };
             let lease = match order.stop.run_until_cancelled(self.admission.acquire(ask)).await {
                 Some(Ok(lease)) => lease,
@@ -131,7 +143,10 @@ impl Dispatcher {
             admitted.take();
             let place = lease.place;
             let waited = lease.sent.duration_since(waiting);
-            let failure = match self.attempt(&order, lease, waited, attempts).await {
+            if let (Some(paid), Some(Ok(worst))) = (&mut paid, fares.get(place)) {
+                paid.sent(*worst);
+            }
+            let failure = match self.attempt(&order, lease, paid, waited, attempts).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
@@ -149,11 +164,35 @@ impl Dispatcher {
         }
     }
 
-    /// Makes one call and settles its lease.
+    /// Returns the worst case of a request at each endpoint; nothing without a budget.
+    fn fares(&self, order: &Order<'_>) -> Vec<Result<Spend, Failure>> {
+        let Some(purse) = order.purse else { return Vec::new() };
+        let fare = |endpoint: &Arc<Endpoint>| worst_case(endpoint, order.request, &purse.budget());
+        self.endpoints.iter().map(fare).collect()
+    }
+
+    /// Waits until the budget has room for one call, wherever on the route it will go. Done before it queues, because
+    /// nobody holds a lease while waiting.
+    async fn reserve<'a>(
+        &self,
+        order: &Order<'a>,
+        fares: &[Result<Spend, Failure>],
+        route: RouteId,
+    ) -> Result<Option<Reservation<'a>>, Failure> {
+        let Some(purse) = order.purse else { return Ok(None) };
+        let mut worst = Spend::default();
+        for place in self.admission.endpoints_of(route) {
+            worst = worst.max(fares[place].clone()?);
+        }
+        purse.reserve(worst).await.map(Some)
+    }
+
+    /// Makes one call, settles its lease and charges what it cost.
     async fn attempt(
         &self,
         order: &Order<'_>,
         lease: Lease,
+        paid: Option<Reservation<'_>>,
         waited: Duration,
         attempts: &mut Vec<Attempt>,
     ) -> Result<Response, Failure> {
@@ -166,6 +205,9 @@ impl Dispatcher {
             Err(_) => Err(Failure::new(Kind::Timeout, format!("no reply within {:?}", order.retry.timeout))),
         };
         let took = sent.elapsed();
+        if let Some(paid) = paid {
+            paid.settle(Charge::of(&result), endpoint.price);
+        }
         let (usage, failure) = match &result {
             Ok(response) => (response.usage, None),
             Err(failure) => (failure.usage, Some(failure)),

@@ -153,7 +153,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{EndpointSnapshot, Event, Observer, Snapshot};
 pub use failure::{Advice, Aside, Failure, Kind, Retry};
 pub use limits::{Limit, Limits};
-pub use money::{LongPrice, Money, Price};
+pub use money::{Budget, LongPrice, Money, Price, Spend};
 pub use outcome::{Attempt, Outcome};
 pub use request::{Message, Params, Part, Request, Role, Task, TaskKind};
 pub use response::{Finish, Output, Response, Usage};

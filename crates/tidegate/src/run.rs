@@ -27,7 +27,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::ask::ask;
 use crate::client::Client;
 use crate::dispatch::admission::RouteId;
+use crate::dispatch::budget::{Account, Purse};
 use crate::dispatch::{Order, RetryPolicy};
+use crate::failure::Kind;
+use crate::money::{Budget, Spend};
 use crate::outcome::Outcome;
 use crate::request::Request;
 
@@ -86,6 +89,7 @@ pub struct Run<S, C> {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
     retry: RetryPolicy,
+    purse: Option<Arc<Purse>>,
     routes: Vec<(Option<Arc<str>>, RouteId)>,
 }
 
@@ -104,6 +108,7 @@ impl<S, C> Run<S, C> {
             stopped: Box::pin(stop.clone().cancelled_owned()),
             stop,
             most: usize::MAX,
+            purse: None,
             routes: Vec::new(),
         }
     }
@@ -124,6 +129,20 @@ impl<S, C> Run<S, C> {
     /// Tries the requests of this run as often and as patiently as that, whatever the client does otherwise.
     pub fn retry(mut self, retry: RetryPolicy) -> Run<S, C> {
         self.retry = retry;
+        self
+    }
+
+    /// Spends no more than that: the worst case of each call is reserved before it is sent.
+    ///
+    /// A request that no longer fits, or whose worst case cannot be known for want of a price or of `max_tokens`, ends with
+    /// [`Kind::Budget`](crate::Kind::Budget), and nothing more is taken.
+    pub fn budget(self, budget: Budget) -> Run<S, C> {
+        self.pay_from(Arc::new(Purse::new(Account::new(budget, Spend::default()), None)))
+    }
+
+    /// Lets a purse pay for the calls.
+    pub(crate) fn pay_from(mut self, purse: Arc<Purse>) -> Run<S, C> {
+        self.purse = Some(purse);
         self
     }
 
@@ -170,11 +189,12 @@ where
         let route = self.route(model);
         let bytes = request.size();
         let (client, stop, index, retry) = (self.client.clone(), self.stop.clone(), self.index, self.retry);
+        let purse = self.purse.clone();
         let admitted = Waiting::new(&self.waiting);
         self.bytes += bytes;
         self.index += 1;
         self.asked.push(Box::pin(async move {
-            let order = Order { request: &request, route, stop: &stop, retry };
+            let order = Order { request: &request, route, stop: &stop, retry, purse: purse.as_deref() };
             let outcome = ask(&client.dispatcher, order, index, admitted).await;
             (outcome, context, bytes)
         }));
@@ -194,6 +214,7 @@ where
             match Pin::new(&mut self.asked).poll_next(cx) {
                 Poll::Ready(Some((outcome, context, bytes))) => {
                     self.bytes -= bytes;
+                    self.source_ended |= outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget);
                     return Poll::Ready(Some((outcome, context)));
                 }
                 Poll::Ready(None) if self.source_ended => return Poll::Ready(None),

@@ -90,6 +90,11 @@ impl Admission {
         scheduler.route(set)
     }
 
+    /// Returns the endpoints of a route.
+    pub(crate) fn endpoints_of(&self, route: RouteId) -> Vec<usize> {
+        self.lock().routes[route.0].endpoints.clone()
+    }
+
     /// Waits until the request may be sent.
     ///
     /// # Errors

@@ -34,6 +34,10 @@ pub(crate) struct Endpoint {
     pub(crate) key: usize,
     /// What its tokens cost, where known.
     pub(crate) price: Option<Price>,
+    /// The most input tokens that it reads in one call, where known.
+    pub(crate) max_input: Option<u32>,
+    /// The most output tokens that it writes in one call, where known.
+    pub(crate) max_output: Option<u32>,
     /// Does the calls.
     pub(crate) caller: Arc<dyn Caller>,
     /// What it may be sent.
