@@ -10,5 +10,5 @@ use crate::outcome::Outcome;
 pub(crate) async fn ask<G>(dispatcher: &Dispatcher, order: Order<'_>, index: u64, admitted: G) -> Outcome {
     let mut attempts = Vec::with_capacity(1);
     let result = dispatcher.dispatch(order, &mut attempts, admitted).await;
-    Outcome { index, result, attempts }
+    Outcome { index, result, attempts, fallback: None }
 }

@@ -29,7 +29,7 @@ use self::budget::{Charge, Purse, Reservation};
 use self::endpoint::{Endpoint, Settled};
 use self::worst_case::worst_case;
 use crate::call::limits::Hints;
-use crate::event::{Event, Observer};
+use crate::event::{self, Event, Observer};
 use crate::failure::{Failure, Kind, Retry};
 use crate::money::Spend;
 use crate::outcome::Attempt;
@@ -231,18 +231,16 @@ impl Dispatcher {
     }
 
     fn tell(&self, endpoint: &Arc<Endpoint>, failure: &Failure, settled: Settled) {
-        let Some(observer) = &self.observer else { return };
-        let name = || endpoint.name.clone();
-        observer.event(&Event::AttemptFailed { endpoint: name(), failure: failure.clone() });
+        let tell = |event: &dyn Fn(Arc<str>) -> Event| {
+            event::tell(self.observer.as_ref(), || event(endpoint.name.clone()));
+        };
+        tell(&|endpoint| Event::AttemptFailed { endpoint, failure: failure.clone() });
         if let Some(pause) = settled.cooldown {
-            observer.event(&Event::CooldownStarted { endpoint: name(), pause });
+            tell(&|endpoint| Event::CooldownStarted { endpoint, pause });
         }
-        if settled.set_aside > 0 {
-            observer.event(&Event::SetAside {
-                endpoint: name(),
-                endpoints: settled.set_aside,
-                failure: failure.clone(),
-            });
+        let endpoints = settled.set_aside;
+        if endpoints > 0 {
+            tell(&|endpoint| Event::SetAside { endpoint, endpoints, failure: failure.clone() });
         }
     }
 }

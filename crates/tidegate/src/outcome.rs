@@ -19,6 +19,8 @@ pub struct Outcome {
     pub result: Result<Response, Failure>,
     /// Every attempt, in order; empty if it was never sent.
     pub attempts: Vec<Attempt>,
+    /// The last resort that stands in the place of the answer, if there is none and one was asked for.
+    pub fallback: Option<Output>,
 }
 
 /// One call made for a request.

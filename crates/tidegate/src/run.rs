@@ -4,6 +4,7 @@
 //! admission: enough ahead that a freed place is never idle, bounded by bytes and by *ready* waiters, so that requests
 //! which sleep in a backoff do not count. Memory therefore follows the limits, not the input.
 
+pub mod fallback;
 pub mod input;
 pub mod job;
 pub mod journal;
@@ -33,6 +34,7 @@ use crate::failure::Kind;
 use crate::money::{Budget, Spend};
 use crate::outcome::Outcome;
 use crate::request::Request;
+use crate::run::fallback::Fallback;
 
 /// Requests that may wait for admission at the least, so that a small limit still overlaps reading and sending.
 const LEAST_AHEAD: usize = 16;
@@ -90,6 +92,7 @@ pub struct Run<S, C> {
     most: usize,
     retry: RetryPolicy,
     purse: Option<Arc<Purse>>,
+    fallback: Option<Fallback>,
     routes: Vec<(Option<Arc<str>>, RouteId)>,
 }
 
@@ -109,6 +112,7 @@ impl<S, C> Run<S, C> {
             stop,
             most: usize::MAX,
             purse: None,
+            fallback: None,
             routes: Vec::new(),
         }
     }
@@ -143,6 +147,12 @@ impl<S, C> Run<S, C> {
     /// Lets a purse pay for the calls.
     pub(crate) fn pay_from(mut self, purse: Arc<Purse>) -> Run<S, C> {
         self.purse = Some(purse);
+        self
+    }
+
+    /// Puts a last resort in the place of answers that are not to be had.
+    pub fn fallback(mut self, fallback: Fallback) -> Run<S, C> {
+        self.fallback = Some(fallback);
         self
     }
 
@@ -189,13 +199,16 @@ where
         let route = self.route(model);
         let bytes = request.size();
         let (client, stop, index, retry) = (self.client.clone(), self.stop.clone(), self.index, self.retry);
-        let purse = self.purse.clone();
+        let (purse, fallback) = (self.purse.clone(), self.fallback.clone());
         let admitted = Waiting::new(&self.waiting);
         self.bytes += bytes;
         self.index += 1;
         self.asked.push(Box::pin(async move {
             let order = Order { request: &request, route, stop: &stop, retry, purse: purse.as_deref() };
-            let outcome = ask(&client.dispatcher, order, index, admitted).await;
+            let mut outcome = ask(&client.dispatcher, order, index, admitted).await;
+            if let (Some(fallback), Err(failure)) = (&fallback, &outcome.result) {
+                outcome.fallback = fallback.answer(&request, failure);
+            }
             (outcome, context, bytes)
         }));
     }

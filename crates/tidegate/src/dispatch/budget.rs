@@ -158,8 +158,10 @@ impl Purse {
     fn note(&self, state: &mut State) -> Result<(), String> {
         let Some(note) = &self.note else { return Ok(()) };
         let total = state.account.total();
-        if total.max(state.noted) != state.noted {
-            let mark = state.account.mark().max(total);
+        let Budget { usd, tokens } = state.account.budget;
+        let noted = Budget { usd: usd.map(|_| state.noted.money), tokens: tokens.map(|_| state.noted.tokens) };
+        if !noted.covers(total) {
+            let mark = state.account.mark();
             note(mark)?;
             state.noted = mark;
         }

@@ -52,6 +52,9 @@ pub struct Record<'a> {
     /// The provider's id of the request.
     #[serde(borrow, deserialize_with = "text")]
     pub request_id: Option<Cow<'a, str>>,
+    /// Whether the output is only a last resort, because every attempt failed.
+    #[serde(default)]
+    pub fallback: bool,
     /// Why there is no answer.
     #[serde(borrow)]
     pub error: Option<RecordError<'a>>,
@@ -106,6 +109,9 @@ pub fn write_record(record: &Record<'_>, line: &mut Vec<u8>) {
     push_field(line, r#","latency_ms":"#, Some(&record.latency), push_millis);
     push_field(line, r#","attempts":"#, Some(&record.attempts), push_json);
     push_field(line, r#","request_id":"#, record.request_id.as_ref(), push_json);
+    if record.fallback {
+        line.extend_from_slice(br#","fallback":true"#);
+    }
     push_field(line, r#","error":"#, record.error.as_ref(), push_json);
     line.push(b'}');
 }
@@ -271,6 +277,7 @@ mod tests {
             latency: Duration::from_nanos(12_345_678),
             attempts: 1,
             request_id: None,
+            fallback: false,
             error: None,
         }
     }
@@ -290,7 +297,9 @@ mod tests {
         let record = Record { output: None, cost: None, error: Some((&failure).into()), sample: Some(2), ..example() };
         let line = written(&record);
         assert!(line.contains(r#""output":null"#) && line.contains(r#""cost_usd":null"#), "{line}");
-        assert!(line.contains(r#""sample":2,"endpoint""#), "{line}");
+        assert!(line.contains(r#""sample":2,"endpoint""#) && !line.contains("fallback"), "{line}");
+        let line = written(&Record { fallback: true, ..record });
+        assert!(line.contains(r#","fallback":true,"error":{"#), "{line}");
         assert!(line.ends_with(r#""error":{"kind":"server_error","message":"no","status":500}}"#), "{line}");
     }
 
@@ -348,6 +357,7 @@ mod tests {
                 latency: Duration::from_micros(micros),
                 attempts,
                 request_id: request_id.map(Cow::Owned),
+                fallback: attempts % 2 == 1,
                 error: Some(RecordError { kind: Kind::ALL[kind], message: message.into(), status }),
             };
             let line = written(&record);

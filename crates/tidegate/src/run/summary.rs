@@ -5,6 +5,7 @@
 //! why it stopped. Its JSON form is versioned by [`Summary::VERSION`].
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -31,6 +32,8 @@ pub struct Finished<'a> {
     pub latency_ms: f64,
     /// How many attempts it took.
     pub attempts: u32,
+    /// Whether a last resort stands in the place of the answer.
+    pub fallback: bool,
 }
 
 /// Rows that failed for one cause.
@@ -70,6 +73,8 @@ pub struct Tally {
     pub unpriced: u64,
     /// Calls made beyond the first of each row.
     pub retries: u64,
+    /// Failed rows with a last resort in the place of an answer.
+    pub fallbacks: u64,
     /// The rows by model.
     pub models: BTreeMap<String, ModelTally>,
     latency_us: Histogram<u64>,
@@ -85,6 +90,7 @@ impl Default for Tally {
             cost: Money::ZERO,
             unpriced: 0,
             retries: 0,
+            fallbacks: 0,
             models: BTreeMap::new(),
             latency_us: microseconds_up_to_a_day(),
         }
@@ -106,6 +112,7 @@ impl<'a> From<&'a Outcome> for Finished<'a> {
             cost: outcome.cost(),
             latency_ms: last.map_or(0.0, |attempt| attempt.took.as_secs_f64() * 1e3),
             attempts: outcome.calls(),
+            fallback: outcome.fallback.is_some(),
         }
     }
 }
@@ -133,6 +140,7 @@ impl Tally {
         }
         self.cost += row.cost.unwrap_or_default();
         self.retries += u64::from(row.attempts.saturating_sub(1));
+        self.fallbacks += u64::from(row.fallback);
         self.add_to_model(row);
     }
 
@@ -193,11 +201,86 @@ pub enum Stopped {
         /// How many rows.
         rows: u64,
     },
+    /// The next request might have exceeded the budget.
+    Budget {
+        /// What is spent, and what the request might have cost.
+        failure: Failure,
+    },
+    /// The time allowed was over.
+    Deadline {
+        /// That time, in seconds.
+        seconds: f64,
+    },
+    /// Rows failed, and the user wanted to stop then.
+    Failures {
+        /// Which rule it was.
+        rule: FailureRule,
+        /// The failure that decided it.
+        failure: Failure,
+        /// Rows failed until then.
+        failed: u64,
+        /// Rows answered or failed until then.
+        finished: u64,
+    },
     /// A row stopped the intake: it cannot be read, repeats an id, or asks something else than before.
     Input {
         /// Which row, and what to do.
         message: String,
     },
+}
+
+/// A rule by which failed rows stop a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FailureRule {
+    /// Any failed row.
+    First,
+    /// A row that failed for a cause that was named.
+    Kind,
+    /// A larger share of failed rows than allowed.
+    Rate,
+}
+
+impl fmt::Display for Stopped {
+    /// Writes why, in words that fit behind "stopped:".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stopped::User => f.write_str("you asked for it"),
+            Stopped::NoEndpoint { failure } => write!(f, "no endpoint can serve any more: {failure}"),
+            Stopped::SameCause { failure, rows } => write!(f, "the first {rows} rows all failed alike: {failure}"),
+            Stopped::Budget { failure } => write!(f, "the budget: {}", failure.message),
+            Stopped::Deadline { seconds } => write!(f, "the time allowed ({seconds} s) is over"),
+            Stopped::Failures { rule, failure, failed, finished } => match rule {
+                FailureRule::First => write!(f, "a row failed: {failure}"),
+                FailureRule::Kind => write!(f, "a row failed for a cause to stop on: {failure}"),
+                FailureRule::Rate => {
+                    write!(f, "{failed} of {finished} rows failed, more than allowed; the last: {failure}")
+                }
+            },
+            Stopped::Input { message } => f.write_str(message),
+        }
+    }
+}
+
+/// What was spent for an output over all invocations, against its budget.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Spending {
+    /// The budget in US dollars, if there is one.
+    pub budget_usd: Option<f64>,
+    /// The budget in tokens, if there is one.
+    pub budget_tokens: Option<u64>,
+    /// What is charged to it: what is known, and the worst case of calls of which nobody knows whether they were billed.
+    pub spent_usd: Option<f64>,
+    /// Tokens charged to it.
+    pub spent_tokens: u64,
+    /// What earlier invocations had spent.
+    pub before_usd: Option<f64>,
+    /// Tokens that earlier invocations had used.
+    pub before_tokens: u64,
+    /// Answers of earlier invocations whose cost nobody knows: they are not counted.
+    pub unknown_before: u64,
 }
 
 /// What one invocation came to.
@@ -238,12 +321,23 @@ pub struct Summary {
     pub seconds: f64,
     /// How the endpoints did; empty in a report.
     pub endpoints: Vec<EndpointSnapshot>,
+    /// What was spent against the budget, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Spending>,
+    /// Failed rows with a last resort in the place of an answer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub fallbacks: u64,
     /// Why it ended early.
     pub stopped: Option<Stopped>,
     /// Bytes of a torn journal tail that were cut off at the start.
     pub repaired_bytes: u64,
     /// Things worth knowing.
     pub warnings: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Latency at the usual percentiles, in milliseconds.
@@ -281,6 +375,8 @@ impl Summary {
             retries: tally.retries,
             seconds: 0.0,
             endpoints: Vec::new(),
+            budget: None,
+            fallbacks: tally.fallbacks,
             stopped: None,
             repaired_bytes: 0,
             warnings: Vec::new(),
@@ -300,7 +396,7 @@ mod tests {
 
     fn row(failure: Option<(Kind, &'static str)>, cost: Option<f64>) -> Finished<'static> {
         let usage = Some(Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() });
-        Finished { model: "m", failure, usage, cost: cost.map(Money::from_usd), latency_ms: 20.0, attempts: 2 }
+        Finished { model: "m", failure, usage, cost: cost.map(Money::from_usd), latency_ms: 20.0, attempts: 2, fallback: false }
     }
 
     #[test]

@@ -18,15 +18,15 @@ impl Work<'_> {
         if let Err(failure) = &outcome.result
             && stays_unsent(failure.kind)
         {
-            if failure.kind.advice().aside.is_some() && self.policy.refused(self.client) {
-                self.stop.cancel();
+            if let Some(why) = self.policy.unsent(failure, self.client) {
+                self.halt(why);
             }
             return Ok(());
         }
         let record = record(outcome, task);
         self.store(&record, task.head(&record), detail(outcome, task).as_deref())?;
-        if self.policy.finished(outcome.result.as_ref().err()) {
-            self.stop.cancel();
+        if let Some(why) = self.policy.finished(outcome.result.as_ref().err()) {
+            self.halt(why);
         }
         Ok(())
     }
@@ -96,6 +96,7 @@ fn empty(task: &Task) -> Record<'_> {
         latency: std::time::Duration::ZERO,
         attempts: 0,
         request_id: None,
+        fallback: false,
         error: None,
     }
 }
@@ -124,6 +125,8 @@ fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
             ..record
         },
         Err(failure) => Record {
+            output: outcome.fallback.as_ref().map(Answer::from),
+            fallback: outcome.fallback.is_some(),
             request_id: failure.request_id.as_deref().map(Into::into),
             error: Some(RecordError::from(failure)),
             ..record
@@ -149,5 +152,6 @@ pub(super) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
         cost: record.cost.or(record.error.as_ref().map(|_| Money::ZERO)),
         latency_ms: record.latency.as_secs_f64() * 1e3,
         attempts: record.attempts,
+        fallback: record.fallback,
     }
 }

@@ -32,6 +32,7 @@ pub(super) enum Own {
     LatencyMs,
     Attempts,
     RequestId,
+    Fallback,
     Error,
     ErrorKind,
     ErrorMessage,
@@ -39,7 +40,7 @@ pub(super) enum Own {
 }
 
 /// Every field of ours with its name.
-const NAMES: [(&str, Own); 20] = [
+const NAMES: [(&str, Own); 21] = [
     ("id", Own::Id),
     ("input", Own::Input),
     ("output", Own::Output),
@@ -56,6 +57,7 @@ const NAMES: [(&str, Own); 20] = [
     ("latency_ms", Own::LatencyMs),
     ("attempts", Own::Attempts),
     ("request_id", Own::RequestId),
+    ("fallback", Own::Fallback),
     ("error", Own::Error),
     ("error_kind", Own::ErrorKind),
     ("error_message", Own::ErrorMessage),
@@ -63,7 +65,7 @@ const NAMES: [(&str, Own); 20] = [
 ];
 
 /// The fields of a JSON record.
-pub(super) const RECORD: [Own; 13] = [
+pub(super) const RECORD: [Own; 14] = [
     Own::Id,
     Own::Input,
     Own::Output,
@@ -76,11 +78,12 @@ pub(super) const RECORD: [Own; 13] = [
     Own::LatencyMs,
     Own::Attempts,
     Own::RequestId,
+    Own::Fallback,
     Own::Error,
 ];
 
 /// The fields of a CSV after the input's columns: the same, without nesting.
-pub(super) const FLAT: [Own; 17] = [
+pub(super) const FLAT: [Own; 18] = [
     Own::Id,
     Own::Output,
     Own::Model,
@@ -95,6 +98,7 @@ pub(super) const FLAT: [Own; 17] = [
     Own::LatencyMs,
     Own::Attempts,
     Own::RequestId,
+    Own::Fallback,
     Own::ErrorKind,
     Own::ErrorMessage,
     Own::ErrorStatus,
@@ -179,6 +183,7 @@ impl Own {
             Own::LatencyMs => Cell::Raw((record.latency.as_micros() as f64 / 1000.0).to_string().into()),
             Own::Attempts => Some(u64::from(record.attempts)).into(),
             Own::RequestId => record.request_id.as_deref().into(),
+            Own::Fallback => Cell::Raw(record.fallback.to_string().into()),
             Own::Error => Cell::json(error),
             Own::ErrorKind => error.map(|error| error.kind.name()).into(),
             Own::ErrorMessage => error.map(|error| &*error.message).into(),
