@@ -14,8 +14,9 @@ use tidegate::{Balance, Kind, Price};
 
 use crate::duration;
 use crate::keys;
+use crate::moment;
 use crate::settings::value;
-use crate::settings::{Http2, InputFormat, LogFormat, OutputFormat};
+use crate::settings::{AtDeadline, Http2, InputFormat, LogFormat, OnFailure, OutputFormat};
 use crate::sim_server::SimArgs;
 
 /// Sends very many LLM requests as fast as the providers' limits allow, and loses none.
@@ -55,6 +56,8 @@ pub(crate) struct RunArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) limit: LimitArgs,
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -200,6 +203,41 @@ pub(crate) struct LimitArgs {
     /// Most attempts for a row; 429s do not count [default: 5]
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) max_attempts: Option<u32>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Budget, deadline and stopping")]
+pub(crate) struct StopArgs {
+    /// Most US dollars to spend for this output, over all runs
+    #[arg(long, value_name = "USD", value_parser = value::rate)]
+    pub(crate) budget_usd: Option<f64>,
+    /// Most tokens to use for this output, over all runs
+    #[arg(long, value_name = "N", value_parser = value::tokens)]
+    pub(crate) budget_tokens: Option<i64>,
+    /// Time after which nothing more is sent: 90s, 30m, 2h
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
+    pub(crate) max_time: Option<Duration>,
+    /// Moment after which nothing more is sent: 06:00 here, or 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = moment::check)]
+    pub(crate) stop_at: Option<String>,
+    /// What happens to calls in flight then [default: drain, within --drain-timeout]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub(crate) at_deadline: Option<AtDeadline>,
+    /// What a failed row means for the run [default: continue]
+    #[arg(long, value_name = "POLICY", value_enum)]
+    pub(crate) on_failure: Option<OnFailure>,
+    /// Text in the place of answers that are not to be had; such rows stay failed
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) fallback: Option<String>,
+    /// Share of failed rows above which the run stops, such as 0.1
+    #[arg(long, value_name = "SHARE", value_parser = value::share)]
+    pub(crate) max_failure_rate: Option<f64>,
+    /// Finished rows from which that share counts [default: 100]
+    #[arg(long, value_name = "N", value_parser = value::count)]
+    pub(crate) min_sample: Option<u32>,
+    /// Causes of which one failed row stops the run, such as auth,content_filter
+    #[arg(long, value_name = "CAUSE,…", value_delimiter = ',', value_parser = value::kind)]
+    pub(crate) stop_on: Option<Vec<Kind>>,
 }
 
 #[derive(Args)]
@@ -432,7 +470,7 @@ mod tests {
 
     #[test]
     fn senseless_values_are_refused_with_the_flags_name() {
-        let cases: [(&[&str], &str); 12] = [
+        let cases: [(&[&str], &str); 17] = [
             (&["--rpm", "0"], "'--rpm <N>': must be more than 0"),
             (&["--rpm", "-5"], "'--rpm <N>': must be more than 0"),
             (&["--tpm", "NaN"], "'--tpm <N>': must be a number"),
@@ -444,6 +482,11 @@ mod tests {
             (&["--price", "5"], "'--price <IN,OUT>': write IN,OUT"),
             (&["--param", "effort=high"], "the value is not JSON"),
             (&["--base-url", "localhost"], "not an address"),
+            (&["--budget-usd", "0"], "'--budget-usd <USD>': must be more than 0"),
+            (&["--budget-tokens", "1.5"], "'--budget-tokens <N>': not a whole number"),
+            (&["--max-failure-rate", "10"], "'--max-failure-rate <SHARE>': must be from 0 to 1"),
+            (&["--stop-at", "6 am"], "'--stop-at <WHEN>': write 06:00"),
+            (&["--stop-on", "auht"], "no such cause"),
             (&["--retry-failed=429"], "no such cause; there are rate_limited"),
         ];
         for (flags, expected) in cases {

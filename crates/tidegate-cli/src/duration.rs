@@ -51,6 +51,20 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     parse(&written(deserializer)?).map_err(serde::de::Error::custom)
 }
 
+/// Reads a duration of at least a millisecond that may be left out.
+pub(crate) fn deserialize_optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    deserialize_positive(deserializer).map(Some)
+}
+
+/// Writes a duration that there may be.
+#[expect(clippy::ref_option, reason = "serde passes a reference")]
+pub(crate) fn serialize_optional<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(duration) => serialize(duration, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// Writes a duration as a text.
 pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&show(*duration))

@@ -3,27 +3,28 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use http::{HeaderName, HeaderValue};
 use tidegate::call::pool::{self, PoolOptions, ProxyRules, ProxyUrls};
+use tidegate::run::fallback::Fallback;
 use tidegate::run::input::{self, InputOptions};
-use tidegate::run::job::{self, Control, Job};
+use tidegate::run::job::{self, AtDeadline, Control, Job, StopOn};
 use tidegate::run::journal::Changed;
 use tidegate::run::output;
 use tidegate::run::prompt::PromptOptions;
 use tidegate::run::summary::{Stopped, Summary};
-use tidegate::{Balance, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target};
+use tidegate::{Balance, Budget, Client, ClientBuilder, Error, Kind, Limits, Money, Observer, RetryPolicy, Target};
 
 use crate::args::{ReportArgs, RunArgs};
 use crate::keys::Keys;
 use crate::logging::LogOptions;
 use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
-use crate::settings::{self, EndpointSettings, Http2, InputFormat, OutputFormat, Settings};
-use crate::signals::Signals;
+use crate::settings::{self, EndpointSettings, Http2, InputFormat, OnFailure, OutputFormat, Settings};
 use crate::sim_server::read_scenario;
-use crate::{inspect, keys, logging, progress, runtime};
+use crate::{inspect, keys, logging, moment, progress, runtime, signals};
 
 /// File descriptors that are needed for other things than connections.
 const OTHER_FILES: u64 = 64;
@@ -60,21 +61,19 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     logging::start(&log_options(settings), &screen)?;
     let observer = Events::new(screen.clone(), settings.run.verbose);
     let client = client(settings, Some(Arc::new(observer)), keys::find)?;
-    let display = progress::show(client.clone(), control.clone(), screen.clone());
+    // Before anything is opened: a pipe that nobody writes to may be waited for for ever.
+    signals::watch(control.clone(), screen.clone(), job.drain_timeout)?;
+    for caution in job.cautions(&client) {
+        screen.line(&format!("warning: {caution}"));
+    }
     if job.out.is_none() {
         screen.line("results go to the standard output: without -o there is no journal, and the run cannot be resumed");
     }
-    let watch = async {
-        let signals = Signals::new()?.watch(control.clone(), screen.clone(), job.drain_timeout);
-        tokio::join!(signals, display);
-        Ok::<(), std::io::Error>(())
-    };
+    let display = progress::show(client.clone(), control.clone(), screen.clone());
     let summary = tokio::select! {
-        // In this order, because opening the input may wait for a pipe that nobody writes to: until that is over, and
-        // nothing has been sent, a signal ends the process as it would any other.
         biased;
         summary = job.run(&client, &control) => summary?,
-        failed = watch => return Err(failed.map_or_else(Into::into, |()| unreachable!("both watch for ever"))),
+        () = display => unreachable!("it is shown for ever"),
     };
     if let Some(path) = &settings.output.summary {
         crate::summary::write_json(&summary, path)?;
@@ -173,8 +172,49 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             Some(kinds) if kinds.is_empty() => Kind::ALL.into_iter().filter(|kind| kind.is_transient()).collect(),
             Some(kinds) => kinds.clone(),
         },
+        budget: Budget {
+            usd: settings.budget.usd.map(Money::from_usd),
+            tokens: settings.budget.tokens.and_then(|tokens| u64::try_from(tokens).ok()),
+        },
+        stop_on: stop_on(settings),
+        fallback: fallback(settings)?,
+        max_time: max_time(settings)?,
+        at_deadline: match settings.stop.at_deadline {
+            settings::AtDeadline::Drain => AtDeadline::Drain,
+            settings::AtDeadline::Cancel => AtDeadline::Cancel,
+        },
         drain_timeout: settings.run.drain_timeout,
     })
+}
+
+fn stop_on(settings: &Settings) -> StopOn {
+    let stop = &settings.stop;
+    let usual = StopOn::default();
+    StopOn {
+        first_failure: stop.on_failure == Some(OnFailure::Stop),
+        failure_rate: stop.max_failure_rate,
+        min_sample: stop.min_sample.map_or(usual.min_sample, u64::from),
+        kinds: stop.on.clone(),
+    }
+}
+
+/// Returns the last resort; one that is set counts unless another policy is asked for by name.
+fn fallback(settings: &Settings) -> anyhow::Result<Option<Fallback>> {
+    match (settings.stop.on_failure, &settings.stop.fallback) {
+        (Some(OnFailure::Fallback), None) => {
+            Err(Error::Usage("--on-failure fallback needs the text: give --fallback TEXT".to_owned()).into())
+        }
+        (None | Some(OnFailure::Fallback), Some(text)) => Ok(Some(Fallback::text(text))),
+        _ => Ok(None),
+    }
+}
+
+/// Returns how long the run may take: whichever ends first.
+fn max_time(settings: &Settings) -> anyhow::Result<Option<Duration>> {
+    let until = |text: &String| moment::until(text, &jiff::Zoned::now());
+    let left = settings.stop.at.as_ref().map(until).transpose();
+    let left = left.map_err(|reason| Error::Usage(format!("--stop-at: {reason}")))?;
+    Ok(settings.stop.max_time.into_iter().chain(left).min())
 }
 
 fn input_format(format: InputFormat) -> input::Format {

@@ -21,7 +21,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tidegate::call::wire::WireId;
-use tidegate::{Error, Params, Price, Result};
+use tidegate::{Error, Kind, Params, Price, Result};
 
 pub(crate) use endpoint::EndpointSettings;
 
@@ -73,6 +73,10 @@ pub(crate) struct Settings {
     pub(crate) total: Limits,
     /// How long and how often a request is tried.
     pub(crate) retry: Retry,
+    /// What may be spent for the output, over all runs.
+    pub(crate) budget: Budget,
+    /// When the run stops before its input is done.
+    pub(crate) stop: Stop,
     /// Where and how results are written.
     pub(crate) output: Output,
     /// How the run treats its input, its end and its reader.
@@ -107,6 +111,8 @@ impl Default for Settings {
             limits: Limits::default(),
             total: Limits::default(),
             retry: Retry::default(),
+            budget: Budget::default(),
+            stop: Stop::default(),
             output: Output::default(),
             run: Run::default(),
             providers: BTreeMap::new(),
@@ -150,6 +156,48 @@ impl Default for Retry {
     fn default() -> Retry {
         Retry { max_attempts: 5, timeout: Duration::from_secs(600), connect_timeout: Duration::from_secs(10) }
     }
+}
+
+/// What may be spent for an output, over all runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Budget {
+    /// US dollars, more than 0; default: no bound.
+    #[serde(deserialize_with = "value::rate_setting")]
+    pub(crate) usd: Option<f64>,
+    /// Input and output tokens, more than 0; default: no bound.
+    #[serde(deserialize_with = "value::tokens_setting")]
+    pub(crate) tokens: Option<i64>,
+}
+
+/// When a run stops before its input is done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Stop {
+    /// The time after which nothing more is sent; default: no bound.
+    #[serde(
+        deserialize_with = "duration::deserialize_optional",
+        serialize_with = "duration::serialize_optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) max_time: Option<Duration>,
+    /// The moment after which nothing more is sent: a time of day here, or RFC 3339; default: none.
+    #[serde(deserialize_with = "value::moment_setting")]
+    pub(crate) at: Option<String>,
+    /// What happens to calls in flight then.
+    pub(crate) at_deadline: AtDeadline,
+    /// What a failed row means for the run; default: `fallback` if there is one, else `continue`.
+    pub(crate) on_failure: Option<OnFailure>,
+    /// The text in the place of answers that are not to be had.
+    pub(crate) fallback: Option<String>,
+    /// The share of failed rows above which the run stops; default: none.
+    #[serde(deserialize_with = "value::share_setting")]
+    pub(crate) max_failure_rate: Option<f64>,
+    /// The finished rows from which that share counts; default 100.
+    #[serde(deserialize_with = "value::optional_count_setting")]
+    pub(crate) min_sample: Option<u32>,
+    /// The causes of which one failed row stops the run.
+    pub(crate) on: Vec<Kind>,
 }
 
 /// Where and how results are written.
@@ -301,6 +349,29 @@ pub(crate) enum OutputFormat {
     Csv,
     /// OpenAI's batch result lines, the provider's body untouched.
     Batch,
+}
+
+/// What a failed row means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnFailure {
+    /// Nothing, unless the first rows all fail alike.
+    Continue,
+    /// The first one stops it.
+    Stop,
+    /// A text takes the answer's place; the row stays failed.
+    Fallback,
+}
+
+/// What happens to calls in flight when the time is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AtDeadline {
+    /// They are waited for.
+    #[default]
+    Drain,
+    /// They are given up.
+    Cancel,
 }
 
 /// When HTTP/2 is spoken.

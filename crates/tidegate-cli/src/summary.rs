@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate::run::summary::{Cause, ModelTally, Stopped, Summary};
-use tidegate::{EndpointSnapshot, Failure, Kind};
+use tidegate::{EndpointSnapshot, Kind};
 
 use crate::format;
 
@@ -42,6 +42,7 @@ pub(crate) fn print(
     lines.extend(models(summary));
     lines.extend(tokens(summary).map(|text| ("Tokens", text)));
     lines.extend(cost(summary).map(|text| ("Cost", text)));
+    lines.extend(budget(summary).map(|text| ("Budget", text)));
     lines.extend(time(summary).map(|text| ("Time", text)));
     lines.extend(retries(summary).map(|text| ("Retries", text)));
     lines.extend(summary.endpoints.iter().filter_map(|endpoint| used(endpoint, summary.seconds)));
@@ -79,6 +80,8 @@ fn rows(summary: &Summary) -> String {
 }
 
 fn failures(summary: &Summary) -> Vec<Line> {
+    let fallbacks = (summary.fallbacks > 0)
+        .then(|| ("Failed", format!("{} with the fallback in place of an answer", format::count(summary.fallbacks))));
     let mut causes: Vec<_> = summary.causes.iter().collect();
     causes.sort_by_key(|(_, cause)| std::cmp::Reverse(cause.rows));
     let line = |(kind, cause): (&Kind, &Cause)| {
@@ -88,7 +91,7 @@ fn failures(summary: &Summary) -> Vec<Line> {
         };
         ("Failed", format!("{} {kind}{example}", format::count(cause.rows)))
     };
-    causes.into_iter().map(line).collect()
+    causes.into_iter().map(line).chain(fallbacks).collect()
 }
 
 fn models(summary: &Summary) -> Vec<Line> {
@@ -138,6 +141,23 @@ fn unknown(summary: &Summary) -> String {
         names if names.is_empty() => "unknown: some answers do not say how many tokens were used".to_owned(),
         names => format!("unknown: no price for {names}; give --price IN,OUT"),
     }
+}
+
+fn budget(summary: &Summary) -> Option<String> {
+    let spending = summary.budget?;
+    let money = spending.budget_usd.zip(spending.spent_usd);
+    let money = money.map(|(most, spent)| format!("{} of {} spent", format::money(spent), format::money(most)));
+    let tokens = spending
+        .budget_tokens
+        .map(|most| format!("{} of {} tokens used", format::count(spending.spent_tokens), format::count(most)));
+    let said: Vec<_> = money.into_iter().chain(tokens).collect();
+    let earlier = spending.before_tokens > 0 || spending.before_usd.is_some_and(|usd| usd > 0.0);
+    let unknown = (spending.unknown_before > 0).then(|| {
+        let answers = format::counted(spending.unknown_before, "earlier answer", "earlier answers");
+        format!("; {answers} of unknown cost not counted")
+    });
+    let all_runs = if earlier { ", by all runs together" } else { "" };
+    Some(format!("{}{all_runs}{}", said.join(", "), unknown.unwrap_or_default()))
 }
 
 fn time(summary: &Summary) -> Option<String> {
@@ -210,22 +230,19 @@ pub(crate) fn print_error(summary: &Summary, to: &mut impl Write) -> io::Result<
 }
 
 fn stopped(summary: &Summary) -> Option<String> {
-    let said = |failure: &Failure| format::one_line(&failure.to_string(), EXAMPLE);
     Some(match summary.stopped.as_ref()? {
-        Stopped::User => "Stopped: you asked for it.".to_owned(),
         // What the provider said was a warning when it happened.
         Stopped::NoEndpoint { .. } => "Stopped: no endpoint can serve any more; a warning above says why.".to_owned(),
-        Stopped::SameCause { failure, rows } => {
-            format!("Stopped: the first {rows} rows all failed alike: {}", said(failure))
-        }
         Stopped::Input { message } => format!("Stopped: {message}"),
-        _ => "Stopped early.".to_owned(),
+        Stopped::User => format!("Stopped: {}.", Stopped::User),
+        why => format!("Stopped: {}", format::one_line(&why.to_string(), EXAMPLE)),
     })
 }
 
 fn resume(stopped: Option<&Stopped>) -> &'static str {
     match stopped {
-        None | Some(Stopped::User) => "The same command resumes.",
+        None | Some(Stopped::User | Stopped::Deadline { .. } | Stopped::Failures { .. }) => "The same command resumes.",
+        Some(Stopped::Budget { .. }) => "With a higher budget the same command resumes.",
         Some(_) => "Once that is put right, the same command resumes.",
     }
 }

@@ -17,6 +17,7 @@ use crate::catalog::{self, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::Balance;
 use crate::dispatch::endpoint::Endpoint;
+use crate::dispatch::worst_case::stated_output;
 use crate::dispatch::{Dispatcher, Order, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
@@ -436,12 +437,26 @@ impl Client {
     /// Returns the price of a model, where known.
     #[must_use]
     pub fn price(&self, model: &str) -> Option<Price> {
-        self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)?.price
+        self.endpoint(model)?.price
+    }
+
+    /// Returns the most output tokens that a model writes, where known.
+    pub(crate) fn max_output(&self, model: &str) -> Option<u32> {
+        self.endpoint(model)?.max_output
+    }
+
+    /// Returns the most output tokens that a request says for itself.
+    pub(crate) fn stated_output(&self, model: &str, request: &Request) -> Option<u64> {
+        stated_output(self.endpoint(model)?, request)
+    }
+
+    fn endpoint(&self, model: &str) -> Option<&Arc<Endpoint>> {
+        self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)
     }
 
     /// Returns the body that a model would be sent, where it is JSON.
     pub(crate) fn preview(&self, model: &str, request: &Request) -> Option<serde_json::Value> {
-        let endpoint = self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)?;
+        let endpoint = self.endpoint(model)?;
         serde_json::from_slice(&endpoint.caller.preview(request)?).ok()
     }
 

@@ -79,10 +79,19 @@ impl RetryPolicy {
         }
     }
 
+    /// Returns the longest that a request may take from its first admission, if no rejection for load comes between.
+    pub(crate) fn longest(&self) -> Duration {
+        let waits = (1..self.max_attempts).map(|spent| self.mean_backoff(spent).mul_f64(1.5));
+        waits.take(64).fold(self.timeout.saturating_mul(self.max_attempts), Duration::saturating_add)
+    }
+
+    fn mean_backoff(&self, spent: u32) -> Duration {
+        self.backoff.saturating_mul(1 << (spent - 1).min(16)).min(self.longest_backoff)
+    }
+
     /// Returns the wait before attempt `spent + 1`: exponential, with jitter over its whole upper half.
     fn backoff(&self, spent: u32) -> Duration {
-        let mean = self.backoff.saturating_mul(1 << (spent - 1).min(16)).min(self.longest_backoff);
-        mean.mul_f64(0.5 + fastrand::f64())
+        self.mean_backoff(spent).mul_f64(0.5 + fastrand::f64())
     }
 }
 

@@ -33,7 +33,6 @@ impl Events {
 
 impl Observer for Events {
     fn event(&self, event: &Event) {
-        log(event);
         if self.screen.style == Style::Json {
             json_line(&self.screen, event);
         } else if let Some(text) = words(event, self.verbose) {
@@ -60,22 +59,11 @@ fn words(event: &Event, verbose: u8) -> Option<String> {
         Event::CooldownStarted { endpoint, pause } if verbose > 0 => {
             Some(format!("{endpoint}: pausing {}", format::duration(*pause)))
         }
+        Event::StopStarted { reason } => {
+            let why = format::one_line(reason, MESSAGE);
+            Some(format!("stopping: {why}; what is in flight is waited for"))
+        }
         _ => None,
-    }
-}
-
-fn log(event: &Event) {
-    match event {
-        Event::AttemptFailed { endpoint, failure } => {
-            tracing::info!(target: LOG_TARGET, %endpoint, %failure, "attempt failed");
-        }
-        Event::CooldownStarted { endpoint, pause } => {
-            tracing::info!(target: LOG_TARGET, %endpoint, ?pause, "pause started");
-        }
-        Event::SetAside { endpoint, endpoints, failure } => {
-            tracing::warn!(target: LOG_TARGET, %endpoint, endpoints, %failure, "endpoint out of service");
-        }
-        _ => {}
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use tidegate::{Kind, Params, Price};
 
 use super::Headers;
+use crate::moment;
 
 const MORE_THAN_ZERO: &str = "must be more than 0";
 
@@ -36,6 +37,24 @@ fn check_count(count: i64) -> Result<u32, String> {
         _ if count < 1 => Err(MORE_THAN_ZERO.to_owned()),
         _ => Err(format!("must be at most {}", u32::MAX)),
     }
+}
+
+/// Reads a number of tokens; as TOML knows no other whole numbers, up to its largest.
+pub(crate) fn tokens(text: &str) -> Result<i64, String> {
+    match text.parse() {
+        Ok(tokens) if tokens > 0 => Ok(tokens),
+        Ok(_) => Err(MORE_THAN_ZERO.to_owned()),
+        Err(_) => Err("not a whole number".to_owned()),
+    }
+}
+
+/// Reads a share.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    check_share(text.parse().map_err(|_| "not a number".to_owned())?)
+}
+
+fn check_share(share: f64) -> Result<f64, String> {
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("must be from 0 to 1, such as 0.1".to_owned()) }
 }
 
 /// Reads a temperature.
@@ -110,6 +129,18 @@ pub(super) fn count_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
 
 pub(super) fn optional_count_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     count_setting(deserializer).map(Some)
+}
+
+pub(super) fn tokens_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    tokens(&i64::deserialize(deserializer)?.to_string()).map(Some).map_err(D::Error::custom)
+}
+
+pub(super) fn share_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    check_share(f64::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+pub(super) fn moment_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    moment::check(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 pub(super) fn price_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Price>, D::Error> {

@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use tidegate::Limits;
 use tidegate::run::summary::{Percentiles, Tally};
 
+use tidegate::Failure;
+
 use super::*;
 
 fn text(summary: &Summary, out: Option<&str>, config: Option<&str>) -> String {

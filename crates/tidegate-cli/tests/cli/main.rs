@@ -9,4 +9,5 @@ mod command;
 mod http;
 mod kill;
 mod resume;
+mod stops;
 mod support;

@@ -73,10 +73,7 @@ impl Account {
     /// Returns the next mark: where the account stands and some way ahead.
     fn mark(&self) -> Spend {
         let Budget { usd, tokens } = self.budget;
-        let ahead = Spend {
-            money: usd.unwrap_or_default().part(MARKS),
-            tokens: tokens.unwrap_or_default() / MARKS,
-        };
+        let ahead = Spend { money: usd.unwrap_or_default().part(MARKS), tokens: tokens.unwrap_or_default() / MARKS };
         self.total() + ahead
     }
 }

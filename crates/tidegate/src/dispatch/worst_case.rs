@@ -65,10 +65,11 @@ struct Inference {
 
 impl Said {
     /// Returns the most output tokens of one answer.
-    fn output(&self) -> Option<u64> {
+    fn output(&self, request: &Request) -> Option<u64> {
         let generation = self.generation.as_ref().and_then(|generation| generation.max_output_tokens);
         let inference = self.inference.as_ref().and_then(|inference| inference.max_tokens);
-        [self.max_tokens, self.max_completion_tokens, generation, inference].into_iter().flatten().max()
+        let said = [self.max_tokens, self.max_completion_tokens, generation, inference].into_iter().flatten().max();
+        said.or(request.params.max_tokens.map(u64::from))
     }
 
     /// Returns how many answers are wanted.
@@ -83,16 +84,14 @@ impl Said {
 ///
 /// [`Kind::Budget`] says what must be known first.
 pub(crate) fn worst_case(endpoint: &Endpoint, request: &Request, budget: &Budget) -> Result<Spend, Failure> {
-    let body = endpoint.caller.preview(request);
-    let text = body.as_deref().map(|body| String::from_utf8_lossy(body)).unwrap_or_default();
-    let said: Said = serde_json::from_str(&text).unwrap_or_default();
-    let input = input(endpoint, request, &text)?;
+    let body = endpoint.caller.preview(request).unwrap_or_default();
+    let said: Said = serde_json::from_slice(&body).unwrap_or_default();
+    let input = input(endpoint, request, &String::from_utf8_lossy(&body))?;
     let output = match request.kind() {
         TaskKind::Embed => 0,
         _ => {
-            let stated = said.output().or(request.params.max_tokens.map(u64::from));
-            let most = stated.or(endpoint.max_output.map(u64::from)).ok_or_else(|| no_output_bound(endpoint))?;
-            most.saturating_mul(said.answers())
+            let most = said.output(request).or(endpoint.max_output.map(u64::from));
+            most.ok_or_else(|| no_output_bound(endpoint))?.saturating_mul(said.answers())
         }
     };
     let money = match (budget.usd, endpoint.price) {
@@ -103,9 +102,17 @@ pub(crate) fn worst_case(endpoint: &Endpoint, request: &Request, budget: &Budget
     Ok(Spend { money, tokens: input.saturating_add(output) })
 }
 
+/// Returns the most output tokens of all answers that a request itself says.
+pub(crate) fn stated_output(endpoint: &Endpoint, request: &Request) -> Option<u64> {
+    let said: Said = serde_json::from_slice(&endpoint.caller.preview(request)?).unwrap_or_default();
+    said.output(request).map(|most| most.saturating_mul(said.answers()))
+}
+
 fn input(endpoint: &Endpoint, request: &Request, body: &str) -> Result<u64, Failure> {
     let typed = |task: &Task| match task {
-        Task::Chat(messages) => messages.iter().flat_map(|message| &message.parts).all(|part| matches!(part, Part::Text(_))),
+        Task::Chat(messages) => {
+            messages.iter().flat_map(|message| &message.parts).all(|part| matches!(part, Part::Text(_)))
+        }
         Task::Embed(_) => true,
     };
     let has = |name: &&str| body.contains(*name);
@@ -122,7 +129,10 @@ fn input(endpoint: &Endpoint, request: &Request, body: &str) -> Result<u64, Fail
 /// Says that a model's price is not known.
 pub(crate) fn no_price(endpoint: &Endpoint) -> Failure {
     let what = "a budget in dollars needs the price, and the catalog has none";
-    Failure::new(Kind::Budget, format!("{}: {what}; give --price IN,OUT (US dollars per million tokens)", endpoint.model))
+    Failure::new(
+        Kind::Budget,
+        format!("{}: {what}; give --price IN,OUT (US dollars per million tokens)", endpoint.model),
+    )
 }
 
 /// Says that the length of a model's answers is not known.

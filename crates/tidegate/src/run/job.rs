@@ -6,6 +6,7 @@
 //! was not answered for a reason that is not its own (a stop, a refused key) is never recorded, so that the same command
 //! sends it again.
 
+mod cautions;
 mod changes;
 mod identity;
 mod inspect;
@@ -26,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::inspect::{Inspection, Sample};
 use self::intake::{Bad, Intake, Taken, Task};
-pub use self::policy::StopOn;
 use self::policy::Policy;
+pub use self::policy::StopOn;
 use self::spending::Till;
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -223,6 +224,7 @@ impl Job {
             output_column: self.output_column.clone(),
             columns: columns.map(<[String]>::to_vec).unwrap_or_default(),
             samples: self.repeat > 1,
+            fallbacks: self.fallback.is_some(),
         }
     }
 }
@@ -251,6 +253,8 @@ fn start(journal: Option<Journal>, mut manifest: Manifest) -> Result<(Writer, Ma
 #[derive(Clone, Default)]
 struct Side {
     bad: Arc<Mutex<Vec<Bad>>>,
+    /// The keys of bad rows of earlier runs that are bad no more.
+    gone: Arc<Mutex<Vec<u64>>>,
     error: Arc<Mutex<Option<Error>>>,
 }
 
@@ -266,12 +270,13 @@ fn read_ahead(mut intake: Intake) -> Result<(impl Stream<Item = Item<Task>> + Se
     let thread = std::thread::Builder::new().name("tidegate-reader".to_owned()).spawn(work);
     thread.map_err(|source| Error::storage("reader".as_ref(), "cannot start its thread", source))?;
     let mut chunk = Vec::new().into_iter();
-    let bad = side.bad.clone();
+    let (bad, gone) = (side.bad.clone(), side.gone.clone());
     let source = stream::poll_fn(move |cx| {
         loop {
             match chunk.next() {
                 Some(Taken::Send(item)) => return Poll::Ready(Some(item)),
                 Some(Taken::Bad(row)) => bad.lock().unwrap_or_else(PoisonError::into_inner).push(row),
+                Some(Taken::Gone(key)) => gone.lock().unwrap_or_else(PoisonError::into_inner).push(key),
                 None => match chunks.poll_recv(cx) {
                     Poll::Ready(Some(next)) => chunk = next.into_iter(),
                     Poll::Ready(None) => return Poll::Ready(None),

@@ -55,6 +55,8 @@ pub struct OutputOptions {
     pub columns: Vec<String>,
     /// Whether rows have samples (`--repeat`).
     pub samples: bool,
+    /// Whether there may be last resorts in the place of answers.
+    pub fallbacks: bool,
 }
 
 /// Turns rows into lines.

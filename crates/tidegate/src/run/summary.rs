@@ -396,7 +396,15 @@ mod tests {
 
     fn row(failure: Option<(Kind, &'static str)>, cost: Option<f64>) -> Finished<'static> {
         let usage = Some(Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() });
-        Finished { model: "m", failure, usage, cost: cost.map(Money::from_usd), latency_ms: 20.0, attempts: 2, fallback: false }
+        Finished {
+            model: "m",
+            failure,
+            usage,
+            cost: cost.map(Money::from_usd),
+            latency_ms: 20.0,
+            attempts: 2,
+            fallback: false,
+        }
     }
 
     #[test]

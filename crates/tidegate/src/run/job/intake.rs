@@ -54,6 +54,8 @@ pub(super) struct Bad {
 pub(super) enum Taken {
     Send(Item<Task>),
     Bad(Bad),
+    /// The record of a bad row of an earlier run is to be withdrawn: its key.
+    Gone(u64),
 }
 
 /// The input with everything that decides about its rows.
@@ -197,6 +199,10 @@ impl Intake {
                 }
             }
         };
+        // Only who has seen the whole input knows what is not in it.
+        if ended.is_ok() && matches!(self.chosen, Chosen::All) {
+            chunk.extend(self.resume.gone_bad().into_iter().map(Taken::Gone));
+        }
         give(chunk);
         if ended.is_ok() {
             self.progress.note(|numbers| numbers.read_all = true);
@@ -326,6 +332,9 @@ impl Intake {
         let key = xxh3_64_with_seed(&row.json, self.seed ^ 1);
         let raw = xxh3_64_with_seed(&row.json, self.seed) as u32;
         let decision = self.resume.decide(key, raw, Identity::Content, || Ok(raw))?;
+        if decision != Decision::Send {
+            self.resume.meet_bad(key);
+        }
         let (done, failed_before) = (decision == Decision::Skip, self.resume.skipped_failed());
         self.progress.note(|numbers| {
             numbers.wanted += 1;
@@ -398,6 +407,7 @@ impl Taken {
         match self {
             Taken::Send(item) => item.context.json.len() + item.request.size(),
             Taken::Bad(bad) => bad.task.json.len(),
+            Taken::Gone(_) => 0,
         }
     }
 }

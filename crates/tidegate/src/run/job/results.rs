@@ -31,8 +31,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Records the rows that could not be turned into requests.
+    /// Records the rows that could not be turned into requests, and withdraws such records of earlier runs whose rows are
+    /// corrected or gone.
     pub(super) fn finish_bad_rows(&mut self) -> Result<()> {
+        let gone = std::mem::take(&mut *self.side.gone.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        gone.into_iter().try_for_each(|key| self.writer.append(&Row::withdrawal(key)))?;
         // One lock per outcome, never contended: the reader's rows arrive here on this very thread.
         let bad = std::mem::take(&mut *self.side.bad.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         for Bad { task, message } in bad {

@@ -3,7 +3,7 @@
 //! A row that is sent again (`--retry-failed`, `--redo-changed`) is appended with its `replaces` flag; the one it replaces
 //! stays in the file. Rows with an id have one key each, so it is the earlier one with that key. Identical rows without
 //! an id share a key, and each counts; there a replacing row takes the place of one of an earlier run, a failed one
-//! before an answered one, the oldest first.
+//! before an answered one, the oldest first. A withdrawal does the same and never counts itself.
 //!
 //! Keys are handled in parts of some millions, so that memory stays bounded even if every row was replaced. A journal in
 //! which nothing was replaced, the usual one, is not read at all.
@@ -26,6 +26,7 @@ struct Entry {
     number: u32,
     failed: bool,
     replaces: bool,
+    withdraws: bool,
 }
 
 /// Returns a bit per committed row, set where another has taken its place.
@@ -60,7 +61,8 @@ fn entries(path: &Path, survey: &Survey, part: u64, parts: u64) -> Result<Vec<En
     walk(path, HEADER_LEN as u64..survey.end, |_, row| {
         let key = row.head.key;
         if mine(key) && keys.binary_search(&key).is_ok() {
-            entries.push(Entry { key, number, failed: row.head.failed.is_some(), replaces: row.head.replaces });
+            let (failed, withdraws) = (row.head.failed.is_some(), row.is_withdrawal());
+            entries.push(Entry { key, number, failed, replaces: row.head.replaces, withdraws });
         }
         number += 1;
         Ok(ControlFlow::Continue(()))
@@ -81,7 +83,10 @@ fn resolve(group: &[Entry], sessions: &[u64], mut dead: impl FnMut(u32)) {
                 live.remove(at);
             }
         }
-        live.push(*entry);
+        match entry.withdraws {
+            true => dead(entry.number),
+            false => live.push(*entry),
+        }
     }
 }
 

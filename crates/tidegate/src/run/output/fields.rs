@@ -146,8 +146,12 @@ pub(super) fn chosen(options: &OutputOptions) -> Result<Option<Vec<Field>>> {
 
 /// Returns those of our fields that an output has, with the user's name for `output`.
 pub(super) fn own(fields: &[Own], options: &OutputOptions) -> Vec<Field> {
-    let wanted = fields.iter().filter(|own| **own != Own::Sample || options.samples);
-    wanted.map(|&own| Field { name: own.shown(options), source: Source::Own(own) }).collect()
+    let wanted = |own: &&Own| match own {
+        Own::Sample => options.samples,
+        Own::Fallback => options.fallbacks,
+        _ => true,
+    };
+    fields.iter().filter(wanted).map(|&own| Field { name: own.shown(options), source: Source::Own(own) }).collect()
 }
 
 impl Own {
