@@ -153,7 +153,7 @@ impl Dispatcher {
             let place = lease.place;
             let waited = lease.sent.duration_since(waiting);
             if let (Some(paid), Some(Ok(worst))) = (&mut paid, fares.get(place)) {
-                paid.sent(*worst);
+                paid.sent(*worst)?;
             }
             let failure = match self.attempt(&order, lease, paid, waited, attempts).await {
                 Ok(response) => return Ok(response),

@@ -82,18 +82,21 @@ fn who_is_killed_has_not_forgotten_what_it_may_have_spent() {
     let scenario = "{latency: {fixed: {ms: 20}}, output_tokens: 20}";
     let (place, sim) = (Place::new(), Sim::start(scenario));
     place.write("in.jsonl", rows(0..400));
-    let arguments = budget(60);
-    for _ in 0..6 {
+    let arguments = format!("--price {PRICE} --max-tokens 25 --budget-usd 150 --concurrency 4");
+    for _ in 0..4 {
         let arguments: Vec<_> = arguments.split_whitespace().collect();
         let mut child = command(&place, &sim, &arguments).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(250));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(billed(&sim) <= 60.0, "{}", billed(&sim));
+        assert!(billed(&sim) <= 150.0, "{}", billed(&sim));
     }
     run(&place, &sim, &arguments).exits(3);
     let spent = summary(&place)["budget"]["spent_usd"].as_f64().unwrap();
-    assert!(billed(&sim) <= spent && spent <= 60.0, "{} and {spent}", billed(&sim));
+    assert!(billed(&sim) <= spent && spent <= 150.0, "{} and {spent}", billed(&sim));
+    // Each kill costs at most what was in flight, and the way to the next mark.
+    let lost = 4.0 * (4.0 * 2.4 + 150.0 / 64.0);
+    assert!(spent - billed(&sim) <= lost, "{} and {spent}", billed(&sim));
 }
 
 #[test]
@@ -123,11 +126,11 @@ fn a_budget_without_max_tokens_says_how_few_requests_fit() {
     let mut command =
         place.tidegate(&["run", "in.jsonl", "-p", "Say {{ text }}", "-o", "out.jsonl", "--budget-usd", "1"]);
     command.args(["--base-url", &sim.base_url(), "-m", "openai/gpt-5-mini"]).env("OPENAI_API_KEY", "k");
-    done(&mut command)
-        .exits(0)
-        .says(&["warning: without --max-tokens each request to openai/gpt-5-mini", "at most 3 be in flight"]);
-    let look = done(command.arg("--dry-run")).exits(0);
-    assert!(look.stdout.contains("the most that the model writes is 128,000 a request"), "{}", look.stdout);
+    let warned = ["warning: without --max-tokens each request to openai/gpt-5-mini", "at most 3 be in flight"];
+    done(&mut command).exits(0).says(&warned);
+    let look = place.run("run in.jsonl -m openai/gpt-5-mini -p {{text}} --dry-run").exits(0);
+    let said = "80 to 640,000 output tokens (no --max-tokens: the most that the model writes is 128,000 a request)";
+    assert!(look.stdout.contains(said), "{}", look.stdout);
 }
 
 #[test]
