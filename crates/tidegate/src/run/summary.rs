@@ -247,7 +247,8 @@ impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stopped::User => f.write_str("you asked for it"),
-            Stopped::NoEndpoint { failure } => write!(f, "no endpoint can serve any more: {failure}"),
+            // What the provider said was an event of its own.
+            Stopped::NoEndpoint { .. } => f.write_str("no endpoint can serve any more"),
             Stopped::SameCause { failure, rows } => write!(f, "the first {rows} rows all failed alike: {failure}"),
             Stopped::Budget { failure } => write!(f, "the budget: {}", failure.message),
             Stopped::Deadline { seconds } => write!(f, "the time allowed ({seconds} s) is over"),

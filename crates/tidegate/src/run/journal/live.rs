@@ -101,6 +101,7 @@ mod tests {
             number: number as u32,
             failed,
             replaces,
+            withdraws: false,
         };
         let group: Vec<Entry> = rows.iter().enumerate().map(entry).collect();
         let runs = rows.last().map_or(0, |row| row.0);
