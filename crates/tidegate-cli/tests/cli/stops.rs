@@ -152,7 +152,7 @@ fn a_deadline_can_give_calls_up() {
     let (place, sim) = (Place::new(), Sim::start("latency: {fixed: {ms: 20000}}"));
     place.write("in.jsonl", rows(0..5));
     let stopped = run(&place, &sim, "--max-time 500ms --at-deadline cancel").exits(3);
-    stopped.says(&["warning: the 5 attempts of up to 600 s that a row may take"]);
+    stopped.says(&["warning: the 5 attempts of up to 600s that a row may take"]);
     assert!(place.records("out.jsonl").is_empty());
     assert!(summary(&place)["seconds"].as_f64().unwrap() < 10.0);
     run(&place, &sim, "--stop-at 2001-01-01T00:00:00Z").exits(2).says(&["is over already"]);

@@ -323,10 +323,8 @@ pub struct Summary {
     /// How the endpoints did; empty in a report.
     pub endpoints: Vec<EndpointSnapshot>,
     /// What was spent against the budget, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Spending>,
     /// Failed rows with a last resort in the place of an answer.
-    #[serde(skip_serializing_if = "is_zero")]
     pub fallbacks: u64,
     /// Why it ended early.
     pub stopped: Option<Stopped>,
@@ -334,11 +332,6 @@ pub struct Summary {
     pub repaired_bytes: u64,
     /// Things worth knowing.
     pub warnings: Vec<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 /// Latency at the usual percentiles, in milliseconds.

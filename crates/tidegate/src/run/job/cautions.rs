@@ -1,7 +1,5 @@
 //! What a user should know before a run begins: settings that are allowed and will disappoint.
 
-use std::time::Duration;
-
 use super::Job;
 use crate::client::Client;
 use crate::dispatch::RetryPolicy;
@@ -39,15 +37,14 @@ impl Job {
     fn tight_deadline(&self, retry: RetryPolicy) -> Option<String> {
         let allowed = self.max_time?;
         let longest = retry.longest();
-        let seconds = |time: Duration| format!("{:.0} s", time.as_secs_f64());
         (longest > allowed).then(|| {
             format!(
-                "the {} attempts of up to {} that a row may take, and the waits between them, come to {}, longer than the {} \
+                "the {} attempts of up to {:?} that a row may take, and the waits between them, come to {:?}, longer than the {:?} \
                  allowed for the run: rows may be left without an answer; lower --timeout or --max-attempts",
                 retry.max_attempts,
-                seconds(retry.timeout),
-                seconds(longest),
-                seconds(allowed)
+                retry.timeout,
+                longest,
+                allowed
             )
         })
     }
@@ -62,6 +59,8 @@ fn fitting(budget: Budget, each: Spend) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::client::Target;
     use crate::money::{Money, Price};
@@ -88,6 +87,6 @@ mod tests {
         let job = |minutes: u64| Job { max_time: Some(Duration::from_secs(60 * minutes)), ..Job::default() };
         assert!(cautions("sim/echo", &job(60)).is_empty());
         let said = cautions("sim/echo", &job(10));
-        assert!(said[0].starts_with("the 5 attempts of up to 600 s that a row may take"), "{said:?}");
+        assert!(said[0].starts_with("the 5 attempts of up to 600s that a row may take"), "{said:?}");
     }
 }

@@ -96,12 +96,17 @@ mod tests {
 
     /// Resolves rows of one key, each `(run, failed, replaces)`, and returns the numbers of those that still count.
     fn live(rows: &[(u32, bool, bool)]) -> Vec<u32> {
+        live_without(rows, &[])
+    }
+
+    /// The same where the rows of these numbers are withdrawals.
+    fn live_without(rows: &[(u32, bool, bool)], withdrawals: &[u32]) -> Vec<u32> {
         let entry = |(number, &(_, failed, replaces)): (usize, &(u32, bool, bool))| Entry {
             key: 1,
             number: number as u32,
             failed,
             replaces,
-            withdraws: false,
+            withdraws: withdrawals.contains(&(number as u32)),
         };
         let group: Vec<Entry> = rows.iter().enumerate().map(entry).collect();
         let runs = rows.last().map_or(0, |row| row.0);
@@ -139,5 +144,13 @@ mod tests {
     #[test]
     fn a_row_may_be_replaced_within_one_run() {
         assert_eq!(live(&[(0, FAILED, false), (0, ANSWERED, true)]), [1]);
+    }
+
+    #[test]
+    fn a_withdrawal_takes_a_row_away_and_does_not_count_itself() {
+        let bad = [(0, true, false), (0, true, false), (1, false, true)];
+        assert_eq!(live_without(&bad, &[2]), [1]);
+        assert_eq!(live_without(&[(0, false, true)], &[0]), [0; 0]);
+        assert_eq!(live_without(&[(0, true, false), (1, false, true), (2, true, false)], &[1]), [2]);
     }
 }
