@@ -200,6 +200,15 @@ pub(crate) struct LimitArgs {
     /// Most attempts for a row; 429s do not count [default: 5]
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) max_attempts: Option<u32>,
+    /// Share of the rows that may be tried again: 0.2 [default: all]
+    #[arg(long, value_name = "SHARE", value_parser = value::share)]
+    pub(crate) retry_budget: Option<f64>,
+    /// Time for a row with everything: waiting, pauses, all attempts [default: none]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
+    pub(crate) deadline: Option<Duration>,
+    /// Ask again about slow rows, for that share of extra calls [without a share: 0.02]
+    #[arg(long, value_name = "SHARE", value_parser = value::share, num_args = 0..=1, require_equals = true, default_missing_value = "0.02")]
+    pub(crate) hedge: Option<f64>,
 }
 
 #[derive(Args)]
@@ -432,12 +441,14 @@ mod tests {
 
     #[test]
     fn senseless_values_are_refused_with_the_flags_name() {
-        let cases: [(&[&str], &str); 12] = [
+        let cases: [(&[&str], &str); 14] = [
             (&["--rpm", "0"], "'--rpm <N>': must be more than 0"),
             (&["--rpm", "-5"], "'--rpm <N>': must be more than 0"),
             (&["--tpm", "NaN"], "'--tpm <N>': must be a number"),
             (&["--concurrency", "0"], "'--concurrency <N>': must be more than 0"),
             (&["--timeout", "-5s"], "'--timeout <TIME>': must be more than 0"),
+            (&["--deadline", "0"], "'--deadline <TIME>': must be more than 0"),
+            (&["--hedge=2%"], "not a number"),
             (&["--timeout", "0"], "'--timeout <TIME>': must be more than 0"),
             (&["--drain-timeout", "-1"], "'--drain-timeout <TIME>': must not be negative"),
             (&["--connect-timeout", "soon"], "not a duration; write 600"),

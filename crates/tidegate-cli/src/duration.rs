@@ -56,6 +56,17 @@ pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Re
     serializer.serialize_str(&show(*duration))
 }
 
+/// Reads a duration of at least a millisecond that need not be there.
+pub(crate) fn deserialize_optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    deserialize_positive(deserializer).map(Some)
+}
+
+/// Writes a duration that need not be there.
+#[expect(clippy::ref_option, reason = "serde passes a reference")]
+pub(crate) fn serialize_optional<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map_or_else(|| serializer.serialize_none(), |duration| serializer.serialize_some(&show(duration)))
+}
+
 fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     match toml::Value::deserialize(deserializer)? {
         toml::Value::Integer(seconds) => Ok(seconds.to_string()),

@@ -1,6 +1,7 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream;
@@ -14,9 +15,11 @@ use crate::call::provider::{Provider, Quirks, Reach};
 use crate::call::transport::Transport;
 use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
 use crate::catalog::{self, ModelRef};
-use crate::dispatch::admission::{Admission, RouteId};
-use crate::dispatch::balance::Balance;
+use crate::dispatch::admission::{Admission, RouteId, Urgency};
+use crate::dispatch::balance::{Balance, Chooser, Labels, Policy};
 use crate::dispatch::endpoint::Endpoint;
+use crate::dispatch::hedge::Hedges;
+use crate::dispatch::retries::Retries;
 use crate::dispatch::{Dispatcher, Order, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
@@ -50,6 +53,7 @@ pub struct Target {
     headers: HeaderMap,
     limits: Limits,
     price: Option<Price>,
+    weight: Option<f64>,
 }
 
 #[derive(Clone)]
@@ -94,6 +98,7 @@ impl Target {
             headers: HeaderMap::new(),
             limits: Limits::default(),
             price: None,
+            weight: None,
         }
     }
 
@@ -147,6 +152,14 @@ impl Target {
         self
     }
 
+    /// Sets its share of the requests under [`Balance::Weighted`]: 3 gets three times as many as 1, which is what others
+    /// count for if any has a weight.
+    #[must_use]
+    pub fn weight(mut self, weight: f64) -> Target {
+        self.weight = Some(weight);
+        self
+    }
+
     /// Returns the price in force, if one is known.
     #[must_use]
     pub fn known_price(&self) -> Option<Price> {
@@ -184,6 +197,7 @@ pub struct ClientBuilder {
     targets: Vec<Target>,
     total: Limits,
     balance: Balance,
+    policy: Option<Box<dyn Policy>>,
     retry: RetryPolicy,
     pool: PoolOptions,
     scenario: Scenario,
@@ -211,6 +225,13 @@ impl ClientBuilder {
     #[must_use]
     pub fn balance(mut self, balance: Balance) -> ClientBuilder {
         self.balance = balance;
+        self
+    }
+
+    /// Spreads requests over several models by a policy of the user's own, in place of one by name.
+    #[must_use]
+    pub fn policy(mut self, policy: impl Policy + 'static) -> ClientBuilder {
+        self.policy = Some(Box::new(policy));
         self
     }
 
@@ -260,15 +281,33 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// No target, a base URL or a key that cannot be used.
-    pub fn build(self) -> Result<Client> {
+    /// No target, a base URL or a key that cannot be used, a weight or a share that is not one.
+    pub fn build(mut self) -> Result<Client> {
         if self.targets.is_empty() {
             return Err(Error::Usage("no model is given; name at least one".to_owned()));
         }
+        self.check_shares()?;
         let endpoints = self.endpoints()?;
-        let admission = Admission::new(endpoints.clone(), self.total, self.balance, self.seed);
-        let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer };
+        let mut chooser = Chooser::new(self.balance, self.seed);
+        if let Some(policy) = self.policy.take() {
+            chooser = chooser.with_policy(policy);
+        }
+        let admission = Admission::new(endpoints.clone(), self.total, chooser, self.seed);
+        let hedges = Mutex::new(Hedges::new(endpoints.len()));
+        let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer, hedges };
         Ok(Client { dispatcher: Arc::new(dispatcher) })
+    }
+
+    fn check_shares(&self) -> Result<()> {
+        if let Some(target) = self.targets.iter().find(|target| !target.weight.is_none_or(|w| w > 0.0 && w.is_finite()))
+        {
+            return Err(Error::Usage(format!("{}: a weight must be more than 0", target.name)));
+        }
+        let shares = [("hedge", self.retry.hedge), ("retry budget", self.retry.budget)];
+        match shares.iter().find(|(_, share)| !share.is_none_or(|share| share >= 0.0)) {
+            Some((name, _)) => Err(Error::Usage(format!("{name}: the share must not be less than 0"))),
+            None => Ok(()),
+        }
     }
 
     /// Makes an endpoint of every key of every target.
@@ -276,6 +315,7 @@ impl ClientBuilder {
         let transports = Transports::new(self);
         let mut keys: Vec<String> = Vec::new();
         let mut endpoints = Vec::new();
+        let weighted = self.targets.iter().any(|target| target.weight.is_some());
         for (order, target) in self.targets.iter().enumerate() {
             let secrets: Vec<Option<SecretString>> = match target.keys.len() {
                 0 => vec![None],
@@ -290,11 +330,13 @@ impl ClientBuilder {
                 let name = if i == 0 { target.name.clone() } else { format!("{}#{}", target.name, i + 1).into() };
                 let caller = transports.caller(target, secret, i)?;
                 let (limits, price) = (target.limits, target.price);
+                let weight = target.weight.or(weighted.then_some(1.0));
                 endpoints.push(Arc::new(Endpoint {
                     name,
                     model: target.name.clone(),
                     order,
                     key,
+                    weight,
                     price,
                     caller,
                     limits,
@@ -377,8 +419,30 @@ impl Client {
     ///
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
-        let stop = CancellationToken::new();
-        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry };
+        self.ask(request, None, 0, None, &Labels::default()).await
+    }
+
+    /// Sends one request that has a priority, a deadline, labels or a model of its own, with all retries.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Client::send).
+    pub async fn send_item<C>(&self, item: &Item<C>) -> Outcome {
+        self.ask(&item.request, item.model.as_deref(), item.priority, item.deadline, &item.labels).await
+    }
+
+    async fn ask(
+        &self,
+        request: &Request,
+        model: Option<&str>,
+        priority: u8,
+        deadline: Option<Duration>,
+        labels: &Labels,
+    ) -> Outcome {
+        let (stop, retries, retry) = (CancellationToken::new(), Retries::default(), self.dispatcher.retry);
+        let urgency = Urgency::new(priority, deadline.or(retry.deadline));
+        let route = self.route(model);
+        let order = Order { request, route, stop: &stop, retry, urgency, labels, retries: &retries };
         ask(&self.dispatcher, order, 0, ()).await
     }
 

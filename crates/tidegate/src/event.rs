@@ -31,6 +31,19 @@ pub enum Event {
         #[serde(rename = "pause_s", serialize_with = "seconds")]
         pause: Duration,
     },
+    /// An endpoint does not work and is put aside until a probe succeeds.
+    Ejected {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// When it is probed first.
+        #[serde(rename = "pause_s", serialize_with = "seconds")]
+        pause: Duration,
+    },
+    /// An endpoint that was put aside works again.
+    Readmitted {
+        /// The endpoint.
+        endpoint: Arc<str>,
+    },
     /// An endpoint, or every endpoint of its key, is out of service for the rest of the run.
     SetAside {
         /// The endpoint.

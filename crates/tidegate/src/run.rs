@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
@@ -26,7 +27,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::ask::ask;
 use crate::client::Client;
-use crate::dispatch::admission::RouteId;
+use crate::dispatch::admission::{RouteId, Urgency};
+use crate::dispatch::balance::Labels;
+use crate::dispatch::retries::Retries;
 use crate::dispatch::{Order, RetryPolicy};
 use crate::outcome::Outcome;
 use crate::request::Request;
@@ -46,18 +49,47 @@ pub struct Item<C> {
     pub context: C,
     /// The one model to ask, by its name; any of the client's where absent.
     pub model: Option<Arc<str>>,
+    /// Its class: those of a lower number go first, 0 before all, wherever requests wait for the same limits. Nobody
+    /// waits for ever: a class counts for as much as ten minutes of waiting. Default 0.
+    pub priority: u8,
+    /// The time for it with everything, in place of [`RetryPolicy::deadline`]; within a class, those whose time is over
+    /// sooner go first.
+    pub deadline: Option<Duration>,
+    /// What a [`Policy`](crate::Policy) of the user's own sees of it.
+    pub labels: Labels,
 }
 
 impl<C> Item<C> {
     /// Makes an item.
     pub fn new(request: Request, context: C) -> Item<C> {
-        Item { request, context, model: None }
+        Item { request, context, model: None, priority: 0, deadline: None, labels: Labels::default() }
     }
 
     /// Asks one model only.
     #[must_use]
     pub fn for_model(mut self, model: Arc<str>) -> Item<C> {
         self.model = Some(model);
+        self
+    }
+
+    /// Sets its class; 0 goes first.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Item<C> {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets the time for it with everything: waiting, backoffs, all attempts.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Item<C> {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Adds a label for a policy to see.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Item<C> {
+        self.labels.set(name, value);
         self
     }
 }
@@ -86,6 +118,7 @@ pub struct Run<S, C> {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
     retry: RetryPolicy,
+    retries: Arc<Retries>,
     routes: Vec<(Option<Arc<str>>, RouteId)>,
 }
 
@@ -104,6 +137,7 @@ impl<S, C> Run<S, C> {
             stopped: Box::pin(stop.clone().cancelled_owned()),
             stop,
             most: usize::MAX,
+            retries: Arc::default(),
             routes: Vec::new(),
         }
     }
@@ -166,15 +200,19 @@ where
     }
 
     fn start(&mut self, item: Item<C>) {
-        let Item { request, context, model } = item;
+        let urgency = Urgency::new(item.priority, item.deadline.or(self.retry.deadline));
+        let Item { request, context, model, labels, .. } = item;
         let route = self.route(model);
         let bytes = request.size();
         let (client, stop, index, retry) = (self.client.clone(), self.stop.clone(), self.index, self.retry);
+        let retries = self.retries.clone();
+        retries.began();
         let admitted = Waiting::new(&self.waiting);
         self.bytes += bytes;
         self.index += 1;
         self.asked.push(Box::pin(async move {
-            let order = Order { request: &request, route, stop: &stop, retry };
+            let order =
+                Order { request: &request, route, stop: &stop, retry, urgency, labels: &labels, retries: &retries };
             let outcome = ask(&client.dispatcher, order, index, admitted).await;
             (outcome, context, bytes)
         }));

@@ -24,6 +24,15 @@ fn check_rate(rate: f64) -> Result<f64, String> {
     }
 }
 
+/// Reads a share from 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    check_share(text.parse().map_err(|_| "not a number; write a share from 0 to 1, such as 0.02".to_owned())?)
+}
+
+fn check_share(share: f64) -> Result<f64, String> {
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("must be a share from 0 to 1, such as 0.02".to_owned()) }
+}
+
 /// Reads a count of at least 1.
 pub(crate) fn count(text: &str) -> Result<u32, String> {
     check_count(text.parse().map_err(|_| "not a whole number".to_owned())?)
@@ -102,6 +111,10 @@ pub(crate) fn header(name: &str, value: &str) -> Result<(String, String), String
 
 pub(super) fn rate_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     check_rate(f64::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+pub(super) fn share_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    check_share(f64::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 pub(super) fn count_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
