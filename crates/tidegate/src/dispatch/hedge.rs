@@ -11,7 +11,7 @@
 //! would have taken *longer* than that, and no more is known of it (it is *censored*). From both, the product-limit
 //! estimate says which share of the calls lasts longer than any given time. It falls quickly and then stays level: at the
 //! share of the calls that hang. The delay is where at most a quarter of the cap would still be answered within four times
-//! the median, and three quarters at all: the other half is for calls that take very much longer.
+//! the median, and three quarters of it ever: some calls take very much longer without hanging.
 //!
 //! | age of the latest copy | what happens |
 //! |---|---|

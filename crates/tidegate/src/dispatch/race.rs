@@ -47,6 +47,7 @@ impl Dispatcher {
     ) -> (usize, Result<Response, Failure>) {
         let mut ask = ask.clone();
         let mut latest = (first.lease.place, first.lease.sent);
+        ask.tried.push(latest.0);
         let mut race = Race::new(self, order, first);
         let mut may_copy = true;
         loop {
@@ -60,8 +61,8 @@ impl Dispatcher {
                 copy = order.wait(self.next_copy(cap, &ask, latest)), if may_copy => {
                     may_copy = false;
                     if let Ok(sent) = copy {
-                        ask.tried.push(latest.0);
                         latest = (sent.lease.place, sent.lease.sent);
+                        ask.tried.push(latest.0);
                         may_copy = race.copy(sent);
                     }
                 }
