@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest duration that is believed: what is longer is a slip of the unit.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -64,7 +64,7 @@ pub(crate) fn deserialize_optional<'de, D: Deserializer<'de>>(deserializer: D) -
 /// Writes a duration that need not be there.
 #[expect(clippy::ref_option, reason = "serde passes a reference")]
 pub(crate) fn serialize_optional<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map_or_else(|| serializer.serialize_none(), |duration| serializer.serialize_some(&show(duration)))
+    duration.map(show).serialize(serializer)
 }
 
 fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
