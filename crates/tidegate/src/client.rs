@@ -1,26 +1,25 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
+mod single;
+
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
-use tokio_util::sync::CancellationToken;
 
-use crate::ask::ask;
+use self::single::Wish;
 use crate::call::pool::{Pool, PoolOptions};
 use crate::call::provider::{Provider, Quirks, Reach};
 use crate::call::transport::Transport;
 use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
 use crate::catalog::{self, ModelRef};
-use crate::dispatch::admission::{Admission, RouteId, Urgency};
-use crate::dispatch::balance::{Balance, Chooser, Labels, Policy};
+use crate::dispatch::admission::{Admission, RouteId};
+use crate::dispatch::balance::{Balance, Chooser, Policy};
 use crate::dispatch::endpoint::Endpoint;
 use crate::dispatch::hedge::Hedges;
-use crate::dispatch::retries::Retries;
-use crate::dispatch::{Dispatcher, Order, RetryPolicy};
+use crate::dispatch::{Dispatcher, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
 use crate::failure::Failure;
@@ -179,8 +178,7 @@ fn quirks(model: &ModelRef) -> Quirks {
 /// Puts a [`Client`] together.
 ///
 /// ```
-/// use std::time::Duration;
-/// use tidegate::{Balance, Client, Limits, RetryPolicy, Target};
+/// /// use tidegate::{Balance, Client, Limits, RetryPolicy, Target};
 /// let client = Client::builder()
 ///     .target(Target::new("sim/a")?)
 ///     .target(Target::new("sim/b")?)
@@ -419,31 +417,7 @@ impl Client {
     ///
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
-        self.ask(request, None, 0, None, &Labels::default()).await
-    }
-
-    /// Sends one request that has a priority, a deadline, labels or a model of its own, with all retries.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`send`](Client::send).
-    pub async fn send_item<C>(&self, item: &Item<C>) -> Outcome {
-        self.ask(&item.request, item.model.as_deref(), item.priority, item.deadline, &item.labels).await
-    }
-
-    async fn ask(
-        &self,
-        request: &Request,
-        model: Option<&str>,
-        priority: u8,
-        deadline: Option<Duration>,
-        labels: &Labels,
-    ) -> Outcome {
-        let (stop, retries, retry) = (CancellationToken::new(), Retries::default(), self.dispatcher.retry);
-        let urgency = Urgency::new(priority, deadline.or(retry.deadline));
-        let route = self.route(model);
-        let order = Order { request, route, stop: &stop, retry, urgency, labels, retries: &retries };
-        ask(&self.dispatcher, order, 0, ()).await
+        self.send_one(request, None, Wish::default()).await
     }
 
     /// Sends many requests; the outcomes come as they are done.
