@@ -203,6 +203,15 @@ pub(crate) struct LimitArgs {
     /// Most attempts for a row; 429s do not count [default: 5]
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) max_attempts: Option<u32>,
+    /// Share of the rows that may be tried again: 0.2 [default: all]
+    #[arg(long, value_name = "SHARE", value_parser = value::share)]
+    pub(crate) retry_budget: Option<f64>,
+    /// Time for a row with everything: waiting, pauses, all attempts [default: none]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
+    pub(crate) deadline: Option<Duration>,
+    /// Ask again about slow rows, for that share of extra calls [without a share: 0.02]
+    #[arg(long, value_name = "SHARE", value_parser = value::share, num_args = 0..=1, require_equals = true, default_missing_value = "0.02")]
+    pub(crate) hedge: Option<f64>,
 }
 
 #[derive(Args)]
@@ -470,12 +479,14 @@ mod tests {
 
     #[test]
     fn senseless_values_are_refused_with_the_flags_name() {
-        let cases: [(&[&str], &str); 17] = [
+        let cases: [(&[&str], &str); 19] = [
             (&["--rpm", "0"], "'--rpm <N>': must be more than 0"),
             (&["--rpm", "-5"], "'--rpm <N>': must be more than 0"),
             (&["--tpm", "NaN"], "'--tpm <N>': must be a number"),
             (&["--concurrency", "0"], "'--concurrency <N>': must be more than 0"),
             (&["--timeout", "-5s"], "'--timeout <TIME>': must be more than 0"),
+            (&["--deadline", "0"], "'--deadline <TIME>': must be more than 0"),
+            (&["--hedge=2%"], "not a number"),
             (&["--timeout", "0"], "'--timeout <TIME>': must be more than 0"),
             (&["--drain-timeout", "-1"], "'--drain-timeout <TIME>': must not be negative"),
             (&["--connect-timeout", "soon"], "not a duration; write 600"),
@@ -484,7 +495,7 @@ mod tests {
             (&["--base-url", "localhost"], "not an address"),
             (&["--budget-usd", "0"], "'--budget-usd <USD>': must be more than 0"),
             (&["--budget-tokens", "1.5"], "'--budget-tokens <N>': not a whole number"),
-            (&["--max-failure-rate", "10"], "'--max-failure-rate <SHARE>': must be from 0 to 1"),
+            (&["--max-failure-rate", "10"], "'--max-failure-rate <SHARE>': must be a share from 0 to 1"),
             (&["--stop-at", "6 am"], "'--stop-at <WHEN>': write 06:00"),
             (&["--stop-on", "auht"], "no such cause"),
             (&["--retry-failed=429"], "no such cause; there are rate_limited"),

@@ -248,6 +248,9 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKe
         .retry(RetryPolicy {
             max_attempts: settings.retry.max_attempts,
             timeout: settings.retry.timeout,
+            budget: settings.retry.budget,
+            deadline: settings.retry.deadline,
+            hedge: settings.retry.hedge.filter(|share| *share > 0.0),
             ..RetryPolicy::default()
         })
         .pool(pool_options(settings)?);
@@ -268,6 +271,9 @@ fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKey
     let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(limits(endpoint.limits));
     if let Some(price) = endpoint.price {
         target = target.price(price);
+    }
+    if let Some(weight) = endpoint.weight {
+        target = target.weight(weight);
     }
     for (name, value) in &endpoint.headers {
         let value = HeaderValue::from_str(value.as_str())

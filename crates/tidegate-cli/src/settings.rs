@@ -150,11 +150,28 @@ pub(crate) struct Retry {
     /// The time to make a connection; default 10 s.
     #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
     pub(crate) connect_timeout: Duration,
+    /// The share of the rows that may be tried again, beside ten that always may; default: all. Smaller spares a provider
+    /// that fails everywhere, and fails rows that might have succeeded.
+    #[serde(deserialize_with = "value::share_setting")]
+    pub(crate) budget: Option<f64>,
+    /// The time for a row with everything; default: none. Shorter leaves slow rows unsent.
+    #[serde(deserialize_with = "duration::deserialize_optional", serialize_with = "duration::serialize_optional")]
+    pub(crate) deadline: Option<Duration>,
+    /// The share of extra calls that copies of slow ones may cost; default: no copies. Larger sends copies sooner.
+    #[serde(deserialize_with = "value::share_setting")]
+    pub(crate) hedge: Option<f64>,
 }
 
 impl Default for Retry {
     fn default() -> Retry {
-        Retry { max_attempts: 5, timeout: Duration::from_secs(600), connect_timeout: Duration::from_secs(10) }
+        Retry {
+            max_attempts: 5,
+            timeout: Duration::from_secs(600),
+            connect_timeout: Duration::from_secs(10),
+            budget: None,
+            deadline: None,
+            hedge: None,
+        }
     }
 }
 
@@ -290,6 +307,9 @@ pub(crate) struct Provider {
 pub(crate) struct Endpoint {
     /// Its limits.
     pub(crate) limits: Limits,
+    /// Its share of the requests under `balance = "weighted"`, more than 0.
+    #[serde(deserialize_with = "value::rate_setting")]
+    pub(crate) weight: Option<f64>,
     /// What its tokens cost.
     #[serde(deserialize_with = "value::price_setting")]
     pub(crate) price: Option<Price>,

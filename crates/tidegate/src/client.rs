@@ -1,24 +1,26 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
-use std::sync::Arc;
+mod single;
+
+use std::sync::{Arc, Mutex};
 
 use futures_util::Stream;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
-use tokio_util::sync::CancellationToken;
 
-use crate::ask::ask;
+use self::single::Wish;
 use crate::call::pool::{Pool, PoolOptions};
 use crate::call::provider::{Provider, Quirks, Reach};
 use crate::call::transport::Transport;
 use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
 use crate::catalog::{self, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
-use crate::dispatch::balance::Balance;
+use crate::dispatch::balance::{Balance, Chooser, Policy};
 use crate::dispatch::endpoint::Endpoint;
+use crate::dispatch::hedge::Hedges;
 use crate::dispatch::worst_case::stated_output;
-use crate::dispatch::{Dispatcher, Order, RetryPolicy};
+use crate::dispatch::{Dispatcher, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
 use crate::failure::Failure;
@@ -53,6 +55,7 @@ pub struct Target {
     price: Option<Price>,
     max_input: Option<u32>,
     max_output: Option<u32>,
+    weight: Option<f64>,
 }
 
 #[derive(Clone)]
@@ -101,6 +104,7 @@ impl Target {
             price: None,
             max_input: None,
             max_output: None,
+            weight: None,
         }
     }
 
@@ -154,6 +158,14 @@ impl Target {
         self
     }
 
+    /// Sets its share of the requests under [`Balance::Weighted`]: 3 gets three times as many as 1, which is what others
+    /// count for if any has a weight.
+    #[must_use]
+    pub fn weight(mut self, weight: f64) -> Target {
+        self.weight = Some(weight);
+        self
+    }
+
     /// Returns the price in force, if one is known.
     #[must_use]
     pub fn known_price(&self) -> Option<Price> {
@@ -173,8 +185,7 @@ fn quirks(model: &ModelRef) -> Quirks {
 /// Puts a [`Client`] together.
 ///
 /// ```
-/// use std::time::Duration;
-/// use tidegate::{Balance, Client, Limits, RetryPolicy, Target};
+/// /// use tidegate::{Balance, Client, Limits, RetryPolicy, Target};
 /// let client = Client::builder()
 ///     .target(Target::new("sim/a")?)
 ///     .target(Target::new("sim/b")?)
@@ -191,6 +202,7 @@ pub struct ClientBuilder {
     targets: Vec<Target>,
     total: Limits,
     balance: Balance,
+    policy: Option<Box<dyn Policy>>,
     retry: RetryPolicy,
     pool: PoolOptions,
     scenario: Scenario,
@@ -218,6 +230,13 @@ impl ClientBuilder {
     #[must_use]
     pub fn balance(mut self, balance: Balance) -> ClientBuilder {
         self.balance = balance;
+        self
+    }
+
+    /// Spreads requests over several models by a policy of the user's own, in place of one by name.
+    #[must_use]
+    pub fn policy(mut self, policy: impl Policy + 'static) -> ClientBuilder {
+        self.policy = Some(Box::new(policy));
         self
     }
 
@@ -267,15 +286,33 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// No target, a base URL or a key that cannot be used.
-    pub fn build(self) -> Result<Client> {
+    /// No target, a base URL or a key that cannot be used, a weight or a share that is not one.
+    pub fn build(mut self) -> Result<Client> {
         if self.targets.is_empty() {
             return Err(Error::Usage("no model is given; name at least one".to_owned()));
         }
+        self.check_shares()?;
         let endpoints = self.endpoints()?;
-        let admission = Admission::new(endpoints.clone(), self.total, self.balance, self.seed);
-        let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer };
+        let mut chooser = Chooser::new(self.balance, self.seed);
+        if let Some(policy) = self.policy.take() {
+            chooser = chooser.with_policy(policy);
+        }
+        let admission = Admission::new(endpoints.clone(), self.total, chooser, self.seed);
+        let hedges = Mutex::new(Hedges::new(endpoints.len()));
+        let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer, hedges };
         Ok(Client { dispatcher: Arc::new(dispatcher) })
+    }
+
+    fn check_shares(&self) -> Result<()> {
+        if let Some(target) = self.targets.iter().find(|target| !target.weight.is_none_or(|w| w > 0.0 && w.is_finite()))
+        {
+            return Err(Error::Usage(format!("{}: a weight must be more than 0", target.name)));
+        }
+        let shares = [("hedge", self.retry.hedge), ("retry budget", self.retry.budget)];
+        match shares.iter().find(|(_, share)| !share.is_none_or(|share| share >= 0.0)) {
+            Some((name, _)) => Err(Error::Usage(format!("{name}: the share must not be less than 0"))),
+            None => Ok(()),
+        }
     }
 
     /// Makes an endpoint of every key of every target.
@@ -283,6 +320,7 @@ impl ClientBuilder {
         let transports = Transports::new(self);
         let mut keys: Vec<String> = Vec::new();
         let mut endpoints = Vec::new();
+        let weighted = self.targets.iter().any(|target| target.weight.is_some());
         for (order, target) in self.targets.iter().enumerate() {
             let secrets: Vec<Option<SecretString>> = match target.keys.len() {
                 0 => vec![None],
@@ -297,11 +335,13 @@ impl ClientBuilder {
                 let name = if i == 0 { target.name.clone() } else { format!("{}#{}", target.name, i + 1).into() };
                 let caller = transports.caller(target, secret, i)?;
                 let (limits, price) = (target.limits, target.price);
+                let weight = target.weight.or(weighted.then_some(1.0));
                 endpoints.push(Arc::new(Endpoint {
                     name,
                     model: target.name.clone(),
                     order,
                     key,
+                    weight,
                     price,
                     max_input: target.max_input,
                     max_output: target.max_output,
@@ -386,9 +426,7 @@ impl Client {
     ///
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
-        let stop = CancellationToken::new();
-        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry, purse: None };
-        ask(&self.dispatcher, order, 0, ()).await
+        self.send_one(request, None, Wish::default()).await
     }
 
     /// Sends many requests; the outcomes come as they are done.

@@ -34,6 +34,19 @@ pub enum Event {
         #[serde(rename = "pause_s", serialize_with = "seconds")]
         pause: Duration,
     },
+    /// An endpoint does not work and is put aside until a probe succeeds.
+    Ejected {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// When it is probed first.
+        #[serde(rename = "pause_s", serialize_with = "seconds")]
+        pause: Duration,
+    },
+    /// An endpoint that was put aside works again.
+    Readmitted {
+        /// The endpoint.
+        endpoint: Arc<str>,
+    },
     /// An endpoint, or every endpoint of its key, is out of service for the rest of the run.
     SetAside {
         /// The endpoint.
@@ -56,6 +69,8 @@ impl Event {
         match self {
             Event::AttemptFailed { endpoint, failure } => tracing::info!(%endpoint, %failure, "attempt failed"),
             Event::CooldownStarted { endpoint, pause } => tracing::info!(%endpoint, ?pause, "pause started"),
+            Event::Ejected { endpoint, pause } => tracing::info!(%endpoint, ?pause, "endpoint put aside"),
+            Event::Readmitted { endpoint } => tracing::info!(%endpoint, "endpoint works again"),
             Event::SetAside { endpoint, endpoints, failure } => {
                 tracing::warn!(%endpoint, endpoints, %failure, "endpoint out of service");
             }

@@ -148,7 +148,7 @@ pub mod suggest;
 pub use call::{Caller, KeySource, caller};
 pub use client::{Client, ClientBuilder, Requests, Target};
 pub use dispatch::RetryPolicy;
-pub use dispatch::balance::Balance;
+pub use dispatch::balance::{Ask, Balance, Candidate, Labels, Policy};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{EndpointSnapshot, Event, Observer, Snapshot};
 pub use failure::{Advice, Aside, Failure, Kind, Retry};

@@ -45,6 +45,9 @@ pub struct Attempt {
     /// What it cost, where price and usage are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<Money>,
+    /// Whether usage and cost are estimates, because the call was given up and may have been served all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,

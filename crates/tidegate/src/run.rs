@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
@@ -27,8 +28,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::ask::ask;
 use crate::client::Client;
-use crate::dispatch::admission::RouteId;
+use crate::dispatch::admission::{RouteId, Urgency};
+use crate::dispatch::balance::Labels;
 use crate::dispatch::budget::{Account, Purse};
+use crate::dispatch::retries::Retries;
 use crate::dispatch::{Order, RetryPolicy};
 use crate::failure::Kind;
 use crate::money::{Budget, Spend};
@@ -54,18 +57,47 @@ pub struct Item<C> {
     pub context: C,
     /// The one model to ask, by its name; any of the client's where absent.
     pub model: Option<Arc<str>>,
+    /// Its class: those of a lower number go first, 0 before all, wherever requests wait for the same limits. Nobody
+    /// waits for ever: a class counts for as much as ten minutes of waiting. Default 0.
+    pub priority: u8,
+    /// The time for it with everything, in place of [`RetryPolicy::deadline`]; within a class, those whose time is over
+    /// sooner go first.
+    pub deadline: Option<Duration>,
+    /// What a [`Policy`](crate::Policy) of the user's own sees of it.
+    pub labels: Labels,
 }
 
 impl<C> Item<C> {
     /// Makes an item.
     pub fn new(request: Request, context: C) -> Item<C> {
-        Item { request, context, model: None }
+        Item { request, context, model: None, priority: 0, deadline: None, labels: Labels::default() }
     }
 
     /// Asks one model only.
     #[must_use]
     pub fn for_model(mut self, model: Arc<str>) -> Item<C> {
         self.model = Some(model);
+        self
+    }
+
+    /// Sets its class; 0 goes first.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Item<C> {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets the time for it with everything: waiting, backoffs, all attempts.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Item<C> {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Adds a label for a policy to see.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Item<C> {
+        self.labels.set(name, value);
         self
     }
 }
@@ -96,6 +128,7 @@ pub struct Run<S, C> {
     retry: RetryPolicy,
     purse: Option<Arc<Purse>>,
     fallback: Option<Fallback>,
+    retries: Arc<Retries>,
     routes: Vec<(Option<Arc<str>>, RouteId)>,
 }
 
@@ -116,6 +149,7 @@ impl<S, C> Run<S, C> {
             most: usize::MAX,
             purse: None,
             fallback: None,
+            retries: Arc::default(),
             routes: Vec::new(),
         }
     }
@@ -200,16 +234,28 @@ where
     }
 
     fn start(&mut self, item: Item<C>) {
-        let Item { request, context, model } = item;
+        let urgency = Urgency::new(item.priority, item.deadline.or(self.retry.deadline));
+        let Item { request, context, model, labels, .. } = item;
         let route = self.route(model);
         let bytes = request.size();
         let (client, stop, index, retry) = (self.client.clone(), self.stop.clone(), self.index, self.retry);
         let (purse, fallback) = (self.purse.clone(), self.fallback.clone());
+        let retries = self.retries.clone();
+        retries.began();
         let admitted = Waiting::new(&self.waiting);
         self.bytes += bytes;
         self.index += 1;
         self.asked.push(Box::pin(async move {
-            let order = Order { request: &request, route, stop: &stop, retry, purse: purse.as_deref() };
+            let order = Order {
+                request: &request,
+                route,
+                stop: &stop,
+                retry,
+                urgency,
+                labels: &labels,
+                retries: &retries,
+                purse: purse.as_deref(),
+            };
             let mut outcome = ask(&client.dispatcher, order, index, admitted).await;
             if let (Some(fallback), Err(failure)) = (&fallback, &outcome.result) {
                 outcome.fallback = fallback.answer(&request, failure);

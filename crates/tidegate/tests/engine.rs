@@ -390,3 +390,28 @@ async fn a_fallback_stands_in_without_being_an_answer() {
     assert!(outcome.result.is_err());
     assert_eq!(outcome.fallback, Some(Output::Text("8 bad_request".to_owned())));
 }
+
+#[tokio::test(start_paused = true)]
+async fn copies_of_slow_calls_are_paid_for_too() {
+    let server = Server::default();
+    let calls = server.clone();
+    let slow = caller(move |_: Request| {
+        let number = calls.log.lock().unwrap().len();
+        calls.log.lock().unwrap().push(Instant::now());
+        async move {
+            // Every tenth call hangs.
+            tokio::time::sleep(if number % 10 == 9 { 500_000 * MS } else { 100 * MS }).await;
+            let mut response = Response::text("ok");
+            response.usage = Some(Usage { output_tokens: 1, ..Usage::default() });
+            Ok(response)
+        }
+    });
+    let target = Target::caller("m", slow).price(Price::new(0.0, 1e6)).limits(limits(None, Some(20)));
+    let retry = RetryPolicy { hedge: Some(0.1), ..RetryPolicy::default() };
+    let client = Client::builder().target(target).retry(retry).build().unwrap();
+    let endless = (0..).map(|i| Request::prompt(format!("prompt {i}")).max_tokens(1));
+    let budget = Budget { usd: Some(Money::from_usd(300.0)), tokens: None };
+    let outcomes: Vec<_> = client.run(endless).budget(budget).collect().await;
+    assert_eq!(server.calls(), 300, "each call, a copy or not, costs a dollar");
+    assert!(outcomes.iter().any(|(outcome, ())| outcome.attempts.len() > 1), "no copy was made");
+}

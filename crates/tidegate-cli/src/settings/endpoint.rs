@@ -18,6 +18,8 @@ pub(crate) struct EndpointSettings {
     pub(crate) headers: Headers,
     /// Limits that were set.
     pub(crate) limits: Limits,
+    /// Its share under the policy `weighted`, if one was set.
+    pub(crate) weight: Option<f64>,
     /// What tokens cost, if anybody knows.
     pub(crate) price: Option<Price>,
     /// The provider's table in the configuration.
@@ -60,6 +62,7 @@ impl Settings {
             base_url: self.address(&provider, &model)?,
             headers,
             limits: endpoint.limits.or(provider.limits).or(self.limits),
+            weight: endpoint.weight,
             price: endpoint.price.or(self.price).or_else(|| model.facts().and_then(|facts| facts.price)),
             provider,
             model,

@@ -69,6 +69,9 @@ fn limit(table: &mut Table, args: &LimitArgs) {
     set(table, "retry.timeout", args.timeout.map(duration::show));
     set(table, "retry.connect_timeout", args.connect_timeout.map(duration::show));
     set(table, "retry.max_attempts", args.max_attempts);
+    set(table, "retry.budget", args.retry_budget);
+    set(table, "retry.deadline", args.deadline.map(duration::show));
+    set(table, "retry.hedge", args.hedge);
 }
 
 fn stop(table: &mut Table, args: &StopArgs) {

@@ -25,6 +25,15 @@ fn check_rate(rate: f64) -> Result<f64, String> {
     }
 }
 
+/// Reads a share from 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    check_share(text.parse().map_err(|_| "not a number; write a share from 0 to 1, such as 0.02".to_owned())?)
+}
+
+fn check_share(share: f64) -> Result<f64, String> {
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("must be a share from 0 to 1, such as 0.02".to_owned()) }
+}
+
 /// Reads a count of at least 1.
 pub(crate) fn count(text: &str) -> Result<u32, String> {
     check_count(text.parse().map_err(|_| "not a whole number".to_owned())?)
@@ -46,15 +55,6 @@ pub(crate) fn tokens(text: &str) -> Result<i64, String> {
         Ok(_) => Err(MORE_THAN_ZERO.to_owned()),
         Err(_) => Err("not a whole number".to_owned()),
     }
-}
-
-/// Reads a share.
-pub(crate) fn share(text: &str) -> Result<f64, String> {
-    check_share(text.parse().map_err(|_| "not a number".to_owned())?)
-}
-
-fn check_share(share: f64) -> Result<f64, String> {
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("must be from 0 to 1, such as 0.1".to_owned()) }
 }
 
 /// Reads a temperature.
@@ -123,6 +123,10 @@ pub(super) fn rate_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     check_rate(f64::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
+pub(super) fn share_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    check_share(f64::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
 pub(super) fn count_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     check_count(i64::deserialize(deserializer)?).map_err(D::Error::custom)
 }
@@ -133,10 +137,6 @@ pub(super) fn optional_count_setting<'de, D: Deserializer<'de>>(deserializer: D)
 
 pub(super) fn tokens_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     tokens(&i64::deserialize(deserializer)?.to_string()).map(Some).map_err(D::Error::custom)
-}
-
-pub(super) fn share_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    check_share(f64::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 pub(super) fn moment_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

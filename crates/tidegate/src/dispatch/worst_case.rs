@@ -174,6 +174,7 @@ mod tests {
             model: "m".into(),
             order: 0,
             key: 0,
+            weight: None,
             price: Some(Price::new(1.0, 2.0)),
             max_input,
             max_output,

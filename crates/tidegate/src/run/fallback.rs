@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::request::Request;
 use crate::response::Output;
 
@@ -40,7 +40,8 @@ impl Fallback {
     /// Returns what stands in the place of the answer to a request that failed. One that was never to be answered, such as
     /// after a stop, gets nothing.
     pub(crate) fn answer(&self, request: &Request, failure: &Failure) -> Option<Output> {
-        if failure.kind.is_unsent() { None } else { (self.0)(request, failure) }
+        let stopped = matches!(failure.kind, Kind::Budget | Kind::Cancelled);
+        if stopped { None } else { (self.0)(request, failure) }
     }
 }
 

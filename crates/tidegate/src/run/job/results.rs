@@ -16,7 +16,7 @@ impl Work<'_> {
     /// Records an outcome, unless the row is to stay unsent.
     pub(super) fn finish(&mut self, outcome: &Outcome, task: &Task) -> Result<()> {
         if let Err(failure) = &outcome.result
-            && stays_unsent(failure.kind)
+            && stays_unsent(failure.kind, outcome.attempts.is_empty())
         {
             if let Some(why) = self.policy.unsent(failure, self.client) {
                 self.halt(why);
@@ -65,9 +65,13 @@ impl Work<'_> {
     }
 }
 
-/// Returns whether a row that ended so was not answered for a reason that is not its own.
-fn stays_unsent(kind: Kind) -> bool {
-    kind.is_unsent() || kind.advice().aside.is_some()
+/// Returns whether a row that ended so was not answered for a reason that is not its own. One that ran out of time
+/// although it had been sent has failed: what that cost must be on record.
+fn stays_unsent(kind: Kind, never_sent: bool) -> bool {
+    match kind {
+        Kind::Deadline => never_sent,
+        _ => kind.is_unsent() || kind.advice().aside.is_some(),
+    }
 }
 
 impl Task {
