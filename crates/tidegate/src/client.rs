@@ -178,7 +178,8 @@ fn quirks(model: &ModelRef) -> Quirks {
 /// Puts a [`Client`] together.
 ///
 /// ```
-/// /// use tidegate::{Balance, Client, Limits, RetryPolicy, Target};
+/// use std::time::Duration;
+/// use tidegate::{Balance, Client, Limits, RetryPolicy, Target};
 /// let client = Client::builder()
 ///     .target(Target::new("sim/a")?)
 ///     .target(Target::new("sim/b")?)
