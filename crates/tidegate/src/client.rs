@@ -1,5 +1,6 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
+mod outputs;
 mod single;
 
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,6 @@ use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::{Balance, Chooser, Policy};
 use crate::dispatch::endpoint::Endpoint;
 use crate::dispatch::hedge::Hedges;
-use crate::dispatch::worst_case::stated_output;
 use crate::dispatch::{Dispatcher, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
@@ -185,7 +185,8 @@ fn quirks(model: &ModelRef) -> Quirks {
 /// Puts a [`Client`] together.
 ///
 /// ```
-/// /// use tidegate::{Balance, Client, Limits, RetryPolicy, Target};
+/// use std::time::Duration;
+/// use tidegate::{Balance, Client, Limits, RetryPolicy, Target};
 /// let client = Client::builder()
 ///     .target(Target::new("sim/a")?)
 ///     .target(Target::new("sim/b")?)
@@ -476,16 +477,6 @@ impl Client {
     #[must_use]
     pub fn price(&self, model: &str) -> Option<Price> {
         self.endpoint(model)?.price
-    }
-
-    /// Returns the most output tokens that a model writes, where known.
-    pub(crate) fn max_output(&self, model: &str) -> Option<u32> {
-        self.endpoint(model)?.max_output
-    }
-
-    /// Returns the most output tokens that a request says for itself.
-    pub(crate) fn stated_output(&self, model: &str, request: &Request) -> Option<u64> {
-        stated_output(self.endpoint(model)?, request)
     }
 
     fn endpoint(&self, model: &str) -> Option<&Arc<Endpoint>> {

@@ -237,7 +237,8 @@ impl Dispatcher {
     ) -> (usize, Result<Response, Failure>) {
         let place = sent.lease.place;
         if let Some(cap) = order.retry.hedge {
-            return self.race(order, (payer, cap), ask, sent, attempts).await;
+            // Boxed, so that those who want no copies need not hold what it takes.
+            return Box::pin(self.race(order, (payer, cap), ask, sent, attempts)).await;
         }
         let mut hints = Hints::default();
         let result = self.call(order, place, sent.lease.sent, &mut hints).await;
