@@ -142,6 +142,7 @@ mod outcome;
 pub mod request;
 pub mod response;
 pub mod run;
+mod schema;
 pub mod sim;
 pub mod suggest;
 
@@ -154,7 +155,8 @@ pub use event::{EndpointSnapshot, Event, Observer, Snapshot};
 pub use failure::{Advice, Aside, Failure, Kind, Retry};
 pub use limits::{Limit, Limits};
 pub use money::{LongPrice, Money, Price};
-pub use outcome::{Attempt, Outcome};
+pub use outcome::{Attempt, Fault, Outcome};
 pub use request::{Message, Params, Part, Request, Role, Task, TaskKind};
 pub use response::{Finish, Output, Response, Usage};
 pub use run::{Item, Run};
+pub use schema::Schema;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::money::Money;
@@ -19,6 +19,15 @@ pub struct Outcome {
     pub result: Result<Response, Failure>,
     /// Every attempt, in order; empty if it was never sent.
     pub attempts: Vec<Attempt>,
+}
+
+/// One thing that is wrong with an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Where, as a JSON pointer; empty for the answer as a whole.
+    pub path: String,
+    /// What.
+    pub message: String,
 }
 
 /// One call made for a request.
