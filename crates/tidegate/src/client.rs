@@ -9,6 +9,9 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::ask;
+use crate::ask::check::Check;
+use crate::ask::policy::AskPolicy;
+use crate::call::form::Structure;
 use crate::call::pool::{Pool, PoolOptions};
 use crate::call::provider::{Provider, Quirks, Reach};
 use crate::call::transport::Transport;
@@ -50,6 +53,8 @@ pub struct Target {
     headers: HeaderMap,
     limits: Limits,
     price: Option<Price>,
+    /// Whether it is asked only where it is named.
+    by_name: bool,
 }
 
 #[derive(Clone)]
@@ -94,6 +99,7 @@ impl Target {
             headers: HeaderMap::new(),
             limits: Limits::default(),
             price: None,
+            by_name: false,
         }
     }
 
@@ -147,6 +153,22 @@ impl Target {
         self
     }
 
+    /// Asks it only where an item, a task or a ladder names it.
+    #[must_use]
+    pub fn by_name(mut self) -> Target {
+        self.by_name = true;
+        self
+    }
+
+    /// Says what it makes of schemas, in place of what its provider is known for.
+    #[must_use]
+    pub fn structure(mut self, structure: Structure) -> Target {
+        if let Place::Provider { provider, .. } = &mut self.place {
+            provider.quirks.structure = structure;
+        }
+        self
+    }
+
     /// Returns the price in force, if one is known.
     #[must_use]
     pub fn known_price(&self) -> Option<Price> {
@@ -185,6 +207,7 @@ pub struct ClientBuilder {
     total: Limits,
     balance: Balance,
     retry: RetryPolicy,
+    policy: AskPolicy,
     pool: PoolOptions,
     scenario: Scenario,
     transport: Option<Arc<dyn Transport>>,
@@ -218,6 +241,20 @@ impl ClientBuilder {
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> ClientBuilder {
         self.retry = retry;
+        self
+    }
+
+    /// Sets what answers must pass, how often they are asked for again, and of whom.
+    #[must_use]
+    pub fn ask_policy(mut self, policy: AskPolicy) -> ClientBuilder {
+        self.policy = policy;
+        self
+    }
+
+    /// Adds a check that every answer must pass.
+    #[must_use]
+    pub fn check(mut self, check: Check) -> ClientBuilder {
+        self.policy.checks.push(check);
         self
     }
 
@@ -265,10 +302,17 @@ impl ClientBuilder {
         if self.targets.is_empty() {
             return Err(Error::Usage("no model is given; name at least one".to_owned()));
         }
+        let named = |target: &&Target| !target.by_name;
+        let models: Vec<_> = self.targets.iter().filter(named).map(|target| target.name.clone()).collect();
+        let all: Vec<_> = self.targets.iter().map(|target| target.name.clone()).collect();
+        if models.is_empty() {
+            return Err(Error::Usage("every model is asked by name only; name one for the rest".to_owned()));
+        }
+        self.policy.verify(&all)?;
         let endpoints = self.endpoints()?;
         let admission = Admission::new(endpoints.clone(), self.total, self.balance, self.seed);
         let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer };
-        Ok(Client { dispatcher: Arc::new(dispatcher) })
+        Ok(Client { dispatcher: Arc::new(dispatcher), policy: Arc::new(self.policy), models: models.into() })
     }
 
     /// Makes an endpoint of every key of every target.
@@ -362,6 +406,9 @@ pub type Requests<I> = stream::Map<stream::Iter<I>, fn(Request) -> Item<()>>;
 #[derive(Clone)]
 pub struct Client {
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) policy: Arc<AskPolicy>,
+    /// The models that are asked where none is named.
+    models: Arc<[Arc<str>]>,
 }
 
 impl Client {
@@ -377,9 +424,13 @@ impl Client {
     ///
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
+        self.send_with(request, &self.policy).await
+    }
+
+    pub(crate) async fn send_with(&self, request: &Request, policy: &AskPolicy) -> Outcome {
         let stop = CancellationToken::new();
-        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry };
-        ask(&self.dispatcher, order, 0, ()).await
+        let order = Order { request, route: self.route(&[]), stop: &stop, retry: self.dispatcher.retry };
+        ask(&self.dispatcher, policy, order, 0, ()).await
     }
 
     /// Sends many requests; the outcomes come as they are done.
@@ -413,16 +464,15 @@ impl Client {
         self.dispatcher.admission.exhausted()
     }
 
-    /// Returns the names of the models, in the user's order.
+    /// Returns the names of the models that are asked where none is named, in the user's order.
     #[must_use]
     pub fn models(&self) -> Vec<Arc<str>> {
-        let mut models: Vec<Arc<str>> = Vec::new();
-        for endpoint in &self.dispatcher.endpoints {
-            if !models.contains(&endpoint.model) {
-                models.push(endpoint.model.clone());
-            }
-        }
-        models
+        self.models.to_vec()
+    }
+
+    /// Returns the names of all models.
+    pub(crate) fn all_models(&self) -> Vec<Arc<str>> {
+        self.dispatcher.endpoints.iter().map(|endpoint| endpoint.model.clone()).collect()
     }
 
     /// Returns the price of a model, where known.
@@ -437,7 +487,8 @@ impl Client {
         serde_json::from_slice(&endpoint.caller.preview(request)?).ok()
     }
 
-    pub(crate) fn route(&self, model: Option<&str>) -> RouteId {
-        self.dispatcher.admission.route(model)
+    /// Returns the route over these models, the first preferred; over those that are asked without a name if there are none.
+    pub(crate) fn route(&self, models: &[Arc<str>]) -> RouteId {
+        self.dispatcher.admission.route(if models.is_empty() { &self.models } else { models })
     }
 }

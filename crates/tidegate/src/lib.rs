@@ -146,6 +146,10 @@ mod schema;
 pub mod sim;
 pub mod suggest;
 
+pub use ask::check::Check;
+pub use ask::policy::{AskPolicy, Rung};
+#[cfg(feature = "schemars")]
+pub use ask::typed::{Typed, Unanswered};
 pub use call::{Caller, KeySource, caller};
 pub use client::{Client, ClientBuilder, Requests, Target};
 pub use dispatch::RetryPolicy;
@@ -155,7 +159,7 @@ pub use event::{EndpointSnapshot, Event, Observer, Snapshot};
 pub use failure::{Advice, Aside, Failure, Kind, Retry};
 pub use limits::{Limit, Limits};
 pub use money::{LongPrice, Money, Price};
-pub use outcome::{Attempt, Fault, Outcome};
+pub use outcome::{Attempt, Checked, Fault, Outcome};
 pub use request::{Message, Params, Part, Request, Role, Task, TaskKind};
 pub use response::{Finish, Output, Response, Usage};
 pub use run::{Item, Run};

@@ -25,9 +25,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::ask::ask;
+use crate::ask::check::Check;
+use crate::ask::policy::AskPolicy;
 use crate::client::Client;
 use crate::dispatch::admission::RouteId;
 use crate::dispatch::{Order, RetryPolicy};
+use crate::error::Result;
 use crate::outcome::Outcome;
 use crate::request::Request;
 
@@ -44,20 +47,26 @@ pub struct Item<C> {
     pub request: Request,
     /// Comes back with the outcome.
     pub context: C,
-    /// The one model to ask, by its name; any of the client's where absent.
-    pub model: Option<Arc<str>>,
+    /// The models to ask, by their names, the first preferred; those that the client asks otherwise if empty.
+    pub models: Vec<Arc<str>>,
 }
 
 impl<C> Item<C> {
     /// Makes an item.
     pub fn new(request: Request, context: C) -> Item<C> {
-        Item { request, context, model: None }
+        Item { request, context, models: Vec::new() }
     }
 
     /// Asks one model only.
     #[must_use]
-    pub fn for_model(mut self, model: Arc<str>) -> Item<C> {
-        self.model = Some(model);
+    pub fn for_model(self, model: Arc<str>) -> Item<C> {
+        self.for_models(vec![model])
+    }
+
+    /// Asks these models only, the first preferred.
+    #[must_use]
+    pub fn for_models(mut self, models: Vec<Arc<str>>) -> Item<C> {
+        self.models = models;
         self
     }
 }
@@ -86,7 +95,8 @@ pub struct Run<S, C> {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
     retry: RetryPolicy,
-    routes: Vec<(Option<Arc<str>>, RouteId)>,
+    policy: Arc<AskPolicy>,
+    routes: Vec<(Vec<Arc<str>>, RouteId)>,
 }
 
 impl<S, C> Run<S, C> {
@@ -94,6 +104,7 @@ impl<S, C> Run<S, C> {
         let stop = CancellationToken::new();
         Run {
             retry: client.dispatcher.retry,
+            policy: client.policy.clone(),
             client,
             source: Box::pin(source),
             source_ended: false,
@@ -127,6 +138,23 @@ impl<S, C> Run<S, C> {
         self
     }
 
+    /// Demands this of the answers of this run, whatever the client does otherwise.
+    ///
+    /// # Errors
+    ///
+    /// A ladder that asks a model which the client does not have, or that goes on after what says nothing of the answer.
+    pub fn ask_policy(mut self, policy: AskPolicy) -> Result<Run<S, C>> {
+        policy.verify(&self.client.all_models())?;
+        self.policy = Arc::new(policy);
+        Ok(self)
+    }
+
+    /// Adds a check that every answer of this run must pass.
+    pub fn check(mut self, check: Check) -> Run<S, C> {
+        Arc::make_mut(&mut self.policy).checks.push(check);
+        self
+    }
+
     fn wants_more(&self) -> bool {
         let ahead = (2 * self.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
         self.waiting.load(Ordering::Relaxed) < ahead
@@ -134,12 +162,12 @@ impl<S, C> Run<S, C> {
             && (self.bytes < MOST_BYTES || self.asked.is_empty())
     }
 
-    fn route(&mut self, model: Option<Arc<str>>) -> RouteId {
-        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == model) {
+    fn route(&mut self, models: Vec<Arc<str>>) -> RouteId {
+        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == models) {
             return *route;
         }
-        let route = self.client.route(model.as_deref());
-        self.routes.push((model, route));
+        let route = self.client.route(&models);
+        self.routes.push((models, route));
         route
     }
 }
@@ -166,16 +194,17 @@ where
     }
 
     fn start(&mut self, item: Item<C>) {
-        let Item { request, context, model } = item;
-        let route = self.route(model);
+        let Item { request, context, models } = item;
+        let route = self.route(models);
         let bytes = request.size();
         let (client, stop, index, retry) = (self.client.clone(), self.stop.clone(), self.index, self.retry);
+        let policy = self.policy.clone();
         let admitted = Waiting::new(&self.waiting);
         self.bytes += bytes;
         self.index += 1;
         self.asked.push(Box::pin(async move {
             let order = Order { request: &request, route, stop: &stop, retry };
-            let outcome = ask(&client.dispatcher, order, index, admitted).await;
+            let outcome = ask(&client.dispatcher, &policy, order, index, admitted).await;
             (outcome, context, bytes)
         }));
     }

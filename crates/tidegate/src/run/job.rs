@@ -142,7 +142,7 @@ impl Job {
     fn prepare(&self, client: &Client, progress: &Progress) -> Result<Prepared> {
         let (input, renderer) = self.open()?;
         let output = self.output_options(input.columns());
-        let mut identity = identity::of(self, &renderer);
+        let mut identity = identity::of(self, client, &renderer);
         let opened = self.out.as_deref().map(Journal::open).transpose()?;
         let (journal, old, repaired) = match opened {
             Some(opened) => (Some(opened.journal), opened.manifest, opened.repaired),
@@ -176,7 +176,7 @@ impl Job {
     }
 
     fn rules(&self, client: &Client) -> Rules {
-        let models = client.models().iter().map(ToString::to_string).collect();
+        let models = client.all_models().iter().map(ToString::to_string).collect();
         Rules { models, retry: self.retry_failed.clone(), changed: self.changed }
     }
 

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
+use crate::outcome::Checked;
 use crate::response::{Output, Usage};
 
 /// One result.
@@ -52,6 +53,9 @@ pub struct Record<'a> {
     /// The provider's id of the request.
     #[serde(borrow, deserialize_with = "text")]
     pub request_id: Option<Cow<'a, str>>,
+    /// How the answer was judged, only with a schema, checks or a ladder.
+    #[serde(default)]
+    pub checked: Option<Cow<'a, Checked>>,
     /// Why there is no answer.
     #[serde(borrow)]
     pub error: Option<RecordError<'a>>,
@@ -106,6 +110,9 @@ pub fn write_record(record: &Record<'_>, line: &mut Vec<u8>) {
     push_field(line, r#","latency_ms":"#, Some(&record.latency), push_millis);
     push_field(line, r#","attempts":"#, Some(&record.attempts), push_json);
     push_field(line, r#","request_id":"#, record.request_id.as_ref(), push_json);
+    if let Some(checked) = &record.checked {
+        push_field(line, r#","checked":"#, Some(checked), push_json);
+    }
     push_field(line, r#","error":"#, record.error.as_ref(), push_json);
     line.push(b'}');
 }
@@ -271,6 +278,7 @@ mod tests {
             latency: Duration::from_nanos(12_345_678),
             attempts: 1,
             request_id: None,
+            checked: None,
             error: None,
         }
     }
@@ -348,6 +356,7 @@ mod tests {
                 latency: Duration::from_micros(micros),
                 attempts,
                 request_id: request_id.map(Cow::Owned),
+                checked: None,
                 error: Some(RecordError { kind: Kind::ALL[kind], message: message.into(), status }),
             };
             let line = written(&record);

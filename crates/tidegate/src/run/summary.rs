@@ -4,6 +4,8 @@
 //! summary can never disagree. A [`Summary`] is the tally with what only the run knows: how long it took, what limited it,
 //! why it stopped. Its JSON form is versioned by [`Summary::VERSION`].
 
+mod answers;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
-use crate::outcome::Outcome;
+use crate::outcome::{Checked, Outcome};
 use crate::response::Usage;
+
+pub use self::answers::AnswerTally;
 
 /// One finished row, as far as counting goes.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,8 @@ pub struct Finished<'a> {
     pub latency_ms: f64,
     /// How many attempts it took.
     pub attempts: u32,
+    /// How its answer was judged, where there was a schema, a check or a ladder.
+    pub checked: Option<&'a Checked>,
 }
 
 /// Rows that failed for one cause.
@@ -72,6 +78,8 @@ pub struct Tally {
     pub retries: u64,
     /// The rows by model.
     pub models: BTreeMap<String, ModelTally>,
+    /// How answers were judged.
+    pub answers: AnswerTally,
     latency_us: Histogram<u64>,
 }
 
@@ -86,6 +94,7 @@ impl Default for Tally {
             unpriced: 0,
             retries: 0,
             models: BTreeMap::new(),
+            answers: AnswerTally::default(),
             latency_us: microseconds_up_to_a_day(),
         }
     }
@@ -106,6 +115,7 @@ impl<'a> From<&'a Outcome> for Finished<'a> {
             cost: outcome.cost(),
             latency_ms: last.map_or(0.0, |attempt| attempt.took.as_secs_f64() * 1e3),
             attempts: outcome.calls(),
+            checked: outcome.checked.as_deref(),
         }
     }
 }
@@ -133,6 +143,9 @@ impl Tally {
         }
         self.cost += row.cost.unwrap_or_default();
         self.retries += u64::from(row.attempts.saturating_sub(1));
+        if let Some(checked) = row.checked {
+            self.answers.add(checked, row.cost.filter(|_| row.failure.is_none()));
+        }
         self.add_to_model(row);
     }
 
@@ -224,6 +237,8 @@ pub struct Summary {
     pub causes: BTreeMap<Kind, Cause>,
     /// The rows by model.
     pub models: BTreeMap<String, ModelTally>,
+    /// How answers were judged; all zero without a schema, checks and a ladder.
+    pub answers: AnswerTally,
     /// Tokens of all attempts.
     pub usage: Usage,
     /// What is known of the cost, in US dollars; null if nothing is.
@@ -274,6 +289,7 @@ impl Summary {
             unsent: 0,
             causes: tally.causes.clone(),
             models: tally.models.clone(),
+            answers: tally.answers.clone(),
             usage: tally.usage,
             cost_usd: tally.known_cost().map(Money::usd),
             unpriced: tally.unpriced,
@@ -300,7 +316,15 @@ mod tests {
 
     fn row(failure: Option<(Kind, &'static str)>, cost: Option<f64>) -> Finished<'static> {
         let usage = Some(Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() });
-        Finished { model: "m", failure, usage, cost: cost.map(Money::from_usd), latency_ms: 20.0, attempts: 2 }
+        Finished {
+            model: "m",
+            failure,
+            usage,
+            cost: cost.map(Money::from_usd),
+            latency_ms: 20.0,
+            attempts: 2,
+            checked: None,
+        }
     }
 
     #[test]

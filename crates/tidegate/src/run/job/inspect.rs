@@ -109,10 +109,17 @@ impl Job {
 
 impl Inspection {
     fn count<C>(&mut self, client: &Client, item: &crate::run::Item<C>) {
-        let model = item.model.clone().or_else(|| client.models().first().cloned());
-        let size = item.request.size() as u64;
+        let rung = client.policy.ladder.first();
+        let models =
+            [rung.and_then(|rung| rung.model.clone()), item.models.first().cloned(), client.models().first().cloned()];
+        let model = models.into_iter().flatten().next();
+        let mut request = std::borrow::Cow::Borrowed(&item.request);
+        if let Some(rung) = rung.filter(|rung| !rung.params.is_empty()) {
+            request.to_mut().params = rung.params.clone().over(item.request.params.clone());
+        }
+        let size = request.size() as u64;
         let input = (size / 5 + 1, size / 3 + 4);
-        let limit = item.request.params.max_tokens.map(u64::from);
+        let limit = request.params.max_tokens.map(u64::from);
         let most = limit.unwrap_or(OUTPUT_TOKENS.1);
         let output = (OUTPUT_TOKENS.0.min(most), most);
         self.output_assumed |= limit.is_none();
@@ -122,7 +129,7 @@ impl Inspection {
         let Some(model) = model else { return };
         self.add_cost(client.price(&model), input, output);
         if self.samples.len() < SHOWN
-            && let Some(body) = client.preview(&model, &item.request)
+            && let Some(body) = client.preview(&model, &request)
         {
             self.samples.push(Sample { model: model.to_string(), body });
         }

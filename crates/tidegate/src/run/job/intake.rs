@@ -65,6 +65,8 @@ pub(super) struct Intake {
     seed: u64,
     /// The seed of the check of a row's bytes: other than before if the run asks something else.
     stamp: u64,
+    /// What a request's check is mixed with: which answers are taken counts as part of what is asked.
+    judged: u64,
     wanted: Vec<Wanted>,
     allow_duplicate_ids: bool,
     skip_bad_rows: bool,
@@ -156,6 +158,7 @@ impl Intake {
         progress: &Progress,
     ) -> Result<Intake> {
         let models = if job.each_model { client.models().into_iter().map(Some).collect() } else { vec![None] };
+        let judged = identity::judged(client);
         let samples =
             |model: Option<Arc<str>>| (0..job.repeat.max(1)).map(move |sample| Wanted { model: model.clone(), sample });
         let id_column = job.prompt.id_column.clone();
@@ -164,6 +167,7 @@ impl Intake {
             rule: KeyRule { id_column, columns: identity::row_key(&manifest.identity) },
             seed: manifest.seed,
             stamp: manifest.seed ^ identity::hash(&manifest.identity),
+            judged,
             wanted: models.into_iter().flat_map(samples).collect(),
             allow_duplicate_ids: job.allow_duplicate_ids,
             skip_bad_rows: job.skip_bad_rows,
@@ -254,7 +258,7 @@ impl Intake {
             Err(fault) => return self.take_bad(row, fault),
         };
         let renderer = self.renderer.clone();
-        let mut rendered = Lazy { renderer: &renderer, row, seed: self.seed, made: None };
+        let mut rendered = Lazy { renderer: &renderer, row, seed: self.seed ^ self.judged, made: None };
         for number in 0..self.wanted.len() {
             match self.decide(&seen, number, &mut rendered)? {
                 Decision::Skip => self.skip(),

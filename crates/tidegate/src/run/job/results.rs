@@ -1,5 +1,7 @@
 //! From an outcome to a record in the journal.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use super::Work;
@@ -96,6 +98,7 @@ fn empty(task: &Task) -> Record<'_> {
         latency: std::time::Duration::ZERO,
         attempts: 0,
         request_id: None,
+        checked: None,
         error: None,
     }
 }
@@ -114,6 +117,7 @@ fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
         cost: outcome.cost(),
         latency: last.map(|attempt| attempt.took).unwrap_or_default(),
         attempts: outcome.calls(),
+        checked: outcome.checked.as_deref().map(Cow::Borrowed),
         ..empty(task)
     };
     match &outcome.result {
@@ -149,5 +153,6 @@ pub(super) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
         cost: record.cost.or(record.error.as_ref().map(|_| Money::ZERO)),
         latency_ms: record.latency.as_secs_f64() * 1e3,
         attempts: record.attempts,
+        checked: record.checked.as_deref(),
     }
 }
