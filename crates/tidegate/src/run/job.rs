@@ -12,6 +12,7 @@ mod inspect;
 mod intake;
 mod policy;
 mod results;
+mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::inspect::{Inspection, Sample};
 use self::intake::{Bad, Intake, Taken, Task};
 use self::policy::Policy;
+pub use self::tasks::Tasks;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::failure::Kind;
@@ -60,6 +62,10 @@ pub struct Job {
     pub fields: Vec<String>,
     /// What the field `output` is called.
     pub output_column: Option<String>,
+    /// Fields of structured answers that become fields of their own, such as `total` or `address.city`.
+    pub lift: Vec<String>,
+    /// Which models a row is for.
+    pub tasks: Tasks,
     /// Whether every model is asked about every row.
     pub each_model: bool,
     /// How often each row is asked; at least 1.
@@ -89,6 +95,8 @@ impl Default for Job {
             format: None,
             fields: Vec::new(),
             output_column: None,
+            lift: Vec::new(),
+            tasks: Tasks::default(),
             each_model: false,
             repeat: 1,
             rows: None,
@@ -141,7 +149,10 @@ impl Job {
     /// Opens input and output and decides what is new, what is done and what has changed; sends nothing.
     fn prepare(&self, client: &Client, progress: &Progress) -> Result<Prepared> {
         let (input, renderer) = self.open()?;
-        let output = self.output_options(input.columns());
+        let output = OutputOptions {
+            checked: self.prompt.schema.is_some() || !client.policy.identity().is_empty(),
+            ..self.output_options(input.columns())
+        };
         let mut identity = identity::of(self, client, &renderer);
         let opened = self.out.as_deref().map(Journal::open).transpose()?;
         let (journal, old, repaired) = match opened {
@@ -187,8 +198,10 @@ impl Job {
             format: self.format.unwrap_or(if batch_file { Format::OpenaiBatch } else { Format::Jsonl }),
             fields: self.fields.clone(),
             output_column: self.output_column.clone(),
+            lift: self.lift.clone(),
             columns: columns.map(<[String]>::to_vec).unwrap_or_default(),
             samples: self.repeat > 1,
+            checked: false,
         }
     }
 }
