@@ -134,7 +134,7 @@ fn holds(source: &str, environment: &Environment<'_>, output: &Output) -> std::r
         Output::Json(value) => minijinja::Value::from(Serde(value)),
         Output::Embedding(vector) => minijinja::Value::from(Serde(vector)),
     };
-    let context = minijinja::Value::from_iter([("output", output)]);
+    let context = minijinja::Value::from_pairs([("output", output)]);
     // Compiling takes a microsecond, and a compiled expression borrows its source.
     let value = environment.compile_expression(source).and_then(|expression| expression.eval(context));
     match value {
