@@ -280,6 +280,9 @@ fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKey
     if let Some(price) = endpoint.price {
         target = target.price(price);
     }
+    if let Some(structure) = endpoint.provider.structure {
+        target = target.structure(structure);
+    }
     if endpoint.by_name {
         target = target.by_name();
     }

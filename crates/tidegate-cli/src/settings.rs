@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use tidegate::call::form::Structure;
 use tidegate::call::wire::WireId;
 use tidegate::{Error, Kind, Params, Price, Result};
 
@@ -255,6 +256,8 @@ pub(crate) struct Provider {
     pub(crate) key_file: Option<PathBuf>,
     /// The shell command that prints its key.
     pub(crate) key_command: Option<String>,
+    /// What it makes of schemas.
+    pub(crate) structure: Option<Structure>,
     /// Headers of every request to it.
     #[serde(deserialize_with = "value::headers_setting")]
     pub(crate) headers: Headers,

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind};
@@ -13,7 +14,8 @@ use crate::request::{Message, Part, Request, Role, Task};
 use crate::schema::Schema;
 
 /// What a provider makes of a schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Structure {
     /// It enforces strict schemas, and takes others as a hint.
     Strict,
