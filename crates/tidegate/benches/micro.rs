@@ -99,6 +99,7 @@ fn record() -> Record<'static> {
         latency: Duration::from_micros(211_437),
         attempts: 1,
         request_id: Some("req_17".into()),
+        checked: None,
         error: None,
     }
 }

@@ -69,7 +69,7 @@ pub struct Projection(Shape);
 enum Shape {
     Whole,
     Chosen(ChosenFields),
-    Csv(Csv),
+    Csv(Box<Csv>),
     Batch,
 }
 
@@ -83,7 +83,7 @@ impl Projection {
         Ok(Projection(match options.format {
             Format::Jsonl if plain => Shape::Whole,
             Format::Jsonl => Shape::Chosen(ChosenFields::new(options)?),
-            Format::Csv => Shape::Csv(Csv::new(options)?),
+            Format::Csv => Shape::Csv(Box::new(Csv::new(options)?)),
             Format::OpenaiBatch if plain => Shape::Batch,
             Format::OpenaiBatch => {
                 let message =

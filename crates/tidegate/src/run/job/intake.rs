@@ -51,6 +51,7 @@ pub(super) struct Bad {
 }
 
 /// What the intake makes of a row.
+#[expect(clippy::large_enum_variant, reason = "nearly all rows are sent, and a box for each would cost more")]
 pub(super) enum Taken {
     Send(Item<Task>),
     Bad(Bad),
