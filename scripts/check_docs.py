@@ -19,7 +19,7 @@ simulator, record = pages[pathlib.Path("docs/simulator.md")], pages[pathlib.Path
 problems = []
 UNKNOWN = "zzqqzz"
 # Flags of other programs that the pages name.
-FOREIGN = {"--workspace", "--locked", "--path", "--lib", "--open"}
+FOREIGN = {"--workspace", "--locked", "--path", "--lib", "--open", "--example"}
 
 
 def differ(what, documented, real):
@@ -129,7 +129,7 @@ def check_scenario(folder):
 def check_record(folder):
     by_heading = tables(record, lambda line: line.lstrip("# "))
     rows = "id,text\n1,a\n2,b\n"
-    run = ["run", "-", "--format", "csv", "-m", "sim/echo", "-p", "{{ text }}", "--repeat", "2", "--quiet"]
+    run = ["run", "-", "--format", "csv", "-m", "sim/echo", "-p", "{{ text }}", "--repeat", "2", "--check", "true", "--quiet"]
     ask(*run, "-o", "out.jsonl", cwd=folder, stdin=rows)
     differ("docs/record.md, the record", set(by_heading["The record"]), set(json.loads((folder / "out.jsonl").open().readline())))
     differ("docs/record.md, the summary", set(by_heading["The summary"]), set(json.loads(ask("report", "out.jsonl", "--json", cwd=folder)[1])))
