@@ -19,7 +19,7 @@ simulator, record = pages[pathlib.Path("docs/simulator.md")], pages[pathlib.Path
 problems = []
 UNKNOWN = "zzqqzz"
 # Flags of other programs that the pages name.
-FOREIGN = {"--workspace", "--locked", "--path", "--lib", "--open"}
+FOREIGN = {"--workspace", "--locked", "--path", "--lib", "--open", "--example"}
 
 
 def differ(what, documented, real):
@@ -131,7 +131,7 @@ def check_record(folder):
     rows = "id,text\n1,a\n2,b\n"
     (folder / "one-fails.yaml").write_text("script: [{contains: a, status: 400}]")
     run = ["run", "-", "--format", "csv", "-m", "sim/echo", "-p", "{{ text }}", "--repeat", "2", "--quiet",
-           "--fallback", "x", "--scenario", "one-fails.yaml"]
+           "--fallback", "x", "--check", "true", "--scenario", "one-fails.yaml"]
     ask(*run, "-o", "out.jsonl", cwd=folder, stdin=rows)
     fields = {field for line in (folder / "out.jsonl").open() for field in json.loads(line)}
     differ("docs/record.md, the record", set(by_heading["The record"]), fields)

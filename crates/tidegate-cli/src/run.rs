@@ -1,6 +1,8 @@
 //! `tidegate run`: settings become a client and a job, the job runs, its summary becomes an exit code.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +12,15 @@ use http::{HeaderName, HeaderValue};
 use tidegate::call::pool::{self, PoolOptions, ProxyRules, ProxyUrls};
 use tidegate::run::fallback::Fallback;
 use tidegate::run::input::{self, InputOptions};
-use tidegate::run::job::{self, AtDeadline, Control, Job, StopOn};
+use tidegate::run::job::{self, AtDeadline, Control, Job, StopOn, Tasks};
 use tidegate::run::journal::Changed;
 use tidegate::run::output;
 use tidegate::run::prompt::PromptOptions;
 use tidegate::run::summary::{Stopped, Summary};
-use tidegate::{Balance, Budget, Client, ClientBuilder, Error, Kind, Limits, Money, Observer, RetryPolicy, Target};
+use tidegate::{
+    AskPolicy, Balance, Budget, Check, Client, ClientBuilder, Error, Kind, Limits, Money, Observer, RetryPolicy, Rung,
+    Schema, Target,
+};
 
 use crate::args::{ReportArgs, RunArgs};
 use crate::keys::Keys;
@@ -149,12 +154,15 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             system: settings.system.clone(),
             embed: settings.embed.clone(),
             params: settings.params.clone(),
+            schema: settings.schema.as_deref().map(schema).transpose()?,
             id_column: settings.id_column.clone(),
         },
         out: settings.output.path.clone(),
         format: output_format(settings),
         fields: settings.fields.clone().unwrap_or_default(),
         output_column: settings.output.column.clone(),
+        lift: settings.lift.clone().unwrap_or_default(),
+        tasks: tasks(settings)?,
         each_model: settings.each_model,
         repeat: u16::try_from(settings.repeat)
             .map_err(|_| Error::Usage("--repeat must be at most 65535".to_owned()))?,
@@ -217,6 +225,49 @@ fn max_time(settings: &Settings) -> anyhow::Result<Option<Duration>> {
     Ok(settings.stop.max_time.into_iter().chain(left).min())
 }
 
+/// Reads the file of the schema.
+fn schema(path: &Path) -> anyhow::Result<Arc<Schema>> {
+    let wrong = |error: &dyn std::fmt::Display| Error::Usage(format!("the schema {}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let value = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+    Ok(Arc::new(Schema::new(value).map_err(|error| wrong(&error))?))
+}
+
+fn tasks(settings: &Settings) -> anyhow::Result<Tasks> {
+    let mut models = BTreeMap::new();
+    for (name, task) in &settings.tasks {
+        let full = task.models.iter().map(|model| settings.full_name(model)).collect::<tidegate::Result<_>>()?;
+        models.insert(name.clone(), full);
+    }
+    // Tasks that nothing else names are named by the column of that name.
+    let column = settings.task_column.clone().or_else(|| (!models.is_empty()).then(|| "task".to_owned()));
+    Ok(Tasks { models, task_column: column, model_column: settings.model_column.clone() })
+}
+
+/// Returns what answers must pass and how they are asked for again.
+fn ask_policy(settings: &Settings) -> anyhow::Result<AskPolicy> {
+    let checks = &settings.checks;
+    let mut all =
+        checks.expressions.iter().map(|source| Check::expression(source)).collect::<tidegate::Result<Vec<_>>>()?;
+    for pattern in &checks.regexes {
+        all.push(Check::regex(pattern)?);
+    }
+    all.extend(checks.command.iter().map(|command| Check::command(command, checks.timeout)));
+    let mut ladder = Vec::new();
+    for rung in &settings.ladder {
+        let model = rung.model.as_deref().map(|model| settings.full_name(model)).transpose()?;
+        ladder.push(Rung { model, params: rung.params.clone() });
+    }
+    let default = AskPolicy::default();
+    Ok(AskPolicy {
+        checks: all,
+        retries: checks.max_retries,
+        delay: checks.delay,
+        ladder,
+        advance_on: settings.ladder_on.clone().unwrap_or(default.advance_on),
+    })
+}
+
 fn input_format(format: InputFormat) -> input::Format {
     match format {
         InputFormat::Jsonl => input::Format::Jsonl,
@@ -253,6 +304,7 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKe
             hedge: settings.retry.hedge.filter(|share| *share > 0.0),
             ..RetryPolicy::default()
         })
+        .ask_policy(ask_policy(settings)?)
         .pool(pool_options(settings)?);
     if let Some(path) = &settings.run.scenario {
         builder = builder.scenario(read_scenario(path)?);
@@ -274,6 +326,12 @@ fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKey
     }
     if let Some(weight) = endpoint.weight {
         target = target.weight(weight);
+    }
+    if let Some(structure) = endpoint.provider.structure {
+        target = target.structure(structure);
+    }
+    if endpoint.by_name {
+        target = target.by_name();
     }
     for (name, value) in &endpoint.headers {
         let value = HeaderValue::from_str(value.as_str())

@@ -6,6 +6,7 @@
 //!
 //! Flags win over the file *everywhere*: `--rpm 50` also replaces an `rpm` that the file sets for one endpoint.
 
+mod answers;
 mod endpoint;
 mod file;
 mod flags;
@@ -20,9 +21,11 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use tidegate::call::form::Structure;
 use tidegate::call::wire::WireId;
 use tidegate::{Error, Kind, Params, Price, Result};
 
+use answers::{Checks, Rung, Task};
 pub(crate) use endpoint::EndpointSettings;
 
 use crate::args::RunArgs;
@@ -51,6 +54,18 @@ pub(crate) struct Settings {
     pub(crate) format: Option<InputFormat>,
     /// The fields of a result record that are written; default: all.
     pub(crate) fields: Option<Vec<String>>,
+    /// A file with the JSON Schema that every answer must satisfy; relative to the configuration file that names it.
+    pub(crate) schema: Option<PathBuf>,
+    /// Fields of structured answers that become fields of the record.
+    pub(crate) lift: Option<Vec<String>>,
+    /// The models and parameters of the first, second, … try for an answer.
+    pub(crate) ladder: Vec<Rung>,
+    /// The causes that lead to the ladder's next rung; default: `rejected` and `truncated`.
+    pub(crate) ladder_on: Option<Vec<Kind>>,
+    /// The column that names a row's task.
+    pub(crate) task_column: Option<String>,
+    /// The column that names the one model of a row.
+    pub(crate) model_column: Option<String>,
     /// How requests are spread over the models: a policy by name; default: `order`, a fallback list.
     pub(crate) balance: Option<String>,
     /// Whether every model is asked about every row; default: false.
@@ -77,6 +92,10 @@ pub(crate) struct Settings {
     pub(crate) budget: Budget,
     /// When the run stops before its input is done.
     pub(crate) stop: Stop,
+    /// What answers must pass.
+    pub(crate) checks: Checks,
+    /// The models of each task, by its name.
+    pub(crate) tasks: BTreeMap<String, Task>,
     /// Where and how results are written.
     pub(crate) output: Output,
     /// How the run treats its input, its end and its reader.
@@ -102,6 +121,12 @@ impl Default for Settings {
             id_column: None,
             format: None,
             fields: None,
+            schema: None,
+            lift: None,
+            ladder: Vec::new(),
+            ladder_on: None,
+            task_column: None,
+            model_column: None,
             balance: None,
             each_model: false,
             repeat: 1,
@@ -113,6 +138,8 @@ impl Default for Settings {
             retry: Retry::default(),
             budget: Budget::default(),
             stop: Stop::default(),
+            checks: Checks::default(),
+            tasks: BTreeMap::new(),
             output: Output::default(),
             run: Run::default(),
             providers: BTreeMap::new(),
@@ -294,6 +321,8 @@ pub(crate) struct Provider {
     pub(crate) key_file: Option<PathBuf>,
     /// The shell command that prints its key.
     pub(crate) key_command: Option<String>,
+    /// What it makes of schemas.
+    pub(crate) structure: Option<Structure>,
     /// Headers of every request to it.
     #[serde(deserialize_with = "value::headers_setting")]
     pub(crate) headers: Headers,

@@ -40,6 +40,8 @@ pub(crate) fn print(
     let mut lines = vec![("Rows", rows(summary))];
     lines.extend(failures(summary));
     lines.extend(models(summary));
+    lines.extend(answers(summary).map(|text| ("Answers", text)));
+    lines.extend(ladder(summary).map(|text| ("Ladder", text)));
     lines.extend(tokens(summary).map(|text| ("Tokens", text)));
     lines.extend(cost(summary).map(|text| ("Cost", text)));
     lines.extend(budget(summary).map(|text| ("Budget", text)));
@@ -106,6 +108,34 @@ fn models(summary: &Summary) -> Vec<Line> {
         ("Models", text)
     };
     summary.models.iter().map(line).collect()
+}
+
+/// Says how answers were judged, if any was not taken as it came.
+fn answers(summary: &Summary) -> Option<String> {
+    let tally = &summary.answers;
+    let counts = [
+        (tally.refused, "replies refused"),
+        (tally.asked_again, "asked again"),
+        (tally.stripped, "code fences taken off"),
+    ];
+    let said: Vec<_> =
+        counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", format::count(*n))).collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
+fn ladder(summary: &Summary) -> Option<String> {
+    let tally = &summary.answers;
+    let saved = tally.saved().map(|share| {
+        let (cost, last) = (format::money(tally.ladder_usd), format::money(tally.last_rung_usd));
+        match share {
+            share if share >= 0.0 => format!("{cost} in place of {last}, {} saved", format::percent(share)),
+            _ => format!("{cost} in place of {last}: asking the last rung at once is cheaper"),
+        }
+    });
+    let escalated =
+        (tally.escalated > 0).then(|| format!("{} went up", format::counted(tally.escalated, "row", "rows")));
+    let said: Vec<String> = escalated.into_iter().chain(saved).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 fn tokens(summary: &Summary) -> Option<String> {

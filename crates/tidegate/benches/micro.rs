@@ -127,6 +127,7 @@ fn record() -> Record<'static> {
         attempts: 1,
         request_id: Some("req_17".into()),
         fallback: false,
+        checked: None,
         error: None,
     }
 }

@@ -10,7 +10,9 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 
-use self::single::Wish;
+use crate::ask::check::Check;
+use crate::ask::policy::AskPolicy;
+use crate::call::form::Structure;
 use crate::call::pool::{Pool, PoolOptions};
 use crate::call::provider::{Provider, Quirks, Reach};
 use crate::call::transport::Transport;
@@ -56,6 +58,8 @@ pub struct Target {
     max_input: Option<u32>,
     max_output: Option<u32>,
     weight: Option<f64>,
+    /// Whether it is asked only where it is named.
+    by_name: bool,
 }
 
 #[derive(Clone)]
@@ -105,6 +109,7 @@ impl Target {
             max_input: None,
             max_output: None,
             weight: None,
+            by_name: false,
         }
     }
 
@@ -166,6 +171,22 @@ impl Target {
         self
     }
 
+    /// Asks it only where an item, a task or a ladder names it.
+    #[must_use]
+    pub fn by_name(mut self) -> Target {
+        self.by_name = true;
+        self
+    }
+
+    /// Says what it makes of schemas, in place of what its provider is known for.
+    #[must_use]
+    pub fn structure(mut self, structure: Structure) -> Target {
+        if let Place::Provider { provider, .. } = &mut self.place {
+            provider.quirks.structure = structure;
+        }
+        self
+    }
+
     /// Returns the price in force, if one is known.
     #[must_use]
     pub fn known_price(&self) -> Option<Price> {
@@ -205,6 +226,7 @@ pub struct ClientBuilder {
     balance: Balance,
     policy: Option<Box<dyn Policy>>,
     retry: RetryPolicy,
+    ask_policy: AskPolicy,
     pool: PoolOptions,
     scenario: Scenario,
     transport: Option<Arc<dyn Transport>>,
@@ -245,6 +267,20 @@ impl ClientBuilder {
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> ClientBuilder {
         self.retry = retry;
+        self
+    }
+
+    /// Sets what answers must pass, how often they are asked for again, and of whom.
+    #[must_use]
+    pub fn ask_policy(mut self, policy: AskPolicy) -> ClientBuilder {
+        self.ask_policy = policy;
+        self
+    }
+
+    /// Adds a check that every answer must pass.
+    #[must_use]
+    pub fn check(mut self, check: Check) -> ClientBuilder {
+        self.ask_policy.checks.push(check);
         self
     }
 
@@ -293,6 +329,7 @@ impl ClientBuilder {
             return Err(Error::Usage("no model is given; name at least one".to_owned()));
         }
         self.check_shares()?;
+        let models = self.models()?;
         let endpoints = self.endpoints()?;
         let mut chooser = Chooser::new(self.balance, self.seed);
         if let Some(policy) = self.policy.take() {
@@ -301,7 +338,19 @@ impl ClientBuilder {
         let admission = Admission::new(endpoints.clone(), self.total, chooser, self.seed);
         let hedges = Mutex::new(Hedges::new(endpoints.len()));
         let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer, hedges };
-        Ok(Client { dispatcher: Arc::new(dispatcher) })
+        Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy: Arc::new(self.ask_policy), models })
+    }
+
+    /// Returns the models that are asked where none is named.
+    fn models(&self) -> Result<Arc<[Arc<str>]>> {
+        let all: Vec<_> = self.targets.iter().map(|target| target.name.clone()).collect();
+        self.ask_policy.verify(&all)?;
+        let unnamed = self.targets.iter().filter(|target| !target.by_name);
+        let models: Arc<[_]> = unnamed.map(|target| target.name.clone()).collect();
+        match models.is_empty() {
+            true => Err(Error::Usage("every model is asked by name only; name one for the rest".to_owned())),
+            false => Ok(models),
+        }
     }
 
     fn check_shares(&self) -> Result<()> {
@@ -412,6 +461,9 @@ pub type Requests<I> = stream::Map<stream::Iter<I>, fn(Request) -> Item<()>>;
 #[derive(Clone)]
 pub struct Client {
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) ask_policy: Arc<AskPolicy>,
+    /// The models that are asked where none is named.
+    models: Arc<[Arc<str>]>,
 }
 
 impl Client {
@@ -427,7 +479,7 @@ impl Client {
     ///
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
-        self.send_one(request, None, Wish::default()).await
+        self.send_with(request, &self.ask_policy).await
     }
 
     /// Sends many requests; the outcomes come as they are done.
@@ -461,16 +513,15 @@ impl Client {
         self.dispatcher.admission.exhausted()
     }
 
-    /// Returns the names of the models, in the user's order.
+    /// Returns the names of the models that are asked where none is named, in the user's order.
     #[must_use]
     pub fn models(&self) -> Vec<Arc<str>> {
-        let mut models: Vec<Arc<str>> = Vec::new();
-        for endpoint in &self.dispatcher.endpoints {
-            if !models.contains(&endpoint.model) {
-                models.push(endpoint.model.clone());
-            }
-        }
-        models
+        self.models.to_vec()
+    }
+
+    /// Returns the names of all models.
+    pub(crate) fn all_models(&self) -> Vec<Arc<str>> {
+        self.dispatcher.endpoints.iter().map(|endpoint| endpoint.model.clone()).collect()
     }
 
     /// Returns the price of a model, where known.
@@ -489,7 +540,8 @@ impl Client {
         serde_json::from_slice(&endpoint.caller.preview(request)?).ok()
     }
 
-    pub(crate) fn route(&self, model: Option<&str>) -> RouteId {
-        self.dispatcher.admission.route(model)
+    /// Returns the route over these models, the first preferred; over those that are asked without a name if there are none.
+    pub(crate) fn route(&self, models: &[Arc<str>]) -> RouteId {
+        self.dispatcher.admission.route(if models.is_empty() { &self.models } else { models })
     }
 }

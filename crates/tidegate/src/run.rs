@@ -27,12 +27,15 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::ask::ask;
+use crate::ask::check::Check;
+use crate::ask::policy::AskPolicy;
 use crate::client::Client;
 use crate::dispatch::admission::{RouteId, Urgency};
 use crate::dispatch::balance::Labels;
 use crate::dispatch::budget::{Account, Purse};
 use crate::dispatch::retries::Retries;
 use crate::dispatch::{Order, RetryPolicy};
+use crate::error::Result;
 use crate::failure::Kind;
 use crate::money::{Budget, Spend};
 use crate::outcome::Outcome;
@@ -55,8 +58,6 @@ pub struct Item<C> {
     pub request: Request,
     /// Comes back with the outcome.
     pub context: C,
-    /// The one model to ask, by its name; any of the client's where absent.
-    pub model: Option<Arc<str>>,
     /// Its class: those of a lower number go first, 0 before all, wherever requests wait for the same limits. Nobody
     /// waits for ever: a class counts for as much as ten minutes of waiting. Default 0.
     pub priority: u8,
@@ -65,18 +66,26 @@ pub struct Item<C> {
     pub deadline: Option<Duration>,
     /// What a [`Policy`](crate::Policy) of the user's own sees of it.
     pub labels: Labels,
+    /// The models to ask, by their names, the first preferred; those that the client asks otherwise if empty.
+    pub models: Vec<Arc<str>>,
 }
 
 impl<C> Item<C> {
     /// Makes an item.
     pub fn new(request: Request, context: C) -> Item<C> {
-        Item { request, context, model: None, priority: 0, deadline: None, labels: Labels::default() }
+        Item { request, context, models: Vec::new(), priority: 0, deadline: None, labels: Labels::default() }
     }
 
     /// Asks one model only.
     #[must_use]
-    pub fn for_model(mut self, model: Arc<str>) -> Item<C> {
-        self.model = Some(model);
+    pub fn for_model(self, model: Arc<str>) -> Item<C> {
+        self.for_models(vec![model])
+    }
+
+    /// Asks these models only, the first preferred.
+    #[must_use]
+    pub fn for_models(mut self, models: Vec<Arc<str>>) -> Item<C> {
+        self.models = models;
         self
     }
 
@@ -129,7 +138,8 @@ pub struct Run<S, C> {
     purse: Option<Arc<Purse>>,
     fallback: Option<Fallback>,
     retries: Arc<Retries>,
-    routes: Vec<(Option<Arc<str>>, RouteId)>,
+    policy: Arc<AskPolicy>,
+    routes: Vec<(Vec<Arc<str>>, RouteId)>,
 }
 
 impl<S, C> Run<S, C> {
@@ -137,6 +147,7 @@ impl<S, C> Run<S, C> {
         let stop = CancellationToken::new();
         Run {
             retry: client.dispatcher.retry,
+            policy: client.ask_policy.clone(),
             client,
             source: Box::pin(source),
             source_ended: false,
@@ -193,6 +204,23 @@ impl<S, C> Run<S, C> {
         self
     }
 
+    /// Demands this of the answers of this run, whatever the client does otherwise.
+    ///
+    /// # Errors
+    ///
+    /// A ladder that asks a model which the client does not have, or that goes on after what says nothing of the answer.
+    pub fn ask_policy(mut self, policy: AskPolicy) -> Result<Run<S, C>> {
+        policy.verify(&self.client.all_models())?;
+        self.policy = Arc::new(policy);
+        Ok(self)
+    }
+
+    /// Adds a check that every answer of this run must pass.
+    pub fn check(mut self, check: Check) -> Run<S, C> {
+        Arc::make_mut(&mut self.policy).checks.push(check);
+        self
+    }
+
     fn wants_more(&self) -> bool {
         let twice = (2 * self.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
         // Those of a route that cannot send shall not keep another's from being taken.
@@ -202,12 +230,12 @@ impl<S, C> Run<S, C> {
             && (self.bytes < MOST_BYTES || self.asked.is_empty())
     }
 
-    fn route(&mut self, model: Option<Arc<str>>) -> RouteId {
-        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == model) {
+    fn route(&mut self, models: Vec<Arc<str>>) -> RouteId {
+        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == models) {
             return *route;
         }
-        let route = self.client.route(model.as_deref());
-        self.routes.push((model, route));
+        let route = self.client.route(&models);
+        self.routes.push((models, route));
         route
     }
 }
@@ -235,13 +263,14 @@ where
 
     fn start(&mut self, item: Item<C>) {
         let urgency = Urgency::new(item.priority, item.deadline.or(self.retry.deadline));
-        let Item { request, context, model, labels, .. } = item;
-        let route = self.route(model);
+        let Item { request, context, models, labels, .. } = item;
+        let route = self.route(models);
         let bytes = request.size();
         let (client, stop, index, retry) = (self.client.clone(), self.stop.clone(), self.index, self.retry);
         let (purse, fallback) = (self.purse.clone(), self.fallback.clone());
         let retries = self.retries.clone();
         retries.began();
+        let policy = self.policy.clone();
         let admitted = Waiting::new(&self.waiting);
         self.bytes += bytes;
         self.index += 1;
@@ -256,7 +285,7 @@ where
                 retries: &retries,
                 purse: purse.as_deref(),
             };
-            let mut outcome = ask(&client.dispatcher, order, index, admitted).await;
+            let mut outcome = ask(&client.dispatcher, &policy, order, index, admitted).await;
             if let (Some(fallback), Err(failure)) = (&fallback, &outcome.result) {
                 outcome.fallback = fallback.answer(&request, failure);
             }

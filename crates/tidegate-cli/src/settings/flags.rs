@@ -7,7 +7,7 @@ use tidegate::{Error, Kind, Result};
 use toml::{Table, Value};
 
 use super::value;
-use crate::args::{InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs, StopArgs, WatchArgs};
+use crate::args::{AnswerArgs, InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs, StopArgs, WatchArgs};
 use crate::duration;
 
 /// Makes the table of the flags that are settings.
@@ -16,6 +16,7 @@ pub(super) fn table(args: &RunArgs) -> Result<Table> {
     input(&mut table, &args.input);
     prompt(&mut table, &args.prompt)?;
     model(&mut table, &args.model)?;
+    answers(&mut table, &args.answer)?;
     limit(&mut table, &args.limit);
     stop(&mut table, &args.stop);
     output(&mut table, &args.output)?;
@@ -56,6 +57,23 @@ fn model(table: &mut Table, args: &ModelArgs) -> Result<()> {
     set(table, "headers", given(&headers).map(Table::from_iter));
     set(table, "run.http2", args.http2.and_then(name));
     set(table, "run.scenario", path(args.scenario.as_deref())?);
+    Ok(())
+}
+
+fn answers(table: &mut Table, args: &AnswerArgs) -> Result<()> {
+    set(table, "schema", path(args.schema.as_deref())?);
+    set(table, "lift", args.lift.clone());
+    set(table, "checks.expressions", given(&args.check));
+    set(table, "checks.regexes", given(&args.check_regex));
+    set(table, "checks.command", args.check_command.clone());
+    set(table, "checks.timeout", args.check_timeout.map(duration::show));
+    set(table, "checks.delay", args.check_delay.map(duration::show));
+    set(table, "checks.max_retries", args.max_check_retries);
+    set(table, "ladder", args.ladder.clone());
+    let kinds = |kinds: &Vec<Kind>| kinds.iter().map(|kind| kind.name().to_owned()).collect::<Vec<_>>();
+    set(table, "ladder_on", args.ladder_on.as_ref().map(kinds));
+    set(table, "task_column", args.task_column.clone());
+    set(table, "model_column", args.model_column.clone());
     Ok(())
 }
 

@@ -93,6 +93,35 @@ pub(crate) fn param(text: &str) -> Result<(String, toml::Value), String> {
     if key.trim().is_empty() { Err("the key is missing".to_owned()) } else { Ok((key.trim().to_owned(), value)) }
 }
 
+/// Reads the rungs of a ladder, `model=a/b,temperature=0;…`, as the list that the configuration file has.
+pub(crate) fn ladder(text: &str) -> Result<toml::Value, String> {
+    text.split(';').map(rung).collect::<Result<Vec<_>, _>>().map(toml::Value::Array)
+}
+
+fn rung(text: &str) -> Result<toml::Value, String> {
+    let (mut rung, mut params, mut extra) = (toml::Table::new(), toml::Table::new(), toml::Table::new());
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (key, value) =
+            part.split_once('=').ok_or("write model=provider/model,temperature=0; rungs have ; between")?;
+        let (key, value) = (key.trim(), value.trim());
+        // A text needs no quotes here.
+        let json = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
+        let json = toml::Value::try_from(json).map_err(|_| "null cannot be sent; leave the field out".to_owned())?;
+        match key {
+            "model" => drop(rung.insert(key.to_owned(), value.into())),
+            "temperature" | "max_tokens" | "seed" => drop(params.insert(key.to_owned(), json)),
+            _ => drop(extra.insert(key.to_owned(), json)),
+        }
+    }
+    if !extra.is_empty() {
+        params.insert("extra".to_owned(), extra.into());
+    }
+    if !params.is_empty() {
+        rung.insert("params".to_owned(), params.into());
+    }
+    Ok(rung.into())
+}
+
 /// Reads a base URL, and cuts the slash at its end.
 pub(crate) fn base_url(text: &str) -> Result<String, String> {
     const HOW: &str = "not an address; write http://host:port/v1 or https://…";

@@ -1,11 +1,13 @@
 //! Sending one request on its own, outside of any run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Client;
 use crate::ask::ask;
+use crate::ask::policy::AskPolicy;
 use crate::dispatch::Order;
 use crate::dispatch::admission::Urgency;
 use crate::dispatch::balance::Labels;
@@ -16,7 +18,7 @@ use crate::run::Item;
 
 /// How a request is to be treated among others.
 #[derive(Debug, Default)]
-pub(super) struct Wish<'a> {
+struct Wish<'a> {
     priority: u8,
     deadline: Option<Duration>,
     labels: Option<&'a Labels>,
@@ -43,15 +45,20 @@ impl Client {
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send_item<C>(&self, item: &Item<C>) -> Outcome {
         let wish = Wish { priority: item.priority, deadline: item.deadline, labels: Some(&item.labels) };
-        self.send_one(&item.request, item.model.as_deref(), wish).await
+        self.send_one(&item.request, &item.models, wish, &self.ask_policy).await
     }
 
-    pub(super) async fn send_one(&self, request: &Request, model: Option<&str>, wish: Wish<'_>) -> Outcome {
+    /// Sends one request that demands this of its answer.
+    pub(crate) async fn send_with(&self, request: &Request, policy: &AskPolicy) -> Outcome {
+        self.send_one(request, &[], Wish::default(), policy).await
+    }
+
+    async fn send_one(&self, request: &Request, models: &[Arc<str>], wish: Wish<'_>, policy: &AskPolicy) -> Outcome {
         let (stop, retries, none) = (CancellationToken::new(), Retries::default(), Labels::default());
         let retry = self.dispatcher.retry;
         let order = Order {
             request,
-            route: self.route(model),
+            route: self.route(models),
             stop: &stop,
             retry,
             urgency: Urgency::new(wish.priority, wish.deadline.or(retry.deadline)),
@@ -59,6 +66,6 @@ impl Client {
             retries: &retries,
             purse: None,
         };
-        ask(&self.dispatcher, order, 0, ()).await
+        ask(&self.dispatcher, policy, order, 0, ()).await
     }
 }

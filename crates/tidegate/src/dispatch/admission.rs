@@ -30,7 +30,7 @@ use self::scheduler::Scheduler;
 use self::tickets::{Fate, Ticket, TicketId};
 use crate::call::limits::Hints;
 use crate::dispatch::balance::{Chooser, Labels};
-use crate::dispatch::endpoint::{Call, Endpoint, Settled, State};
+use crate::dispatch::endpoint::{Call, Endpoint, Settled};
 use crate::dispatch::limit::Cost;
 use crate::event::Snapshot;
 use crate::failure::{Failure, Kind};
@@ -114,11 +114,13 @@ impl Admission {
         self.capacity.load(Ordering::Relaxed)
     }
 
-    /// Returns the route over every endpoint, or over those of one model.
-    pub(crate) fn route(&self, model: Option<&str>) -> RouteId {
+    /// Returns the route over the endpoints of these models, the first preferred.
+    pub(crate) fn route(&self, models: &[Arc<str>]) -> RouteId {
         let mut scheduler = self.lock();
-        let of = |state: &State| model.is_none_or(|model| &*state.endpoint.model == model);
-        let set = scheduler.places.states.iter().enumerate().filter(|(_, state)| of(state)).map(|(i, _)| i).collect();
+        let states = &scheduler.places.states;
+        let of = |model: &Arc<str>, i: &usize| states[*i].endpoint.model == *model;
+        let all = 0..states.len();
+        let set = models.iter().flat_map(|model| all.clone().filter(move |i| of(model, i))).collect();
         scheduler.route(set)
     }
 

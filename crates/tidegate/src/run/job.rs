@@ -14,6 +14,7 @@ mod intake;
 mod policy;
 mod results;
 mod spending;
+mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,7 @@ use self::intake::{Bad, Intake, Taken, Task};
 use self::policy::Policy;
 pub use self::policy::StopOn;
 use self::spending::Till;
+pub use self::tasks::Tasks;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::event::{self, Event};
@@ -67,6 +69,10 @@ pub struct Job {
     pub fields: Vec<String>,
     /// What the field `output` is called.
     pub output_column: Option<String>,
+    /// Fields of structured answers that become fields of their own, such as `total` or `address.city`.
+    pub lift: Vec<String>,
+    /// Which models a row is for.
+    pub tasks: Tasks,
     /// Whether every model is asked about every row.
     pub each_model: bool,
     /// How often each row is asked; at least 1.
@@ -116,6 +122,8 @@ impl Default for Job {
             format: None,
             fields: Vec::new(),
             output_column: None,
+            lift: Vec::new(),
+            tasks: Tasks::default(),
             each_model: false,
             repeat: 1,
             rows: None,
@@ -176,8 +184,11 @@ impl Job {
     /// Opens input and output and decides what is new, what is done and what has changed; sends nothing.
     fn prepare(&self, client: &Client, progress: &Progress) -> Result<Prepared> {
         let (input, renderer) = self.open()?;
-        let output = self.output_options(input.columns());
-        let mut identity = identity::of(self, &renderer);
+        let output = OutputOptions {
+            checked: self.prompt.schema.is_some() || !client.ask_policy.identity().is_empty(),
+            ..self.output_options(input.columns())
+        };
+        let mut identity = identity::of(self, client, &renderer);
         let opened = self.out.as_deref().map(Journal::open).transpose()?;
         let (journal, old, repaired) = match opened {
             Some(opened) => (Some(opened.journal), opened.manifest, opened.repaired),
@@ -211,7 +222,7 @@ impl Job {
     }
 
     fn rules(&self, client: &Client) -> Rules {
-        let models = client.models().iter().map(ToString::to_string).collect();
+        let models = client.all_models().iter().map(ToString::to_string).collect();
         Rules { models, retry: self.retry_failed.clone(), changed: self.changed }
     }
 
@@ -222,9 +233,11 @@ impl Job {
             format: self.format.unwrap_or(if batch_file { Format::OpenaiBatch } else { Format::Jsonl }),
             fields: self.fields.clone(),
             output_column: self.output_column.clone(),
+            lift: self.lift.clone(),
             columns: columns.map(<[String]>::to_vec).unwrap_or_default(),
             samples: self.repeat > 1,
             fallbacks: self.fallback.is_some(),
+            checked: false,
         }
     }
 }

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
+use crate::outcome::Checked;
 use crate::response::{Output, Usage};
 
 /// One result.
@@ -55,6 +56,9 @@ pub struct Record<'a> {
     /// Whether the output is only a last resort, because every attempt failed.
     #[serde(default)]
     pub fallback: bool,
+    /// How the answer was judged, only with a schema, checks or a ladder.
+    #[serde(default)]
+    pub checked: Option<Cow<'a, Checked>>,
     /// Why there is no answer.
     #[serde(borrow)]
     pub error: Option<RecordError<'a>>,
@@ -111,6 +115,9 @@ pub fn write_record(record: &Record<'_>, line: &mut Vec<u8>) {
     push_field(line, r#","request_id":"#, record.request_id.as_ref(), push_json);
     if record.fallback {
         line.extend_from_slice(br#","fallback":true"#);
+    }
+    if let Some(checked) = &record.checked {
+        push_field(line, r#","checked":"#, Some(checked), push_json);
     }
     push_field(line, r#","error":"#, record.error.as_ref(), push_json);
     line.push(b'}');
@@ -278,6 +285,7 @@ mod tests {
             attempts: 1,
             request_id: None,
             fallback: false,
+            checked: None,
             error: None,
         }
     }
@@ -358,6 +366,7 @@ mod tests {
                 attempts,
                 request_id: request_id.map(Cow::Owned),
                 fallback: attempts % 2 == 1,
+                checked: None,
                 error: Some(RecordError { kind: Kind::ALL[kind], message: message.into(), status }),
             };
             let line = written(&record);

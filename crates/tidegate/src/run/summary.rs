@@ -4,6 +4,8 @@
 //! summary can never disagree. A [`Summary`] is the tally with what only the run knows: how long it took, what limited it,
 //! why it stopped. Its JSON form is versioned by [`Summary::VERSION`].
 
+mod answers;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -14,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
-use crate::outcome::Outcome;
+use crate::outcome::{Checked, Outcome};
 use crate::response::Usage;
+
+pub use self::answers::AnswerTally;
 
 /// One finished row, as far as counting goes.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +38,8 @@ pub struct Finished<'a> {
     pub attempts: u32,
     /// Whether a last resort stands in the place of the answer.
     pub fallback: bool,
+    /// How its answer was judged, where there was a schema, a check or a ladder.
+    pub checked: Option<&'a Checked>,
 }
 
 /// Rows that failed for one cause.
@@ -77,6 +83,8 @@ pub struct Tally {
     pub fallbacks: u64,
     /// The rows by model.
     pub models: BTreeMap<String, ModelTally>,
+    /// How answers were judged.
+    pub answers: AnswerTally,
     latency_us: Histogram<u64>,
 }
 
@@ -92,6 +100,7 @@ impl Default for Tally {
             retries: 0,
             fallbacks: 0,
             models: BTreeMap::new(),
+            answers: AnswerTally::default(),
             latency_us: microseconds_up_to_a_day(),
         }
     }
@@ -113,6 +122,7 @@ impl<'a> From<&'a Outcome> for Finished<'a> {
             latency_ms: last.map_or(0.0, |attempt| attempt.took.as_secs_f64() * 1e3),
             attempts: outcome.calls(),
             fallback: outcome.fallback.is_some(),
+            checked: outcome.checked.as_deref(),
         }
     }
 }
@@ -141,6 +151,9 @@ impl Tally {
         self.cost += row.cost.unwrap_or_default();
         self.retries += u64::from(row.attempts.saturating_sub(1));
         self.fallbacks += u64::from(row.fallback);
+        if let Some(checked) = row.checked {
+            self.answers.add(checked, row.cost.filter(|_| row.failure.is_none()));
+        }
         self.add_to_model(row);
     }
 
@@ -308,6 +321,8 @@ pub struct Summary {
     pub causes: BTreeMap<Kind, Cause>,
     /// The rows by model.
     pub models: BTreeMap<String, ModelTally>,
+    /// How answers were judged; all zero without a schema, checks and a ladder.
+    pub answers: AnswerTally,
     /// Tokens of all attempts.
     pub usage: Usage,
     /// What is known of the cost, in US dollars; null if nothing is.
@@ -362,6 +377,7 @@ impl Summary {
             unsent: 0,
             causes: tally.causes.clone(),
             models: tally.models.clone(),
+            answers: tally.answers.clone(),
             usage: tally.usage,
             cost_usd: tally.known_cost().map(Money::usd),
             unpriced: tally.unpriced,
@@ -398,6 +414,7 @@ mod tests {
             latency_ms: 20.0,
             attempts: 2,
             fallback: false,
+            checked: None,
         }
     }
 

@@ -72,7 +72,7 @@ impl Wake for Woken {
 /// Lets everyone wait behind one lease and returns in which order they were admitted, and how often any was woken.
 fn admitted(urgencies: &[Urgency]) -> (Vec<usize>, usize) {
     let admission = admission(&[concurrency(1)]);
-    let route = admission.route(None);
+    let route = admission.route(&["m0".into(), "m1".into()]);
     let (all, wakes) = (Arc::default(), Arc::new(AtomicUsize::new(0)));
     let first = poll(&mut admission.acquire(ask(&admission, route, URGENT)), Waker::noop());
     let wait = |(number, urgency): (usize, &Urgency)| {
@@ -133,7 +133,7 @@ fn a_class_is_worth_ten_minutes_so_that_nobody_starves() {
 #[tokio::test(start_paused = true)]
 async fn a_copy_is_admitted_only_where_nobody_waits() {
     let admission = admission(&[concurrency(1), concurrency(1)]);
-    let (all, first) = (admission.route(None), admission.route(Some("m0")));
+    let (all, first) = (admission.route(&["m0".into(), "m1".into()]), admission.route(&["m0".into()]));
     let held = admission.try_admit(&ask(&admission, first, URGENT)).unwrap();
     assert!(admission.try_admit(&ask(&admission, first, URGENT)).is_none(), "full");
     let copy = admission.try_admit(&Ask { tried: vec![0], ..ask(&admission, all, URGENT) }).unwrap();
@@ -205,7 +205,11 @@ fn end(lease: Lease, how: How) {
 async fn nothing_is_lost(steps: Vec<Step>) {
     let rated = Limits { rpm: Some(600.0), concurrency: Some(2), ..Limits::default() };
     let admission = admission(&[concurrency(2), rated]);
-    let routes = [admission.route(None), admission.route(Some("m0")), admission.route(Some("m1"))];
+    let routes = [
+        admission.route(&["m0".into(), "m1".into()]),
+        admission.route(&["m0".into()]),
+        admission.route(&["m1".into()]),
+    ];
     let (sender, mut admitted) = mpsc::unbounded_channel();
     let (mut waiting, mut leases) = (Vec::new(), Vec::new());
     for step in steps {

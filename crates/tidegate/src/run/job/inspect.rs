@@ -8,7 +8,7 @@ use super::Job;
 use super::intake::Taken;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::request::TaskKind;
+use crate::request::{Request, TaskKind};
 use crate::run::journal;
 use crate::run::progress::Progress;
 use crate::run::prompt::fingerprint;
@@ -118,10 +118,17 @@ impl Job {
 
 impl Inspection {
     fn count<C>(&mut self, client: &Client, item: &crate::run::Item<C>) {
-        let model = item.model.clone().or_else(|| client.models().first().cloned());
-        let size = item.request.size() as u64;
+        let rung = client.ask_policy.ladder.first();
+        let models =
+            [rung.and_then(|rung| rung.model.clone()), item.models.first().cloned(), client.models().first().cloned()];
+        let model = models.into_iter().flatten().next();
+        let mut request = std::borrow::Cow::Borrowed(&item.request);
+        if let Some(rung) = rung.filter(|rung| !rung.params.is_empty()) {
+            request.to_mut().params = rung.params.clone().over(item.request.params.clone());
+        }
+        let size = request.size() as u64;
         let input = (size / 5 + 1, size / 3 + 4);
-        let most = self.most_output(client, item, model.as_deref());
+        let most = self.most_output(client, &request, model.as_deref());
         let output = (FEW_TOKENS.min(most), most);
         self.to_send += 1;
         self.input_tokens = (self.input_tokens.0 + input.0, self.input_tokens.1 + input.1);
@@ -129,18 +136,18 @@ impl Inspection {
         let Some(model) = model else { return };
         self.add_cost(client.price(&model), input, output);
         if self.samples.len() < SHOWN
-            && let Some(body) = client.preview(&model, &item.request)
+            && let Some(body) = client.preview(&model, &request)
         {
             self.samples.push(Sample { model: model.to_string(), body });
         }
     }
 
     /// Returns the most output tokens of a request, and notes where that is only assumed.
-    fn most_output<C>(&mut self, client: &Client, item: &crate::run::Item<C>, model: Option<&str>) -> u64 {
-        if item.request.kind() == TaskKind::Embed {
+    fn most_output(&mut self, client: &Client, request: &Request, model: Option<&str>) -> u64 {
+        if request.kind() == TaskKind::Embed {
             return 0;
         }
-        if let Some(most) = model.and_then(|model| client.stated_output(model, &item.request)) {
+        if let Some(most) = model.and_then(|model| client.stated_output(model, request)) {
             return most;
         }
         let known = model.and_then(|model| client.max_output(model));

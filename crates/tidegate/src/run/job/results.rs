@@ -1,5 +1,7 @@
 //! From an outcome to a record in the journal.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use super::Work;
@@ -104,6 +106,7 @@ fn empty(task: &Task) -> Record<'_> {
         attempts: 0,
         request_id: None,
         fallback: false,
+        checked: None,
         error: None,
     }
 }
@@ -122,6 +125,7 @@ fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
         cost: outcome.cost(),
         latency: last.map(|attempt| attempt.took).unwrap_or_default(),
         attempts: outcome.calls(),
+        checked: outcome.checked.as_deref().map(Cow::Borrowed),
         ..empty(task)
     };
     match &outcome.result {
@@ -160,5 +164,6 @@ pub(super) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
         latency_ms: record.latency.as_secs_f64() * 1e3,
         attempts: record.attempts,
         fallback: record.fallback,
+        checked: record.checked.as_deref(),
     }
 }
