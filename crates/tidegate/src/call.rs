@@ -4,6 +4,7 @@
 //! own [`Caller`] sits in the same place, under the same admission.
 
 mod address;
+pub mod form;
 pub mod limits;
 pub mod pool;
 pub mod provider;
@@ -13,6 +14,7 @@ pub mod streaming;
 pub mod transport;
 pub mod wire;
 
+use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -63,6 +65,11 @@ pub trait Caller: Send + Sync {
     /// - A caller that knows only whole replies need not write it.
     fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
         Box::pin(async move { Ok(streaming::whole(self.call_with_hints(request, hints).await?)) })
+    }
+
+    /// Returns the most output tokens that one answer can have, where that is known.
+    fn max_output(&self) -> Option<u32> {
+        None
     }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
@@ -272,15 +279,10 @@ impl HttpCaller {
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
     fn encode(&self, request: &Request) -> Result<Bytes, Failure> {
         let spoken = self.spoken(request).wire;
-        let wire = spoken.wire();
-        match &request.original {
-            Some(original) if original.wire != spoken => {
-                let mut typed = original.wire.wire().typed(original)?;
-                typed.params = request.params.clone().over(typed.params);
-                wire.encode(&typed, &self.model, &self.quirks)
-            }
-            _ => wire.encode(request, &self.model, &self.quirks),
-        }
+        let request = form::formed(request, self.quirks.structure)?;
+        let foreign = request.original.as_ref().is_some_and(|original| original.wire != spoken);
+        let request = if foreign { typed(&request)? } else { request };
+        spoken.wire().encode(&request, &self.model, &self.quirks)
     }
 
     /// Sets the key's header, and returns it to tell this key from a later one.
@@ -353,6 +355,19 @@ impl Secrets {
     }
 }
 
+/// Returns the request without a body of the user's own: what has to be edited, or carried by another wire.
+///
+/// # Errors
+///
+/// [`Kind::BadRequest`] says what is wrong with the body.
+pub(crate) fn typed(request: &Request) -> Result<Cow<'_, Request>, Failure> {
+    let Some(original) = &request.original else { return Ok(Cow::Borrowed(request)) };
+    let mut typed = original.wire.wire().typed(original)?;
+    typed.params = request.params.clone().over(typed.params);
+    typed.schema.clone_from(&request.schema);
+    Ok(Cow::Owned(typed))
+}
+
 fn may_hold_a_secret(header: &HeaderName) -> bool {
     ["authorization", "cookie", "key", "token", "secret"].iter().any(|part| header.as_str().contains(part))
 }
@@ -372,6 +387,10 @@ impl Caller for HttpCaller {
 
     fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
         Box::pin(self.open(request, hints))
+    }
+
+    fn max_output(&self) -> Option<u32> {
+        self.quirks.max_output
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {
