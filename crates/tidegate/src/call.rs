@@ -8,6 +8,7 @@ pub(crate) mod auth;
 pub mod aws;
 pub mod context_cache;
 pub mod eventstream;
+pub mod form;
 pub mod google;
 pub mod limits;
 pub mod pool;
@@ -76,6 +77,11 @@ pub trait Caller: Send + Sync {
     /// - A caller that knows only whole replies need not write it.
     fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
         Box::pin(async move { Ok(streaming::whole(self.call_with_hints(request, hints).await?)) })
+    }
+
+    /// Returns the most output tokens that one answer can have, where that is known.
+    fn max_output(&self) -> Option<u32> {
+        None
     }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
@@ -311,20 +317,12 @@ impl HttpCaller {
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
     fn encode(&self, request: &Request) -> Result<Encoded, Failure> {
         let spoken = self.spoken(request).wire;
+        let request = form::formed(request, self.quirks.structure)?;
+        // InvokeModel's bodies are Anthropic's own.
+        let own = |wire| wire == spoken || (wire == WireId::Anthropic && spoken == WireId::BedrockInvoke);
+        let foreign = request.original.as_ref().is_some_and(|original| !own(original.wire));
+        let request = if foreign { Cow::Owned(typed(&request)?.into_owned()) } else { request };
         let wire = spoken.wire();
-        let request = match &request.original {
-            // InvokeModel's bodies are Anthropic's own.
-            Some(original) if original.wire == WireId::Anthropic && spoken == WireId::BedrockInvoke => {
-                Cow::Borrowed(request)
-            }
-            Some(original) if original.wire != spoken => {
-                let mut typed = original.wire.wire().typed(original)?;
-                typed.params = request.params.clone().over(typed.params);
-                typed.lossy = request.lossy;
-                Cow::Owned(typed)
-            }
-            _ => Cow::Borrowed(request),
-        };
         let fitted = fit(request, wire)?;
         let body = wire.encode(&fitted.request, &self.model, &self.quirks)?;
         Ok(Encoded { body, warnings: fitted.warnings })
@@ -392,6 +390,20 @@ impl Secrets {
     }
 }
 
+/// Returns the request without a body of the user's own: what has to be edited, or carried by another wire.
+///
+/// # Errors
+///
+/// [`Kind::BadRequest`] says what is wrong with the body.
+pub(crate) fn typed(request: &Request) -> Result<Cow<'_, Request>, Failure> {
+    let Some(original) = &request.original else { return Ok(Cow::Borrowed(request)) };
+    let mut typed = original.wire.wire().typed(original)?;
+    typed.params = request.params.clone().over(typed.params);
+    typed.schema.clone_from(&request.schema);
+    typed.lossy = request.lossy;
+    Ok(Cow::Owned(typed))
+}
+
 fn may_hold_a_secret(header: &HeaderName) -> bool {
     ["authorization", "cookie", "key", "token", "secret"].iter().any(|part| header.as_str().contains(part))
 }
@@ -437,6 +449,10 @@ impl Caller for HttpCaller {
 
     fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
         Box::pin(self.open(request, hints))
+    }
+
+    fn max_output(&self) -> Option<u32> {
+        self.quirks.max_output
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {

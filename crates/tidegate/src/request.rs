@@ -9,6 +9,8 @@ pub mod media;
 mod message;
 mod part;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,6 +20,7 @@ pub use self::media::{Media, Source};
 pub use self::message::{Message, Role};
 pub use self::part::{CachePoint, GuardContent, Part, Reasoning, ToolResult, ToolUse};
 use crate::call::wire::WireId;
+use crate::schema::Schema;
 
 /// One request to a model.
 ///
@@ -38,6 +41,9 @@ pub struct Request {
     pub task: Task,
     /// How it is to be answered.
     pub params: Params,
+    /// The form that the answer must have.
+    #[serde(with = "as_value", skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Arc<Schema>>,
     /// A body already written for one wire; the task is empty then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
@@ -190,6 +196,13 @@ impl Request {
         self
     }
 
+    /// Sets the form that the answer must have.
+    #[must_use]
+    pub fn schema(mut self, schema: Arc<Schema>) -> Request {
+        self.schema = Some(schema);
+        self
+    }
+
     /// Returns what is asked for: the kind decides the path that the request goes to.
     #[must_use]
     pub fn kind(&self) -> TaskKind {
@@ -228,6 +241,26 @@ impl Request {
             Task::Embed(text) => text.len(),
             Task::Chat(messages) => messages.iter().flat_map(|message| &message.parts).map(size).sum(),
         }
+    }
+}
+
+/// A schema in JSON: as it is written.
+mod as_value {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    use crate::schema::Schema;
+
+    #[expect(clippy::ref_option, reason = "serde passes a reference")]
+    pub(super) fn serialize<S: Serializer>(schema: &Option<Arc<Schema>>, serializer: S) -> Result<S::Ok, S::Error> {
+        schema.as_ref().map(|schema| schema.value()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Schema>>, D::Error> {
+        let schema = Option::<Value>::deserialize(deserializer)?.map(Schema::new).transpose();
+        schema.map(|schema| schema.map(Arc::new)).map_err(serde::de::Error::custom)
     }
 }
 

@@ -138,7 +138,7 @@ fn normalise(table: &mut Table, base: &Path) {
 }
 
 fn is_path(key: &str) -> bool {
-    ["template", "key_file", "credentials", "path", "summary", "scenario", "log_file"].contains(&key)
+    ["template", "schema", "key_file", "credentials", "path", "summary", "scenario", "log_file"].contains(&key)
 }
 
 fn lower_case(headers: &Table) -> Table {

@@ -4,10 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod answers;
 mod bad_input;
 mod command;
 mod files;
 mod http;
 mod kill;
 mod resume;
+mod stops;
 mod support;

@@ -14,10 +14,13 @@ mod plain;
 mod shape;
 mod template;
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::request::{Message, Params, Request, Role, Task};
 use crate::run::input::Row;
 use crate::run::key;
+use crate::schema::Schema;
 use crate::suggest;
 
 pub use self::attach::{Attached, MediaColumn};
@@ -39,6 +42,8 @@ pub struct PromptOptions {
     pub lossy: bool,
     /// What every request is to be answered with.
     pub params: Params,
+    /// The form that every answer must have.
+    pub schema: Option<Arc<Schema>>,
     /// The column that holds the rows' ids; here only to be looked for in the header.
     pub id_column: Option<String>,
 }
@@ -50,6 +55,7 @@ pub struct Renderer {
     params: Params,
     media: Vec<MediaColumn>,
     lossy: bool,
+    schema: Option<Arc<Schema>>,
 }
 
 /// Where a request's content comes from.
@@ -94,6 +100,9 @@ impl Renderer {
         let system = options.system.as_deref().map(|text| ("--system", text));
         let templates = Templates::new(template, system, columns)?;
         let plan = match (&options.embed, template) {
+            (Some(_), _) if options.schema.is_some() => {
+                return Err(Error::Usage("an embedding has no schema; leave --schema or --embed out".to_owned()));
+            }
             (Some(_), _) if templates.is_some() => {
                 return Err(Error::Usage("--embed takes its text from a column; leave the templates out".to_owned()));
             }
@@ -109,7 +118,8 @@ impl Renderer {
             used.extend(options.media.iter().map(|media| media.column.clone()));
         }
         let (params, media, lossy) = (options.params.clone(), options.media.clone(), options.lossy);
-        Ok(Renderer { used, plan, params, media, lossy })
+        let schema = options.schema.clone();
+        Ok(Renderer { used, plan, params, media, lossy, schema })
     }
 
     /// Returns the columns that requests are made from; none means that the whole row counts.
@@ -146,7 +156,8 @@ impl Renderer {
                 shape::request(&row.json, text, system.and_then(|filled| filled.system))?
             }
         };
-        let request = Request { params: self.params.clone(), lossy: self.lossy, ..request };
+        let request =
+            Request { params: self.params.clone(), schema: self.schema.clone(), lossy: self.lossy, ..request };
         Ok(Rendered { request: with_media(request, attached)?, batch })
     }
 }
