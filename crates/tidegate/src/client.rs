@@ -1,5 +1,7 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
+mod control;
+
 use std::sync::Arc;
 
 use futures_util::Stream;
@@ -17,11 +19,12 @@ use crate::catalog::{self, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::Balance;
 use crate::dispatch::endpoint::Endpoint;
+use crate::dispatch::gate::SharedLimits;
 use crate::dispatch::{Dispatcher, Order, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
 use crate::failure::Failure;
-use crate::limits::Limits;
+use crate::limits::{Limits, Pace, Pacing};
 use crate::money::Price;
 use crate::outcome::Outcome;
 use crate::request::Request;
@@ -49,6 +52,7 @@ pub struct Target {
     source: Option<KeySource>,
     headers: HeaderMap,
     limits: Limits,
+    account: Option<(Arc<str>, Limits)>,
     price: Option<Price>,
 }
 
@@ -93,6 +97,7 @@ impl Target {
             source: None,
             headers: HeaderMap::new(),
             limits: Limits::default(),
+            account: None,
             price: None,
         }
     }
@@ -140,6 +145,13 @@ impl Target {
         self
     }
 
+    /// Counts its requests against an account too, whose limits all targets that name it share.
+    #[must_use]
+    pub fn account(mut self, name: &str, limits: Limits) -> Target {
+        self.account = Some((name.into(), limits));
+        self
+    }
+
     /// Sets the price, in place of the catalog's.
     #[must_use]
     pub fn price(mut self, price: Price) -> Target {
@@ -183,6 +195,8 @@ fn quirks(model: &ModelRef) -> Quirks {
 pub struct ClientBuilder {
     targets: Vec<Target>,
     total: Limits,
+    pace: Pace,
+    pacing: Option<Pacing>,
     balance: Balance,
     retry: RetryPolicy,
     pool: PoolOptions,
@@ -204,6 +218,20 @@ impl ClientBuilder {
     #[must_use]
     pub fn total(mut self, total: Limits) -> ClientBuilder {
         self.total = total;
+        self
+    }
+
+    /// Chooses limits for targets that state none, and the pacing. Default: balanced.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> ClientBuilder {
+        self.pace = pace;
+        self
+    }
+
+    /// Sets how endpoints start, pause and come back, in place of the pace's way.
+    #[must_use]
+    pub fn pacing(mut self, pacing: Pacing) -> ClientBuilder {
+        self.pacing = Some(pacing);
         self
     }
 
@@ -265,14 +293,30 @@ impl ClientBuilder {
         if self.targets.is_empty() {
             return Err(Error::Usage("no model is given; name at least one".to_owned()));
         }
-        let endpoints = self.endpoints()?;
-        let admission = Admission::new(endpoints.clone(), self.total, self.balance, self.seed);
+        let accounts = self.accounts()?;
+        let endpoints = self.endpoints(&accounts)?;
+        let shared = SharedLimits { total: self.total, accounts };
+        let admission = Admission::new(endpoints.clone(), shared, self.balance, self.seed);
         let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer };
         Ok(Client { dispatcher: Arc::new(dispatcher) })
     }
 
+    /// Collects the accounts that targets name.
+    fn accounts(&self) -> Result<Vec<(Arc<str>, Limits)>> {
+        let mut accounts: Vec<(Arc<str>, Limits)> = Vec::new();
+        for (name, limits) in self.targets.iter().filter_map(|target| target.account.as_ref()) {
+            match accounts.iter().find(|(known, _)| known == name) {
+                None => accounts.push((name.clone(), *limits)),
+                Some((_, known)) if known == limits => {}
+                Some(_) => return Err(Error::Usage(format!("the account '{name}' is given two different limits"))),
+            }
+        }
+        Ok(accounts)
+    }
+
     /// Makes an endpoint of every key of every target.
-    fn endpoints(&self) -> Result<Vec<Arc<Endpoint>>> {
+    fn endpoints(&self, accounts: &[(Arc<str>, Limits)]) -> Result<Vec<Arc<Endpoint>>> {
+        let pacing = self.pacing.unwrap_or_else(|| self.pace.pacing());
         let transports = Transports::new(self);
         let mut keys: Vec<String> = Vec::new();
         let mut endpoints = Vec::new();
@@ -289,7 +333,8 @@ impl ClientBuilder {
                 });
                 let name = if i == 0 { target.name.clone() } else { format!("{}#{}", target.name, i + 1).into() };
                 let caller = transports.caller(target, secret, i)?;
-                let (limits, price) = (target.limits, target.price);
+                let (limits, price) = (target.limits.or(self.pace.limits()), target.price);
+                let named = |account: &(Arc<str>, Limits)| accounts.iter().position(|(name, _)| *name == account.0);
                 endpoints.push(Arc::new(Endpoint {
                     name,
                     model: target.name.clone(),
@@ -298,6 +343,8 @@ impl ClientBuilder {
                     price,
                     caller,
                     limits,
+                    account: target.account.as_ref().and_then(named),
+                    pacing,
                 }));
             }
         }

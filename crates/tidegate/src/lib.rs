@@ -152,7 +152,7 @@ pub use dispatch::balance::Balance;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{EndpointSnapshot, Event, Observer, Snapshot};
 pub use failure::{Advice, Aside, Failure, Kind, Retry};
-pub use limits::{Limit, Limits};
+pub use limits::{Limit, Limits, Pace, Pacing, Ramp, SlowStart};
 pub use money::{LongPrice, Money, Price};
 pub use outcome::{Attempt, Outcome};
 pub use request::{Message, Params, Part, Request, Role, Task, TaskKind};

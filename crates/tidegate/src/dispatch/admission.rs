@@ -8,6 +8,7 @@
 //! route without it, so a cooling model never blocks another's queue. Within a queue the order is that of first arrival: a
 //! retry keeps its place.
 
+mod control;
 mod scheduler;
 mod tickets;
 
@@ -24,10 +25,10 @@ use self::tickets::{Fate, Ticket, TicketId};
 use crate::call::limits::Hints;
 use crate::dispatch::balance::Balance;
 use crate::dispatch::endpoint::{Call, Endpoint, Settled, State};
+use crate::dispatch::gate::SharedLimits;
 use crate::dispatch::limit::Cost;
 use crate::event::Snapshot;
 use crate::failure::{Failure, Kind};
-use crate::limits::Limits;
 use crate::response::Usage;
 
 /// A set of endpoints with a queue.
@@ -57,8 +58,13 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(endpoints: Vec<Arc<Endpoint>>, total: Limits, balance: Balance, seed: u64) -> Arc<Admission> {
-        let scheduler = Scheduler::new(endpoints, total, balance, seed, Instant::now());
+    pub(crate) fn new(
+        endpoints: Vec<Arc<Endpoint>>,
+        shared: SharedLimits,
+        balance: Balance,
+        seed: u64,
+    ) -> Arc<Admission> {
+        let scheduler = Scheduler::new(endpoints, shared, balance, seed, Instant::now());
         let capacity = AtomicUsize::new(scheduler.capacity());
         Arc::new(Admission { scheduler: Mutex::new(scheduler), turns: AtomicU64::new(0), capacity })
     }
@@ -211,8 +217,9 @@ impl Drop for Acquire {
         self.admission.change(|scheduler, now| {
             if let Some(Fate::Admitted { place, cost }) = scheduler.tickets.remove(id).map(|ticket| ticket.fate) {
                 scheduler.states[place].withdraw(now, cost);
-                scheduler.total.release();
-                scheduler.total.give_back(now, 1.0, cost.tokens());
+                let account = scheduler.states[place].endpoint.account;
+                scheduler.shared.release(account);
+                scheduler.shared.give_back(account, now, now, cost.all());
             }
         });
     }
@@ -252,7 +259,7 @@ impl Drop for Lease {
             let (place, cost) = (self.place, self.cost);
             self.admission.change(|scheduler, _| {
                 scheduler.states[place].abandon(cost);
-                scheduler.total.release();
+                scheduler.shared.release(scheduler.states[place].endpoint.account);
             });
         }
     }

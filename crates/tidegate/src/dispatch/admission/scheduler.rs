@@ -13,19 +13,22 @@ use tokio::time::Instant;
 use super::tickets::{Fate, Ticket, TicketId, Tickets};
 use super::{Ask, RouteId, Turn};
 use crate::dispatch::balance::{Balance, Candidate};
-use crate::dispatch::endpoint::{Call, Endpoint, Gate, Settled, State};
+use crate::dispatch::endpoint::{Call, Endpoint, Settled, State};
+use crate::dispatch::gate::{Shared, SharedLimits};
 use crate::dispatch::limit::Ready;
 use crate::event::Snapshot;
 use crate::failure::{Aside, Failure, Kind};
-use crate::limits::{Limit, Limits};
+use crate::limits::Limit;
 
 /// The endpoints, the queues in front of them, and who waits in these.
 pub(super) struct Scheduler {
     pub(super) states: Vec<State>,
     pub(super) routes: Vec<Route>,
     pub(super) tickets: Tickets,
-    pub(super) total: Gate,
-    most: usize,
+    /// The limits of accounts and of the whole.
+    pub(super) shared: Shared,
+    /// Whether the user has paused everything.
+    pub(super) paused: bool,
     balance: Balance,
     rng: fastrand::Rng,
     pub(super) wakers: Vec<Waker>,
@@ -51,7 +54,7 @@ pub(super) struct Route {
 impl Scheduler {
     pub(super) fn new(
         endpoints: Vec<Arc<Endpoint>>,
-        total: Limits,
+        shared: SharedLimits,
         balance: Balance,
         seed: u64,
         now: Instant,
@@ -60,8 +63,8 @@ impl Scheduler {
             states: endpoints.into_iter().map(|endpoint| State::new(endpoint, now)).collect(),
             routes: Vec::new(),
             tickets: Tickets::default(),
-            total: Gate::new(&total, now),
-            most: total.concurrency.map_or(usize::MAX, |n| n as usize),
+            shared: Shared::new(shared, now),
+            paused: false,
             balance,
             rng: fastrand::Rng::with_seed(seed),
             wakers: Vec::new(),
@@ -80,7 +83,7 @@ impl Scheduler {
 
     pub(super) fn capacity(&self) -> usize {
         let serving = self.states.iter().filter(|state| state.aside.is_none());
-        serving.map(State::limit).fold(0, usize::saturating_add).min(self.most)
+        serving.map(State::limit).fold(0, usize::saturating_add).min(self.shared.most())
     }
 
     pub(super) fn enqueue(&mut self, ask: Ask, waker: Waker) -> TicketId {
@@ -102,7 +105,7 @@ impl Scheduler {
             self.states[place].admit(now, &mut cost);
             ticket.fate = Fate::Admitted { place, cost };
             self.wakers.push(ticket.waker.clone());
-            self.total.admit(now, cost);
+            self.shared.admit(self.states[place].endpoint.account, now, cost);
         }
     }
 
@@ -112,6 +115,10 @@ impl Scheduler {
         let mut best: Option<(Turn, usize)> = None;
         for route in 0..self.routes.len() {
             let Some((turn, id)) = self.head(route) else { continue };
+            if self.paused {
+                self.routes[route].blocked = Some(Limit::Paused);
+                continue;
+            }
             match self.ready(route, id, now) {
                 Ready::Now => {
                     if best.is_none_or(|(first, _)| turn < first) {
@@ -151,7 +158,9 @@ impl Scheduler {
         let endpoints = &self.routes[route].endpoints;
         let preferred = match self.balance {
             Balance::Order => {
-                let serving = || endpoints.iter().filter(|&&place| self.states[place].serves(now));
+                let serves =
+                    |state: &State| state.serves(now) && !self.shared.is_done_for_the_day(state.endpoint.account, now);
+                let serving = || endpoints.iter().filter(|&&place| serves(&self.states[place]));
                 let fresh = serving().find(|place| !ask.tried.contains(place));
                 fresh.or_else(|| serving().next()).map(|&place| self.states[place].endpoint.order)
             }
@@ -170,12 +179,7 @@ impl Scheduler {
                 continue;
             }
             let cost = state.cost(ask.bytes, ask.max_tokens);
-            let total = if self.total.in_flight >= self.most {
-                Ready::Later(Limit::Concurrency)
-            } else {
-                self.total.ready(now, cost)
-            };
-            let here = state.ready(now, cost).and(total);
+            let here = state.ready(now, cost).and(self.shared.ready(state.endpoint.account, now, cost));
             if here == Ready::Now {
                 self.candidates.push((place, state.candidate(ask.tried.contains(&place))));
             }
@@ -209,10 +213,9 @@ impl Scheduler {
     pub(super) fn settle(&mut self, now: Instant, place: usize, call: &Call<'_>) -> Settled {
         let jitter = self.rng.f64();
         let cooldown = self.states[place].settle(now, call, jitter);
-        self.total.release();
-        if let Some(usage) = call.usage {
-            self.total.give_back(now, 0.0, call.cost.tokens() - usage.total() as f64);
-        }
+        let account = self.states[place].endpoint.account;
+        self.shared.release(account);
+        self.shared.give_back(account, now, call.sent, call.unused());
         let set_aside = call.failure.map_or(0, |failure| self.set_aside(place, failure));
         Settled { cooldown, set_aside }
     }
