@@ -56,6 +56,24 @@ pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Re
     serializer.serialize_str(&show(*duration))
 }
 
+/// The same for durations that may be absent.
+pub(crate) mod optional {
+    use std::time::Duration;
+
+    use serde::{Deserializer, Serialize, Serializer};
+
+    /// Reads a duration of at least a millisecond from a configuration value.
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        super::deserialize_positive(deserializer).map(Some)
+    }
+
+    /// Writes a duration as a text.
+    #[expect(clippy::ref_option, reason = "serde passes a reference")]
+    pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        duration.map(super::show).serialize(serializer)
+    }
+}
+
 fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     match toml::Value::deserialize(deserializer)? {
         toml::Value::Integer(seconds) => Ok(seconds.to_string()),

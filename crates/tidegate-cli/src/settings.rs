@@ -10,6 +10,7 @@ mod endpoint;
 mod file;
 mod flags;
 mod layers;
+mod limits;
 mod mask;
 pub(crate) mod value;
 
@@ -24,6 +25,7 @@ use tidegate::call::wire::WireId;
 use tidegate::{Error, Params, Price, Result};
 
 pub(crate) use endpoint::EndpointSettings;
+pub(crate) use limits::{Cooldown, Limits, Pace};
 
 use crate::args::RunArgs;
 use crate::duration;
@@ -71,6 +73,10 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// Limits of the run as a whole.
     pub(crate) total: Limits,
+    /// A ready-made choice of limits and pauses; default: `balanced`.
+    pub(crate) pace: Pace,
+    /// How endpoints start, pause after rejections and come back; default: as the pace has it.
+    pub(crate) cooldown: Cooldown,
     /// How long and how often a request is tried.
     pub(crate) retry: Retry,
     /// Where and how results are written.
@@ -81,6 +87,8 @@ pub(crate) struct Settings {
     pub(crate) providers: BTreeMap<String, Provider>,
     /// Settings of single models, by `provider/model`.
     pub(crate) endpoints: BTreeMap<String, Endpoint>,
+    /// Limits that several endpoints share, by the name of the account.
+    pub(crate) accounts: BTreeMap<String, Limits>,
     /// The file that was read, if any.
     #[serde(skip)]
     pub(crate) file: Option<PathBuf>,
@@ -106,29 +114,17 @@ impl Default for Settings {
             headers: Headers::new(),
             limits: Limits::default(),
             total: Limits::default(),
+            pace: Pace::default(),
+            cooldown: Cooldown::default(),
             retry: Retry::default(),
             output: Output::default(),
             run: Run::default(),
             providers: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             file: None,
         }
     }
-}
-
-/// Limits, of an endpoint or of a run; what is absent is found out from the replies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Limits {
-    /// Requests per minute, more than 0.
-    #[serde(deserialize_with = "value::rate_setting")]
-    pub(crate) rpm: Option<f64>,
-    /// Tokens per minute, input and output, more than 0.
-    #[serde(deserialize_with = "value::rate_setting")]
-    pub(crate) tpm: Option<f64>,
-    /// Requests in flight, at least 1; default: 16 at the start, growing.
-    #[serde(deserialize_with = "value::optional_count_setting")]
-    pub(crate) concurrency: Option<u32>,
 }
 
 /// How long and how often a request is tried.
@@ -138,6 +134,8 @@ pub(crate) struct Retry {
     /// The most attempts for one row, the first included, 429s not; default 5.
     #[serde(deserialize_with = "value::count_setting")]
     pub(crate) max_attempts: u32,
+    /// How many 429s one row may have and still be tried again; default: any number.
+    pub(crate) max_rate_limit_retries: Option<u32>,
     /// The time of one attempt; default 600 s. Shorter gives up on slow models, longer waits for dead servers.
     #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
     pub(crate) timeout: Duration,
@@ -148,7 +146,12 @@ pub(crate) struct Retry {
 
 impl Default for Retry {
     fn default() -> Retry {
-        Retry { max_attempts: 5, timeout: Duration::from_secs(600), connect_timeout: Duration::from_secs(10) }
+        Retry {
+            max_attempts: 5,
+            max_rate_limit_retries: None,
+            timeout: Duration::from_secs(600),
+            connect_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -234,6 +237,8 @@ pub(crate) struct Provider {
     pub(crate) headers: Headers,
     /// Limits of each of its models.
     pub(crate) limits: Limits,
+    /// The account of its models that name none of their own.
+    pub(crate) account: Option<String>,
 }
 
 /// Settings of one model at one provider.
@@ -242,6 +247,8 @@ pub(crate) struct Provider {
 pub(crate) struct Endpoint {
     /// Its limits.
     pub(crate) limits: Limits,
+    /// The account whose limits it shares.
+    pub(crate) account: Option<String>,
     /// What its tokens cost.
     #[serde(deserialize_with = "value::price_setting")]
     pub(crate) price: Option<Price>,
@@ -393,7 +400,7 @@ mod tests {
             "models = ['a']\nrepeat = 3\neach_model = true\n[limits]\nrpm = 100\ntpm = 5000\n[retry]\ntimeout = '2m'\n";
         let settings = load_text(file, &["-m", "b", "--rpm", "7", "--each-model=false"]).unwrap();
         assert_eq!((settings.models, settings.repeat, settings.each_model), (vec!["b".to_owned()], 3, false));
-        assert_eq!(settings.limits, Limits { rpm: Some(7.0), tpm: Some(5000.0), concurrency: None });
+        assert_eq!(settings.limits, Limits { rpm: Some(7.0), tpm: Some(5000.0), ..Limits::default() });
         assert_eq!((settings.retry.timeout.as_secs(), settings.retry.max_attempts), (120, 5));
     }
 
@@ -424,7 +431,7 @@ mod tests {
         let endpoints = load_text(file, &[]).unwrap().resolve().unwrap();
         let [first, lab, third] = endpoints.as_slice() else { panic!("three models") };
         assert_eq!(first.price, tidegate::catalog::find("openai", "gpt-5-mini").unwrap().price);
-        assert_eq!(lab.limits, Limits { rpm: Some(5.0), tpm: Some(2.0), concurrency: Some(9) });
+        assert_eq!(lab.limits, Limits { rpm: Some(5.0), tpm: Some(2.0), concurrency: Some(9), ..Limits::default() });
         assert_eq!((lab.base_url.as_str(), lab.price), ("http://lab/v1", Some(Price::new(1.0, 2.0))));
         assert_eq!(lab.headers.values().map(HeaderText::as_str).collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(third.base_url, "https://api.x.ai/v1");
