@@ -92,10 +92,8 @@ fn check_account(place: &str, name: &str, settings: &Settings) -> Result<(), Str
         return Ok(());
     }
     let meant = closest(name, settings.accounts.keys().map(String::as_str));
-    let meant = meant.map_or_else(
-        || format!("state its limits under [accounts.{name}]"),
-        |near| format!("did you mean '{near}'?"),
-    );
+    let meant = meant
+        .map_or_else(|| format!("state its limits under [accounts.{name}]"), |near| format!("did you mean '{near}'?"));
     Err(format!("{place}: no account '{name}'; {meant}"))
 }
 
