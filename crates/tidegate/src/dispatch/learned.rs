@@ -64,6 +64,8 @@ const AMONG: f64 = 25.0;
 /// unfounded twice as many, up to this.
 const SUSPICIOUS: u32 = 8;
 const MOST_PATIENCE: u32 = 16;
+/// How far the pace must get past the counted rate for that, in multiples of it.
+const WELL_PAST: f64 = 1.6;
 /// Seconds of a pause after which nothing can be said about company.
 const SHORT_PAUSE: f64 = 0.2;
 /// From where a doubt is sure enough that it takes three rejections together to count, and how sure it gets.
@@ -159,7 +161,7 @@ impl Learned {
         if sent <= found.heard || chance {
             found.rejected += 1.0;
             found.paused += if chance { pause } else { 0.0 };
-            if chance && (found.doubt >= SURE || found.speed(now) > FAR * found.rate) {
+            if chance && (found.doubt >= SURE || found.speed(now) > WELL_PAST * found.rate) {
                 found.doubt = (found.doubt + 1).clamp(SURE, MOST_DOUBT);
                 found.patience = SUSPICIOUS;
             }
