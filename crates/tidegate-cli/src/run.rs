@@ -292,12 +292,15 @@ fn output_format(settings: &Settings) -> Option<output::Format> {
 type FindKeys = fn(&EndpointSettings) -> tidegate::Result<Keys>;
 
 fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKeys) -> anyhow::Result<Client> {
-    let total = Limits { concurrency: Some(most_connections(settings)?), ..limits(settings.total) };
+    let total = Limits { concurrency: Some(most_connections(settings)?), ..settings.total.into() };
     let mut builder = Client::builder()
         .total(total)
+        .pace(settings.pace.into())
+        .pacing(settings.cooldown.pacing(settings.pace))
         .balance(settings.balance.as_deref().and_then(Balance::from_name).unwrap_or_default())
         .retry(RetryPolicy {
             max_attempts: settings.retry.max_attempts,
+            max_rate_limit_retries: settings.retry.max_rate_limit_retries,
             timeout: settings.retry.timeout,
             budget: settings.retry.budget,
             deadline: settings.retry.deadline,
@@ -320,7 +323,10 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKe
 
 fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKeys) -> anyhow::Result<ClientBuilder> {
     let found = keys(endpoint)?;
-    let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(limits(endpoint.limits));
+    let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(endpoint.limits.into());
+    if let Some((name, limits)) = &endpoint.account {
+        target = target.account(name, (*limits).into());
+    }
     if let Some(price) = endpoint.price {
         target = target.price(price);
     }
@@ -342,10 +348,6 @@ fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKey
     let source = found.source;
     target = target.key_source(Arc::new(move || source.reload().unwrap_or_default()));
     Ok(builder.target(found.keys.into_iter().fold(target, Target::key)))
-}
-
-fn limits(limits: settings::Limits) -> Limits {
-    Limits { rpm: limits.rpm, tpm: limits.tpm, concurrency: limits.concurrency }
 }
 
 fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {

@@ -1,5 +1,6 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
+mod control;
 mod outputs;
 mod single;
 
@@ -21,12 +22,13 @@ use crate::catalog::{self, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::{Balance, Chooser, Policy};
 use crate::dispatch::endpoint::Endpoint;
+use crate::dispatch::gate::SharedLimits;
 use crate::dispatch::hedge::Hedges;
 use crate::dispatch::{Dispatcher, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
 use crate::failure::Failure;
-use crate::limits::Limits;
+use crate::limits::{Limits, Pace, Pacing};
 use crate::money::Price;
 use crate::outcome::Outcome;
 use crate::request::Request;
@@ -54,6 +56,7 @@ pub struct Target {
     source: Option<KeySource>,
     headers: HeaderMap,
     limits: Limits,
+    account: Option<(Arc<str>, Limits)>,
     price: Option<Price>,
     max_input: Option<u32>,
     max_output: Option<u32>,
@@ -105,6 +108,7 @@ impl Target {
             source: None,
             headers: HeaderMap::new(),
             limits: Limits::default(),
+            account: None,
             price: None,
             max_input: None,
             max_output: None,
@@ -153,6 +157,13 @@ impl Target {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Target {
         self.limits = limits;
+        self
+    }
+
+    /// Counts its requests against an account too, whose limits all targets that name it share.
+    #[must_use]
+    pub fn account(mut self, name: &str, limits: Limits) -> Target {
+        self.account = Some((name.into(), limits));
         self
     }
 
@@ -223,6 +234,8 @@ fn quirks(model: &ModelRef) -> Quirks {
 pub struct ClientBuilder {
     targets: Vec<Target>,
     total: Limits,
+    pace: Pace,
+    pacing: Option<Pacing>,
     balance: Balance,
     policy: Option<Box<dyn Policy>>,
     retry: RetryPolicy,
@@ -246,6 +259,20 @@ impl ClientBuilder {
     #[must_use]
     pub fn total(mut self, total: Limits) -> ClientBuilder {
         self.total = total;
+        self
+    }
+
+    /// Chooses limits for targets that state none, and the pacing. Default: balanced.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> ClientBuilder {
+        self.pace = pace;
+        self
+    }
+
+    /// Sets how endpoints start, pause and come back, in place of the pace's way.
+    #[must_use]
+    pub fn pacing(mut self, pacing: Pacing) -> ClientBuilder {
+        self.pacing = Some(pacing);
         self
     }
 
@@ -330,12 +357,14 @@ impl ClientBuilder {
         }
         self.check_shares()?;
         let models = self.models()?;
-        let endpoints = self.endpoints()?;
+        let accounts = self.accounts()?;
+        let endpoints = self.endpoints(&accounts)?;
         let mut chooser = Chooser::new(self.balance, self.seed);
         if let Some(policy) = self.policy.take() {
             chooser = chooser.with_policy(policy);
         }
-        let admission = Admission::new(endpoints.clone(), self.total, chooser, self.seed);
+        let admission =
+            Admission::new(endpoints.clone(), SharedLimits { total: self.total, accounts }, chooser, self.seed);
         let hedges = Mutex::new(Hedges::new(endpoints.len()));
         let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer, hedges };
         Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy: Arc::new(self.ask_policy), models })
@@ -365,8 +394,22 @@ impl ClientBuilder {
         }
     }
 
+    /// Collects the accounts that targets name.
+    fn accounts(&self) -> Result<Vec<(Arc<str>, Limits)>> {
+        let mut accounts: Vec<(Arc<str>, Limits)> = Vec::new();
+        for (name, limits) in self.targets.iter().filter_map(|target| target.account.as_ref()) {
+            match accounts.iter().find(|(known, _)| known == name) {
+                None => accounts.push((name.clone(), *limits)),
+                Some((_, known)) if known == limits => {}
+                Some(_) => return Err(Error::Usage(format!("the account '{name}' is given two different limits"))),
+            }
+        }
+        Ok(accounts)
+    }
+
     /// Makes an endpoint of every key of every target.
-    fn endpoints(&self) -> Result<Vec<Arc<Endpoint>>> {
+    fn endpoints(&self, accounts: &[(Arc<str>, Limits)]) -> Result<Vec<Arc<Endpoint>>> {
+        let pacing = self.pacing.unwrap_or_else(|| self.pace.pacing());
         let transports = Transports::new(self);
         let mut keys: Vec<String> = Vec::new();
         let mut endpoints = Vec::new();
@@ -384,8 +427,9 @@ impl ClientBuilder {
                 });
                 let name = if i == 0 { target.name.clone() } else { format!("{}#{}", target.name, i + 1).into() };
                 let caller = transports.caller(target, secret, i)?;
-                let (limits, price) = (target.limits, target.price);
                 let weight = target.weight.or(weighted.then_some(1.0));
+                let (limits, price) = (target.limits.or(self.pace.limits()), target.price);
+                let named = |account: &(Arc<str>, Limits)| accounts.iter().position(|(name, _)| *name == account.0);
                 endpoints.push(Arc::new(Endpoint {
                     name,
                     model: target.name.clone(),
@@ -397,6 +441,8 @@ impl ClientBuilder {
                     max_output: target.max_output,
                     caller,
                     limits,
+                    account: target.account.as_ref().and_then(named),
+                    pacing,
                 }));
             }
         }
