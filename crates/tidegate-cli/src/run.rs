@@ -315,12 +315,15 @@ fn client(
     keys: FindKeys,
     signing: Signing,
 ) -> anyhow::Result<Client> {
-    let total = Limits { concurrency: Some(most_connections(settings)?), ..limits(settings.total) };
+    let total = Limits { concurrency: Some(most_connections(settings)?), ..settings.total.into() };
     let mut builder = Client::builder()
         .total(total)
+        .pace(settings.pace.into())
+        .pacing(settings.cooldown.pacing(settings.pace))
         .balance(settings.balance.as_deref().and_then(Balance::from_name).unwrap_or_default())
         .retry(RetryPolicy {
             max_attempts: settings.retry.max_attempts,
+            max_rate_limit_retries: settings.retry.max_rate_limit_retries,
             timeout: settings.retry.timeout,
             stream: settings.retry.stream,
             first_delta: settings.retry.first_delta_timeout,
@@ -358,7 +361,10 @@ fn add_target(
     context_cache: Option<ContextCacheOptions>,
 ) -> anyhow::Result<ClientBuilder> {
     let found = keys(endpoint)?;
-    let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(limits(endpoint.limits));
+    let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(endpoint.limits.into());
+    if let Some((name, limits)) = &endpoint.account {
+        target = target.account(name, (*limits).into());
+    }
     if let Some(price) = endpoint.price {
         target = target.price(price);
     }
@@ -403,10 +409,6 @@ fn add_target(
 fn context_cache(settings: &Settings) -> Option<ContextCacheOptions> {
     let options = ContextCacheOptions::new(settings.run.context_cache?);
     Some(if settings.run.delete_context_cache { options.delete_at_end() } else { options })
-}
-
-fn limits(limits: settings::Limits) -> Limits {
-    Limits { rpm: limits.rpm, tpm: limits.tpm, concurrency: limits.concurrency }
 }
 
 pub(crate) fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {
