@@ -35,13 +35,13 @@ pub(crate) struct PromptArgs {
     /// Column that holds videos; may be repeated
     #[arg(long, value_name = "COLUMN")]
     pub(crate) video_column: Vec<String>,
-    /// Keep the system message and tools in a context cache of Gemini's that lasts so long, such as 1h
+    /// Keep the system message and tools in a context cache at Gemini that lasts so long: 1h
     #[arg(long, value_name = "TTL", value_parser = duration::parse_positive, allow_hyphen_values = true)]
     pub(crate) context_cache: Option<Duration>,
     /// Delete context caches at the end instead of keeping them for the next run
     #[arg(long)]
     pub(crate) delete_context_cache: Option<bool>,
-    /// Leave out what a model cannot take, such as a video, with a warning in the record, instead of failing the row
+    /// Leave out what a model cannot take, with a warning in the record, instead of failing the row
     #[arg(long)]
     pub(crate) lossy: Option<bool>,
     /// Randomness, 0 or more [default: the model's]
