@@ -3,6 +3,8 @@
 //! Every flag that is a setting can also be given as a variable, `TIDEGATE_` and the flag's name in capitals. The names
 //! are made from the flags, so that none can be forgotten; what asks for one action (`--dry-run`) has no variable.
 
+mod bedrock;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +12,10 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tidegate::call::wire::WireId;
 use tidegate::{Balance, Kind, Price};
 
+pub(crate) use self::bedrock::BedrockArgs;
 use crate::duration;
 use crate::keys;
 use crate::moment;
@@ -43,6 +47,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Prints the summary of a run again
     Report(ReportArgs),
+    /// Says which models would be asked where and in whose name, and what is wrong; sends no prompt
+    Check(Box<CheckArgs>),
 }
 
 #[derive(Args)]
@@ -56,6 +62,8 @@ pub(crate) struct RunArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) answer: AnswerArgs,
+    #[command(flatten)]
+    pub(crate) bedrock: BedrockArgs,
     #[command(flatten)]
     pub(crate) limit: LimitArgs,
     #[command(flatten)]
@@ -91,7 +99,7 @@ Exit codes: 0 all rows succeeded, 1 some failed, 2 usage or input, 3 stopped by 
 #[derive(Args)]
 #[command(next_help_heading = "Input")]
 pub(crate) struct InputArgs {
-    /// Files or globs, plain or .gz; - is the standard input
+    /// Files or globs, plain or .gz; - is the standard input; an image or a PDF is a row of its own
     #[arg(value_name = "INPUT", help_heading = "Arguments", required_unless_present = "print_config")]
     pub(crate) inputs: Vec<PathBuf>,
     /// Format of the input [default: by extension]
@@ -126,6 +134,27 @@ pub(crate) struct PromptArgs {
     /// Make embeddings of this column
     #[arg(long, value_name = "COLUMN")]
     pub(crate) embed: Option<String>,
+    /// Column that holds images: paths from the input's folder, or addresses; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) image_column: Vec<String>,
+    /// Column that holds documents, such as PDFs; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) document_column: Vec<String>,
+    /// Column that holds sounds; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) audio_column: Vec<String>,
+    /// Column that holds videos; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) video_column: Vec<String>,
+    /// Keep the system message and tools in a context cache of Gemini's that lasts so long, such as 1h
+    #[arg(long, value_name = "TTL", value_parser = duration::parse_positive, allow_hyphen_values = true)]
+    pub(crate) context_cache: Option<Duration>,
+    /// Delete context caches at the end instead of keeping them for the next run
+    #[arg(long)]
+    pub(crate) delete_context_cache: Option<bool>,
+    /// Leave out what a model cannot take, such as a video, with a warning in the record, instead of failing the row
+    #[arg(long)]
+    pub(crate) lossy: Option<bool>,
     /// Randomness, 0 or more [default: the model's]
     #[arg(long, value_name = "N", value_parser = value::temperature)]
     pub(crate) temperature: Option<f64>,
@@ -152,6 +181,9 @@ pub(crate) struct ModelArgs {
     /// Address of any OpenAI-compatible server, with /v1
     #[arg(long, value_name = "URL", value_parser = value::base_url)]
     pub(crate) base_url: Option<String>,
+    /// Format to prefer where a provider speaks it beside another [values: openai, responses]
+    #[arg(long, value_name = "WIRE", value_parser = value::wire)]
+    pub(crate) wire: Option<WireId>,
     /// How requests are spread over the models [default: order, a fallback list]
     #[arg(long, value_name = "POLICY", value_parser = policies(), conflicts_with = "each_model")]
     pub(crate) balance: Option<String>,
@@ -261,6 +293,9 @@ pub(crate) struct LimitArgs {
     /// Time to make a connection [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
     pub(crate) connect_timeout: Option<Duration>,
+    /// Read every reply as a stream, without a limit of its time while it comes
+    #[arg(long)]
+    pub(crate) stream: Option<bool>,
     /// Most attempts for a row; 429s do not count [default: 5]
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) max_attempts: Option<u32>,
@@ -425,8 +460,38 @@ pub(crate) struct ReportArgs {
     pub(crate) json: bool,
 }
 
+/// The arguments of `tidegate check`.
+#[derive(Args)]
+#[command(after_help = CHECK_EXAMPLES)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) bedrock: BedrockArgs,
+    /// Configuration file [default: ./tidegate.toml if it is there]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "no_config")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read no configuration file
+    #[arg(long)]
+    pub(crate) no_config: bool,
+    /// Ask the AWS control plane which of Bedrock's models there are; answers are kept for a day
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  tidegate check -m openai/gpt-5-mini
+  tidegate check -m 'bedrock/Claude 3.5 Sonnet' --regions us-east-1,eu-west-1 --aws-profile dev --live
+
+Exit codes: 0 a run could begin, 2 it could not.";
+
 /// Flags of `run` that ask for one action and so have no variable.
-const ACTIONS: [&str; 9] = [
+const ACTIONS: [&str; 10] = [
+    "live",
     "check_input",
     "dry_run",
     "json",
@@ -439,7 +504,19 @@ const ACTIONS: [&str; 9] = [
 ];
 
 /// Flags of `run` that can also say no (`--each-model=false`), against a file that says yes.
-const SWITCHES: [&str; 5] = ["allow_duplicate_ids", "skip_bad_rows", "each_model", "quiet", "json_events"];
+const SWITCHES: [&str; 11] = [
+    "delete_context_cache",
+    "allow_duplicate_ids",
+    "skip_bad_rows",
+    "lossy",
+    "each_model",
+    "stream",
+    "quiet",
+    "json_events",
+    "allow_global",
+    "regions_first",
+    "strict_names",
+];
 
 /// Flags of which a run has only one: one on the command line hides the variables of the others.
 const EITHER: [&[&str]; 3] = [&["prompt", "template", "embed"], &["balance", "each_model"], &["config", "no_config"]];
@@ -452,9 +529,10 @@ pub(crate) fn parse() -> Cli {
 /// Reads words twice: without variables, which names every mistake in the words themselves, and with them.
 fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let given = command().try_get_matches_from(&words)?;
-    let given = given.subcommand_matches("run");
-    let with_variables = |run: clap::Command| run.mut_args(|arg| with_variable(arg, given));
-    let matches = command().mut_subcommand("run", with_variables).try_get_matches_from(words);
+    let name = if given.subcommand_name() == Some("check") { "check" } else { "run" };
+    let given = given.subcommand_matches(name);
+    let with_variables = |settings: clap::Command| settings.mut_args(|arg| with_variable(arg, given));
+    let matches = command().mut_subcommand(name, with_variables).try_get_matches_from(words);
     Cli::from_arg_matches(&matches.map_err(|error| in_a_variable(&error))?)
 }
 
@@ -465,8 +543,9 @@ fn in_a_variable(error: &clap::Error) -> clap::Error {
 }
 
 fn command() -> clap::Command {
-    let run = |run: clap::Command| run.mut_args(|arg| with_negative_numbers(with_no(arg)));
-    Cli::command().mut_subcommand("run", run).mut_subcommands(with_short_help)
+    let settings = |command: clap::Command| command.mut_args(|arg| with_negative_numbers(with_no(arg)));
+    let command = Cli::command().mut_subcommand("run", settings).mut_subcommand("check", settings);
+    command.mut_subcommands(with_short_help)
 }
 
 /// Help is one line a flag, after `-h` and `--help` alike.
@@ -532,9 +611,9 @@ mod tests {
     fn the_definition_is_sound_and_every_name_is_a_flag() {
         command().debug_assert();
         let run = command();
-        let run = run.find_subcommand("run").unwrap();
+        let commands = ["run", "check"].map(|name| run.find_subcommand(name).unwrap());
         for id in ACTIONS.into_iter().chain(SWITCHES).chain(EITHER.into_iter().flatten().copied()) {
-            assert!(run.get_arguments().any(|arg| arg.get_id() == id), "{id}");
+            assert!(commands.iter().any(|run| run.get_arguments().any(|arg| arg.get_id() == id)), "{id}");
         }
     }
 

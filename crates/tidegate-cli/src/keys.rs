@@ -7,6 +7,7 @@
 //!
 //! Keys live in [`SecretString`]s, and no message repeats what a source holds or what a command printed.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -116,6 +117,18 @@ fn missing(endpoint: &EndpointSettings) -> Error {
         "{label} needs a key: set {any} (export {name}=…), or {name}_FILE to a file that holds it, or key_command under \
          [providers.{label}] in tidegate.toml"
     ))
+}
+
+impl fmt::Display for KeySource {
+    /// Says where keys come from, never what they are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeySource::Variable(name) => write!(f, "key from {name}"),
+            KeySource::File(path) => write!(f, "key from {}", path.display()),
+            KeySource::Command(_) => f.write_str("key from key_command"),
+            KeySource::Nowhere => f.write_str("no key"),
+        }
+    }
 }
 
 impl KeySource {

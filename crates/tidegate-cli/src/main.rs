@@ -1,10 +1,14 @@
 //! The `tidegate` command.
 
 mod args;
+mod aws;
+mod check;
 mod duration;
 mod format;
+mod google;
 mod inspect;
 mod keys;
+mod live;
 mod logging;
 mod models;
 mod moment;
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
         Command::Sim(args) => sim(*args).map(|()| ExitCode::SUCCESS),
         Command::Models(args) => models::listing(&args).map_err(Into::into).and_then(|text| print(&text)),
         Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
+        Command::Check(args) => check(&args),
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error:#}");
@@ -52,6 +57,12 @@ fn print(text: &str) -> anyhow::Result<ExitCode> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+fn check(args: &args::CheckArgs) -> anyhow::Result<ExitCode> {
+    let report = check::check(args)?;
+    print(&if args.json { check::json(&report)? } else { check::describe(&report) })?;
+    Ok(if report.is_valid() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
 fn sim(args: sim_server::SimArgs) -> anyhow::Result<()> {

@@ -1,7 +1,8 @@
 //! `tidegate models`: what the catalog knows.
 
 use serde::Serialize;
-use tidegate::call::provider::{PROVIDERS, provider};
+use tidegate::call::provider::{PROVIDERS, Provider, provider};
+use tidegate::call::wire::WireId;
 use tidegate::catalog::{self, Model, ModelKind};
 use tidegate::suggest::closest;
 use tidegate::{Error, Price, Result};
@@ -38,7 +39,13 @@ pub(crate) fn listing(args: &ModelsArgs) -> Result<String> {
 }
 
 fn is_callable(model: &Model) -> bool {
-    provider(model.provider).is_some() && model.kind != ModelKind::Responses
+    // Bedrock's embeddings have a form for each vendor.
+    let spoken = |row: &Provider| match model.kind {
+        ModelKind::Responses => row.speaks(WireId::Responses),
+        ModelKind::Embedding => row.wire != WireId::Bedrock,
+        _ => true,
+    };
+    provider(model.provider).is_some_and(spoken)
 }
 
 fn unlisted(name: &str) -> String {
@@ -156,7 +163,7 @@ mod tests {
         assert_eq!(lines.len(), catalog::models().len() + 1);
         let notes = lines[0].find("NOTES").unwrap();
         assert!(lines.iter().all(|line| line.len() <= notes || line[..notes].ends_with("  ")));
-        assert!(lines.iter().find(|line| line.starts_with("bedrock/")).unwrap().contains("not callable yet"));
+        assert!(lines.iter().find(|line| line.starts_with("azure/")).unwrap().contains("not callable yet"));
         assert!(table.contains("This version can call: openai, anthropic, openrouter"));
     }
 

@@ -10,26 +10,29 @@ use std::time::Duration;
 use anyhow::Context;
 use http::{HeaderName, HeaderValue};
 use tidegate::call::pool::{self, PoolOptions, ProxyRules, ProxyUrls};
+use tidegate::call::provider::Auth;
 use tidegate::run::fallback::Fallback;
 use tidegate::run::input::{self, InputOptions};
 use tidegate::run::job::{self, AtDeadline, Control, Job, StopOn, Tasks};
 use tidegate::run::journal::Changed;
 use tidegate::run::output;
-use tidegate::run::prompt::PromptOptions;
+use tidegate::run::prompt::{MediaColumn, PromptOptions};
 use tidegate::run::summary::{Stopped, Summary};
 use tidegate::{
-    AskPolicy, Balance, Budget, Check, Client, ClientBuilder, Error, Kind, Limits, Money, Observer, RetryPolicy, Rung,
-    Schema, Target,
+    AskPolicy, Balance, Bedrock, Budget, Check, Client, ClientBuilder, ContextCacheOptions, Error, Kind, Limits,
+    MediaKind, Money, Observer, RetryPolicy, Rung, Schema, Target,
 };
 
 use crate::args::{ReportArgs, RunArgs};
+use crate::aws::Signing;
+use crate::google;
 use crate::keys::Keys;
 use crate::logging::LogOptions;
 use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
 use crate::settings::{self, EndpointSettings, Http2, InputFormat, OnFailure, OutputFormat, Settings};
 use crate::sim_server::read_scenario;
-use crate::{inspect, keys, logging, moment, progress, runtime, signals};
+use crate::{aws, inspect, keys, logging, moment, progress, runtime, signals};
 
 /// File descriptors that are needed for other things than connections.
 const OTHER_FILES: u64 = 64;
@@ -42,7 +45,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     let job = job(&args, &settings)?;
     if args.trial.dry_run || args.trial.check_input {
-        return look(&args, &job, &client(&settings, None, |_| Ok(Keys::none()))?);
+        return look(&args, &job, &client(&settings, None, |_| Ok(Keys::none()), Signing::NotNeeded)?);
     }
     let summary = runtime()?.block_on(work(&job, &settings))?;
     Ok(exit_code(&summary))
@@ -65,7 +68,7 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     let screen = screen(job, settings);
     logging::start(&log_options(settings), &screen)?;
     let observer = Events::new(screen.clone(), settings.run.verbose);
-    let client = client(settings, Some(Arc::new(observer)), keys::find)?;
+    let client = client(settings, Some(Arc::new(observer)), keys::find, Signing::Needed)?;
     // Before anything is opened: a pipe that nobody writes to may be waited for for ever.
     signals::watch(control.clone(), screen.clone(), job.drain_timeout)?;
     for caution in job.cautions(&client) {
@@ -80,6 +83,7 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
         summary = job.run(&client, &control) => summary?,
         () = display => unreachable!("it is shown for ever"),
     };
+    client.close().await;
     if let Some(path) = &settings.output.summary {
         crate::summary::write_json(&summary, path)?;
     }
@@ -153,6 +157,8 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             template,
             system: settings.system.clone(),
             embed: settings.embed.clone(),
+            media: media_columns(settings),
+            lossy: settings.lossy,
             params: settings.params.clone(),
             schema: settings.schema.as_deref().map(schema).transpose()?,
             id_column: settings.id_column.clone(),
@@ -268,12 +274,24 @@ fn ask_policy(settings: &Settings) -> anyhow::Result<AskPolicy> {
     })
 }
 
+fn media_columns(settings: &Settings) -> Vec<MediaColumn> {
+    let kinds = [
+        (MediaKind::Image, &settings.image_column),
+        (MediaKind::Document, &settings.document_column),
+        (MediaKind::Audio, &settings.audio_column),
+        (MediaKind::Video, &settings.video_column),
+    ];
+    let column = |kind, column: &String| MediaColumn { column: column.clone(), kind: Some(kind) };
+    kinds.into_iter().flat_map(|(kind, columns)| columns.iter().map(move |name| column(kind, name))).collect()
+}
+
 fn input_format(format: InputFormat) -> input::Format {
     match format {
         InputFormat::Jsonl => input::Format::Jsonl,
         InputFormat::Csv => input::Format::Csv,
         InputFormat::Tsv => input::Format::Tsv,
         InputFormat::Text => input::Format::Text,
+        InputFormat::Files => input::Format::Files,
     }
 }
 
@@ -291,7 +309,12 @@ fn output_format(settings: &Settings) -> Option<output::Format> {
 /// Finds an endpoint's keys; a look at what would be sent needs none.
 type FindKeys = fn(&EndpointSettings) -> tidegate::Result<Keys>;
 
-fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKeys) -> anyhow::Result<Client> {
+fn client(
+    settings: &Settings,
+    observer: Option<Arc<dyn Observer>>,
+    keys: FindKeys,
+    signing: Signing,
+) -> anyhow::Result<Client> {
     let total = Limits { concurrency: Some(most_connections(settings)?), ..settings.total.into() };
     let mut builder = Client::builder()
         .total(total)
@@ -305,6 +328,9 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKe
             budget: settings.retry.budget,
             deadline: settings.retry.deadline,
             hedge: settings.retry.hedge.filter(|share| *share > 0.0),
+            stream: settings.retry.stream,
+            first_delta: settings.retry.first_delta_timeout,
+            idle: settings.retry.idle_timeout,
             ..RetryPolicy::default()
         })
         .ask_policy(ask_policy(settings)?)
@@ -315,13 +341,25 @@ fn client(settings: &Settings, observer: Option<Arc<dyn Observer>>, keys: FindKe
     if let Some(observer) = observer {
         builder = builder.observer(observer);
     }
-    for endpoint in settings.resolve()? {
-        builder = add_target(builder, &endpoint, keys)?;
+    let endpoints = settings.resolve()?;
+    let on_bedrock = endpoints.iter().any(|endpoint| endpoint.model.provider.auth == Auth::Aws);
+    let bedrock = on_bedrock.then(|| aws::bedrock(settings, signing)).transpose()?;
+    if settings.bedrock.regions_first {
+        builder = builder.regions_first();
+    }
+    for endpoint in endpoints {
+        builder = add_target(builder, &endpoint, keys, bedrock.as_ref(), context_cache(settings))?;
     }
     Ok(builder.build()?)
 }
 
-fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKeys) -> anyhow::Result<ClientBuilder> {
+fn add_target(
+    builder: ClientBuilder,
+    endpoint: &EndpointSettings,
+    keys: FindKeys,
+    bedrock: Option<&Bedrock>,
+    context_cache: Option<ContextCacheOptions>,
+) -> anyhow::Result<ClientBuilder> {
     let found = keys(endpoint)?;
     let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(endpoint.limits.into());
     if let Some((name, limits)) = &endpoint.account {
@@ -339,6 +377,24 @@ fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKey
     if endpoint.by_name {
         target = target.by_name();
     }
+    if let Some(wire) = endpoint.wire {
+        target = target.wire(wire);
+    }
+    if let Some(version) = &endpoint.api_version {
+        target = target.api_version(version);
+    }
+    if endpoint.provider.auth == Some(settings::Auth::Bearer) {
+        target = target.auth(Auth::Bearer);
+    }
+    if endpoint.model.provider.auth == Auth::Google {
+        target = target.vertex(google::vertex(&endpoint.provider, !found.keys.is_empty())?);
+    }
+    if let Some(options) = context_cache {
+        target = target.context_cache(options);
+    }
+    if let Some(bedrock) = bedrock.filter(|_| endpoint.model.provider.auth == Auth::Aws) {
+        target = target.bedrock(bedrock.clone());
+    }
     for (name, value) in &endpoint.headers {
         let value = HeaderValue::from_str(value.as_str())
             .with_context(|| format!("the header {name} has a value that cannot be sent"))?;
@@ -350,7 +406,12 @@ fn add_target(builder: ClientBuilder, endpoint: &EndpointSettings, keys: FindKey
     Ok(builder.target(found.keys.into_iter().fold(target, Target::key)))
 }
 
-fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {
+fn context_cache(settings: &Settings) -> Option<ContextCacheOptions> {
+    let options = ContextCacheOptions::new(settings.run.context_cache?);
+    Some(if settings.run.delete_context_cache { options.delete_at_end() } else { options })
+}
+
+pub(crate) fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {
     Ok(PoolOptions {
         connect_timeout: settings.retry.connect_timeout,
         http2: match settings.run.http2 {

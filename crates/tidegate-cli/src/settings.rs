@@ -7,6 +7,7 @@
 //! Flags win over the file *everywhere*: `--rpm 50` also replaces an `rpm` that the file sets for one endpoint.
 
 mod answers;
+mod bedrock;
 mod endpoint;
 mod file;
 mod flags;
@@ -30,7 +31,7 @@ use answers::{Checks, Rung, Task};
 pub(crate) use endpoint::EndpointSettings;
 pub(crate) use limits::{Cooldown, Limits, Pace};
 
-use crate::args::RunArgs;
+use crate::args::{CheckArgs, RunArgs};
 use crate::duration;
 
 /// Everything that can be set for a run; each field is a key of `tidegate.toml`.
@@ -42,6 +43,8 @@ pub(crate) struct Settings {
     /// The address of the server for every model whose provider has none set; as that provider's SDK means it.
     #[serde(deserialize_with = "value::base_url_setting")]
     pub(crate) base_url: Option<String>,
+    /// The format to prefer at every provider that speaks it beside another.
+    pub(crate) wire: Option<WireId>,
     /// The prompt's template.
     pub(crate) prompt: Option<String>,
     /// A file that holds the prompt's template; relative to the configuration file that names it.
@@ -50,6 +53,16 @@ pub(crate) struct Settings {
     pub(crate) system: Option<String>,
     /// The column to make embeddings of, in place of a prompt.
     pub(crate) embed: Option<String>,
+    /// The columns that hold images: paths from the input's folder, or addresses.
+    pub(crate) image_column: Vec<String>,
+    /// The columns that hold documents.
+    pub(crate) document_column: Vec<String>,
+    /// The columns that hold sounds.
+    pub(crate) audio_column: Vec<String>,
+    /// The columns that hold videos.
+    pub(crate) video_column: Vec<String>,
+    /// Whether what a model cannot take is left out with a warning; default: false, the row fails.
+    pub(crate) lossy: bool,
     /// The column that identifies a row; default: `custom_id`, else `id`, else the row's content.
     pub(crate) id_column: Option<String>,
     /// The input's format; default: by the file's extension.
@@ -84,6 +97,8 @@ pub(crate) struct Settings {
     /// Headers of every request.
     #[serde(deserialize_with = "value::headers_setting")]
     pub(crate) headers: Headers,
+    /// Where models of Bedrock are asked, and in whose name.
+    pub(crate) bedrock: bedrock::Bedrock,
     /// Limits of each endpoint that sets none of its own.
     pub(crate) limits: Limits,
     /// Limits of the run as a whole.
@@ -122,10 +137,16 @@ impl Default for Settings {
         Settings {
             models: Vec::new(),
             base_url: None,
+            wire: None,
             prompt: None,
             template: None,
             system: None,
             embed: None,
+            image_column: Vec::new(),
+            document_column: Vec::new(),
+            audio_column: Vec::new(),
+            video_column: Vec::new(),
+            lossy: false,
             id_column: None,
             format: None,
             fields: None,
@@ -141,6 +162,7 @@ impl Default for Settings {
             price: None,
             params: Params::default(),
             headers: Headers::new(),
+            bedrock: bedrock::Bedrock::default(),
             limits: Limits::default(),
             total: Limits::default(),
             pace: Pace::default(),
@@ -185,6 +207,14 @@ pub(crate) struct Retry {
     /// The share of extra calls that copies of slow ones may cost; default: no copies. Larger sends copies sooner.
     #[serde(deserialize_with = "value::share_setting")]
     pub(crate) hedge: Option<f64>,
+    /// Whether replies are read as streams, which have no limit of their whole time; default: false.
+    pub(crate) stream: bool,
+    /// How long nothing may come of a stream before its first piece; default 300 s.
+    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
+    pub(crate) first_delta_timeout: Duration,
+    /// How long nothing may come of a stream after its first piece; default 60 s.
+    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
+    pub(crate) idle_timeout: Duration,
 }
 
 impl Default for Retry {
@@ -197,6 +227,9 @@ impl Default for Retry {
             deadline: None,
             hedge: None,
             max_rate_limit_retries: None,
+            stream: false,
+            first_delta_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -267,6 +300,11 @@ pub(crate) struct Run {
     /// How long a stopped run waits for what is in flight; default 25 s; 0 does not wait.
     #[serde(with = "duration")]
     pub(crate) drain_timeout: Duration,
+    /// How long context caches of Gemini's last; default: none are made.
+    #[serde(with = "duration::optional")]
+    pub(crate) context_cache: Option<Duration>,
+    /// Whether context caches are deleted at the end; default: false, they end by themselves.
+    pub(crate) delete_context_cache: bool,
     /// When HTTP/2 is spoken; default: where the server offers it.
     pub(crate) http2: Http2,
     /// The scenario of simulated models (`sim/…`).
@@ -290,6 +328,8 @@ impl Default for Run {
             skip_bad_rows: false,
             max_row_bytes: 32 << 20,
             drain_timeout: Duration::from_secs(25),
+            context_cache: None,
+            delete_context_cache: false,
             http2: Http2::default(),
             scenario: None,
             quiet: false,
@@ -305,8 +345,18 @@ impl Default for Run {
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Provider {
-    /// The format that it speaks; needed for a provider of the user's own.
+    /// The format that it speaks; needed for a provider of the user's own. Of a built-in one, another that it speaks.
     pub(crate) wire: Option<WireId>,
+    /// How its key is sent; default: as its keys are.
+    pub(crate) auth: Option<Auth>,
+    /// The version that Azure's older addresses need.
+    pub(crate) api_version: Option<String>,
+    /// The project, of Vertex AI.
+    pub(crate) project: Option<String>,
+    /// The location, of Vertex AI; default: global.
+    pub(crate) location: Option<String>,
+    /// The credentials file, of Vertex AI; relative to the configuration file.
+    pub(crate) credentials: Option<PathBuf>,
     /// Its address.
     #[serde(deserialize_with = "value::base_url_setting")]
     pub(crate) base_url: Option<String>,
@@ -325,6 +375,14 @@ pub(crate) struct Provider {
     pub(crate) limits: Limits,
     /// The account of its models that name none of their own.
     pub(crate) account: Option<String>,
+}
+
+/// How a key is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Auth {
+    /// As `Authorization: Bearer KEY`: tokens of Azure's Entra.
+    Bearer,
 }
 
 /// Settings of one model at one provider.
@@ -385,6 +443,8 @@ pub(crate) enum InputFormat {
     Tsv,
     /// A prompt a line.
     Text,
+    /// The file itself is the row: an image, a PDF.
+    Files,
 }
 
 /// How results are written.
@@ -451,9 +511,19 @@ pub(crate) enum LogFormat {
 /// # Errors
 /// [`Error::Config`] for a file that cannot be read or holds a mistake, with its line; [`Error::Usage`] for a flag.
 pub(crate) fn load(args: &RunArgs) -> Result<Settings> {
-    let file = file::find(args.config.config.as_deref(), args.config.no_config);
+    merge(file::find(args.config.config.as_deref(), args.config.no_config), flags::table(args)?)
+}
+
+/// Does the same for a check, whose flags are some of a run's.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_for_check(args: &CheckArgs) -> Result<Settings> {
+    merge(file::find(args.config.as_deref(), args.no_config), flags::check_table(args)?)
+}
+
+fn merge(file: Option<PathBuf>, flags: toml::Table) -> Result<Settings> {
     let mut table = file.as_deref().map(file::read).transpose()?.unwrap_or_default();
-    let flags = flags::table(args)?;
     layers::give_way(&mut table, &flags);
     layers::lay_over(&mut table, flags);
     let settings: Settings = table.try_into().map_err(|error: toml::de::Error| usage(error.message()))?;

@@ -3,27 +3,43 @@
 //! Nothing here sleeps or retries: one call is one request on the wire, and its failure says what happened. A user's
 //! own [`Caller`] sits in the same place, under the same admission.
 
+mod address;
+pub(crate) mod auth;
+pub mod aws;
+pub mod context_cache;
+pub mod eventstream;
 pub mod form;
+pub mod google;
 pub mod limits;
 pub mod pool;
 pub mod provider;
+pub(crate) mod sigv4;
+pub mod sse;
 pub mod status;
+pub mod streaming;
 pub mod transport;
+pub mod vertex;
 pub mod wire;
 
 use std::borrow::Cow;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use futures_util::{StreamExt, TryStreamExt};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
+use self::auth::{Authoriser, Identity, Used};
+use self::context_cache::{ContextCache, ContextCacheOptions, Link};
 use self::limits::Hints;
-use self::provider::{Auth, Provider, Quirks};
-use self::transport::{HttpReply, HttpRequest, Transport};
+use self::provider::{Provider, Quirks};
+use self::streaming::{Piece, ReplyStream};
+use self::transport::{HttpReply, HttpRequest, Transport, read_whole};
+use self::vertex::Vertex;
 use self::wire::WireId;
+use self::wire::fit::fit;
 use crate::failure::{Failure, Kind};
 use crate::request::{Request, TaskKind};
 use crate::response::Response;
@@ -57,10 +73,26 @@ pub trait Caller: Send + Sync {
         None
     }
 
+    /// Makes one call whose reply comes piece by piece.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`call_with_hints`](Caller::call_with_hints); the stream of the reply ends with [`Piece::Done`](streaming::Piece::Done) or a failure,
+    ///   and dropping it cancels the call.
+    /// - A caller that knows only whole replies need not write it.
+    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        Box::pin(async move { Ok(streaming::whole(self.call_with_hints(request, hints).await?)) })
+    }
+
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
     fn preview(&self, request: &Request) -> Option<Bytes> {
         let _ = request;
         None
+    }
+
+    /// Clears up at the provider what was asked to be, after the last call.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
     }
 }
 
@@ -103,60 +135,71 @@ pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
 
 /// The [`Caller`] of a provider: a wire over a transport.
 pub(crate) struct HttpCaller {
-    wire: WireId,
+    /// The formats that it speaks, the preferred one first.
+    spoken: Vec<Spoken>,
     quirks: Quirks,
-    auth: Auth,
     model: String,
-    /// Where each kind of task goes; nowhere if the wire does not have it.
-    chat: Option<Uri>,
-    embed: Option<Uri>,
     headers: HeaderMap,
-    key: RwLock<Key>,
-    source: Option<(KeySource, usize)>,
+    auth: Authoriser,
     transport: Arc<dyn Transport>,
+    base_url: String,
+    cache: Option<ContextCache>,
+}
+
+/// A format that is spoken, and where each kind of task goes in it; nowhere if the format does not have it.
+struct Spoken {
+    wire: WireId,
+    chat: Option<Uri>,
+    stream: Option<Uri>,
+    embed: Option<Uri>,
+}
+
+impl Spoken {
+    fn new(id: WireId, target: &HttpTarget<'_>) -> Result<Spoken, String> {
+        let wire = id.wire();
+        let uri = |path: Option<String>| path.map(|path| address::of(target, &path)).transpose();
+        Ok(Spoken {
+            wire: id,
+            chat: uri(wire.path(TaskKind::Chat, target.model))?,
+            stream: uri(wire.stream_path(target.model))?,
+            embed: uri(wire.path(TaskKind::Embed, target.model))?,
+        })
+    }
 }
 
 /// What an [`HttpCaller`] is made of.
 pub(crate) struct HttpTarget<'a> {
     pub(crate) provider: &'a Provider,
     pub(crate) base_url: &'a str,
+    /// The version in the query, where the provider has one.
+    pub(crate) api_version: Option<&'a str>,
     /// The model's name as the provider knows it.
     pub(crate) model: &'a str,
+    /// Project and location, where the provider has them.
+    pub(crate) vertex: Option<&'a Vertex>,
+    /// How context caches are kept, where the provider has them.
+    pub(crate) context_cache: Option<ContextCacheOptions>,
     pub(crate) headers: HeaderMap,
-    pub(crate) key: Option<SecretString>,
+    pub(crate) identity: Identity,
     /// Where the key can be read again, and its place among those.
     pub(crate) source: Option<(KeySource, usize)>,
     pub(crate) transport: Arc<dyn Transport>,
 }
 
-/// A key and the header value it makes.
-struct Key {
-    secret: Option<SecretString>,
-    header: Option<HeaderValue>,
-}
-
-impl Key {
-    fn new(secret: Option<SecretString>, auth: Auth) -> Result<Key, String> {
-        let header = secret.as_ref().map(ExposeSecret::expose_secret).map(|secret| match auth {
-            Auth::Bearer => HeaderValue::from_str(&format!("Bearer {secret}")),
-            Auth::Header(_) => HeaderValue::from_str(secret),
-        });
-        let mut header = header.transpose().map_err(|_| "the key holds a character that a header cannot".to_owned())?;
-        if let Some(header) = &mut header {
-            header.set_sensitive(true);
-        }
-        Ok(Key { secret, header })
-    }
+/// A request in a provider's form.
+struct Encoded {
+    body: Bytes,
+    /// What was left out, and what is odd.
+    warnings: Vec<String>,
 }
 
 impl HttpCaller {
     pub(crate) fn new(target: HttpTarget<'_>) -> Result<HttpCaller, String> {
         let provider = target.provider;
-        let wire = provider.wire.wire();
-        let uri = |kind: TaskKind| {
-            let path = wire.path(kind, target.model);
-            path.map(|path| address(target.base_url, &path)).transpose()
-        };
+        let others = provider.also.iter().filter(|wire| **wire != provider.wire);
+        let spoken = [&provider.wire].into_iter().chain(others).map(|wire| Spoken::new(*wire, &target));
+        let spoken = spoken.collect::<Result<_, _>>()?;
+        let cache = cache_of(&target);
         let mut headers = target.headers;
         let product = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
         for (name, value) in
@@ -165,36 +208,106 @@ impl HttpCaller {
             headers.entry(*name).or_insert(HeaderValue::from_static(value));
         }
         Ok(HttpCaller {
-            wire: provider.wire,
+            spoken,
             quirks: provider.quirks,
-            auth: provider.auth,
             model: target.model.to_owned(),
-            chat: uri(TaskKind::Chat)?,
-            embed: uri(TaskKind::Embed)?,
             headers,
-            key: RwLock::new(Key::new(target.key, provider.auth)?),
-            source: target.source,
+            auth: Authoriser::new(target.identity, provider.auth, target.source)?,
             transport: target.transport,
+            base_url: target.base_url.trim_end_matches('/').to_owned(),
+            cache,
         })
     }
 
     async fn exchange(&self, request: &Request, hints: &mut Hints) -> Result<Response, Failure> {
-        let kind = request.kind();
+        let (spoken, kind) = (self.spoken(request), request.kind());
         let uri = match kind {
-            TaskKind::Chat => &self.chat,
-            TaskKind::Embed => &self.embed,
+            TaskKind::Chat => &spoken.chat,
+            TaskKind::Embed => &spoken.embed,
         };
         let uri =
             uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
-        let mut http = HttpRequest::new(self.encode(request)?);
+        let Encoded { body, warnings } = self.encode(request)?;
+        let (body, cached) = self.cached(body).await;
+        let (http, used) = self.http(uri, body).await?;
+        let reply = self.transport.send(http).await?;
+        *hints = Hints::read(reply.headers());
+        let response = self.read_or_renew(spoken, kind, reply, used).await;
+        let response = self.unless_gone(response, cached).await?;
+        Ok(Response { warnings, ..response })
+    }
+
+    /// Sends a request whose reply is to come piece by piece. What cannot, comes whole.
+    async fn open(&self, request: &Request, hints: &mut Hints) -> Result<ReplyStream, Failure> {
+        let (spoken, kind) = (self.spoken(request), request.kind());
+        let Some(uri) = spoken.stream.clone().filter(|_| kind == TaskKind::Chat) else {
+            return Ok(streaming::whole(self.exchange(request, hints).await?));
+        };
+        let wire = spoken.wire.wire();
+        let Encoded { body, warnings } = self.encode(request)?;
+        let (body, cached) = self.cached(body).await;
+        let (http, used) = self.http(uri, wire.stream_body(body)?).await?;
+        let (head, body) = self.transport.open(http).await?.into_parts();
+        *hints = Hints::read(&head.headers);
+        if streaming::is_stream(&head) {
+            let pieces = streaming::read(wire, head, body, self.secrets());
+            let (model, mut warnings) = (self.model.clone(), Some(warnings));
+            return Ok(pieces.map_ok(move |piece| finished(piece, &model, &mut warnings)).boxed());
+        }
+        let reply = HttpReply::from_parts(head, read_whole(body).await?);
+        let response = self.read_or_renew(spoken, kind, reply, used).await;
+        let response = self.unless_gone(response, cached).await?;
+        Ok(streaming::whole(Response { warnings, ..response }))
+    }
+
+    /// Puts a context cache in place of what many bodies begin with, where there is one.
+    async fn cached(&self, body: Bytes) -> (Bytes, Option<u64>) {
+        match &self.cache {
+            Some(cache) => cache.apply(body, self).await,
+            None => (body, None),
+        }
+    }
+
+    /// Forgets a context cache that the provider does not know any more; the next attempt goes without it.
+    async fn unless_gone(&self, response: Result<Response, Failure>, cached: Option<u64>) -> Result<Response, Failure> {
+        match (response, &self.cache, cached) {
+            (Err(failure), Some(cache), Some(hash)) if context_cache::is_gone(&failure) => {
+                cache.forget(hash).await;
+                Err(Failure { kind: Kind::ServerError, ..failure })
+            }
+            (response, ..) => response,
+        }
+    }
+
+    /// Returns the format for a request: the one that its body was written in, if that is spoken here, else the first
+    /// that has such a task.
+    fn spoken(&self, request: &Request) -> &Spoken {
+        let written = request.original.as_ref().map(|original| original.wire);
+        let same = self.spoken.iter().find(|spoken| Some(spoken.wire) == written);
+        let fitting = || self.spoken.iter().find(|spoken| request.kind() == TaskKind::Chat || spoken.embed.is_some());
+        same.or_else(fitting).unwrap_or(&self.spoken[0])
+    }
+
+    /// Makes the HTTP request of a body, and returns what it was authorised with to tell that from what comes later.
+    async fn http(&self, uri: Uri, body: Bytes) -> Result<(HttpRequest, Used), Failure> {
+        let mut http = HttpRequest::new(body);
         *http.method_mut() = Method::POST;
         *http.uri_mut() = uri;
         *http.headers_mut() = self.headers.clone();
-        let used = self.authorise(http.headers_mut());
-        let reply = self.transport.send(http).await?;
-        *hints = Hints::read(reply.headers());
-        match self.read(kind, reply) {
-            Err(failure) if failure.kind == Kind::Auth && self.renew(used).await => {
+        let used = self.auth.authorise(&mut http, &*self.transport).await?;
+        Ok((http, used))
+    }
+
+    /// Reads a whole reply, and the key again if it was refused.
+    async fn read_or_renew(
+        &self,
+        spoken: &Spoken,
+        kind: TaskKind,
+        reply: HttpReply,
+        used: Used,
+    ) -> Result<Response, Failure> {
+        match self.read(spoken, kind, reply) {
+            Err(failure) if failure.kind == Kind::Auth && self.auth.renew(used, &*self.transport).await => {
                 Err(Failure { kind: Kind::StaleKey, ..failure })
             }
             result => result,
@@ -202,61 +315,73 @@ impl HttpCaller {
     }
 
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
-    fn encode(&self, request: &Request) -> Result<Bytes, Failure> {
+    fn encode(&self, request: &Request) -> Result<Encoded, Failure> {
+        let spoken = self.spoken(request).wire;
+        let wire = spoken.wire();
         let request = form::formed(request, self.quirks.structure)?;
-        let foreign = request.original.as_ref().is_some_and(|original| original.wire != self.wire);
+        let foreign = request.original.as_ref().is_some_and(|original| !carries(spoken, original.wire));
         let request = if foreign { typed(&request)? } else { request };
-        self.wire.wire().encode(&request, &self.model, &self.quirks)
+        let fitted = fit(request, wire)?;
+        let body = wire.encode(&fitted.request, &self.model, &self.quirks)?;
+        Ok(Encoded { body, warnings: fitted.warnings })
     }
 
-    /// Sets the key's header, and returns it to tell this key from a later one.
-    fn authorise(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
-        let header = self.key.read().unwrap_or_else(PoisonError::into_inner).header.clone()?;
-        let name = match self.auth {
-            Auth::Bearer => AUTHORIZATION,
-            Auth::Header(name) => HeaderName::from_static(name),
-        };
-        headers.insert(name, header.clone());
-        Some(header)
-    }
-
-    /// Sees to it that the key is another one than the refused one, which may be so already. Returns whether it is.
-    async fn renew(&self, refused: Option<HeaderValue>) -> bool {
-        let Some((source, number)) = self.source.clone() else { return false };
-        if self.key.read().unwrap_or_else(PoisonError::into_inner).header != refused {
-            return true;
-        }
-        // A command that prints a key may take its time: nobody else waits for it.
-        let keys = tokio::task::spawn_blocking(move || source()).await.unwrap_or_default();
-        let renewed = keys.into_iter().nth(number).and_then(|secret| Key::new(Some(secret), self.auth).ok());
-        let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(renewed) = renewed {
-            *key = renewed;
-        }
-        key.header != refused
-    }
-
-    fn read(&self, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
-        let wire = self.wire.wire();
+    fn read(&self, spoken: &Spoken, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
+        let wire = spoken.wire.wire();
         let (head, body) = reply.into_parts();
         if head.status.is_success() {
-            return wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure));
+            let response = wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure))?;
+            return Ok(named(response, &self.model));
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
+        let kind = status::overruled(&head.headers, kind);
+        let in_message = status::retry_after_in(&message).filter(|_| kind.advice().slow_down);
         let failure = status::failure(&head, kind, message);
-        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?));
+        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?)).or(in_message);
         Err(self.scrub(failure.with_retry_after(hint)))
     }
 
-    /// Takes the key, and what headers of the user's own hold of that kind, out of a message that repeats it.
-    fn scrub(&self, mut failure: Failure) -> Failure {
-        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        let key = key.secret.as_ref().map(ExposeSecret::expose_secret);
+    fn scrub(&self, failure: Failure) -> Failure {
+        self.secrets().scrub(failure)
+    }
+
+    /// Returns the key, and what headers of the user's own hold of that kind.
+    fn secrets(&self) -> Secrets {
         let headers = self.headers.iter().filter(|(name, _)| may_hold_a_secret(name));
         // Of `Bearer sk-1` the last word is the secret.
-        let secrets = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
-        for secret in key.into_iter().chain(secrets).filter(|secret| secret.len() >= 4) {
+        let words = headers.filter_map(|(_, value)| value.to_str().ok()?.split_whitespace().last());
+        Secrets(self.auth.secret().into_iter().chain(words.map(SecretString::from)).collect())
+    }
+}
+
+/// Names the model that answered where a format names it only in the request.
+fn named(mut response: Response, model: &str) -> Response {
+    if response.model.is_empty() {
+        model.clone_into(&mut response.model);
+    }
+    response
+}
+
+/// Completes the last piece of a stream.
+fn finished(piece: Piece, model: &str, warnings: &mut Option<Vec<String>>) -> Piece {
+    match piece {
+        Piece::Done(response) => {
+            let warnings = warnings.take().unwrap_or_default();
+            Piece::Done(Box::new(named(Response { warnings, ..*response }, model)))
+        }
+        piece => piece,
+    }
+}
+
+/// What no message may repeat.
+pub(crate) struct Secrets(Vec<SecretString>);
+
+impl Secrets {
+    /// Takes the secrets out of a message that repeats them.
+    fn scrub(&self, mut failure: Failure) -> Failure {
+        let secrets = self.0.iter().map(ExposeSecret::expose_secret);
+        for secret in secrets.filter(|secret| secret.len() >= 4) {
             failure.message = failure.message.replace(secret, "[key]");
         }
         failure
@@ -273,11 +398,43 @@ pub(crate) fn typed(request: &Request) -> Result<Cow<'_, Request>, Failure> {
     let mut typed = original.wire.wire().typed(original)?;
     typed.params = request.params.clone().over(typed.params);
     typed.schema.clone_from(&request.schema);
+    typed.lossy = request.lossy;
     Ok(Cow::Owned(typed))
+}
+
+/// Returns whether bodies of another format go out as they are: InvokeModel's are Anthropic's own.
+fn carries(spoken: WireId, written: WireId) -> bool {
+    written == spoken || (written, spoken) == (WireId::Anthropic, WireId::BedrockInvoke)
 }
 
 fn may_hold_a_secret(header: &HeaderName) -> bool {
     ["authorization", "cookie", "key", "token", "secret"].iter().any(|part| header.as_str().contains(part))
+}
+
+/// Returns the context caches of a target, if it is to have them: Gemini's, at either of Google's addresses.
+fn cache_of(target: &HttpTarget<'_>) -> Option<ContextCache> {
+    let options = target.context_cache.filter(|_| target.provider.wire == WireId::Gemini)?;
+    Some(match target.vertex {
+        Some(vertex) => {
+            let parent = format!("{}/", vertex.parent());
+            let model = format!("{parent}publishers/google/models/{}", target.model);
+            ContextCache::new(options, "/v1/", &parent, model)
+        }
+        None => ContextCache::new(options, "/v1beta/", "", format!("models/{}", target.model)),
+    })
+}
+
+impl Link for HttpCaller {
+    fn send<'a>(&'a self, method: Method, path: &'a str, body: Bytes) -> BoxFuture<'a, Result<HttpReply, Failure>> {
+        Box::pin(async move {
+            let uri: Uri = format!("{}{path}", self.base_url)
+                .parse()
+                .map_err(|_| Failure::new(Kind::BadRequest, "the provider gave a name that is no path"))?;
+            let (mut http, _) = self.http(uri, body).await?;
+            *http.method_mut() = method;
+            self.transport.send(http).await
+        })
+    }
 }
 
 impl Caller for HttpCaller {
@@ -297,17 +454,19 @@ impl Caller for HttpCaller {
         self.quirks.max_output
     }
 
-    fn preview(&self, request: &Request) -> Option<Bytes> {
-        self.encode(request).ok()
+    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        Box::pin(self.open(request, hints))
     }
-}
 
-/// Puts a path behind a base URL.
-fn address(base_url: &str, path: &str) -> Result<Uri, String> {
-    let text = format!("{}{path}", base_url.trim_end_matches('/'));
-    let uri: Uri = text.parse().map_err(|e| format!("`{base_url}` is not a base URL: {e}"))?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http" | "https"), Some(_)) => Ok(uri),
-        _ => Err(format!("`{base_url}` is not a base URL: it must start with http:// or https://")),
+    fn preview(&self, request: &Request) -> Option<Bytes> {
+        self.encode(request).ok().map(|encoded| encoded.body)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(cache) = &self.cache {
+                cache.close(self).await;
+            }
+        })
     }
 }

@@ -4,6 +4,7 @@
 //! It is never complete and grows old, so nothing depends on a model being in it: an unlisted model of a known provider
 //! is sent as it is named, with an unknown price (never with a price of 0), and whoever knows better overrides the price.
 
+pub mod bedrock;
 mod resolve;
 
 use std::sync::LazyLock;

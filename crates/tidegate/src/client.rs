@@ -1,9 +1,13 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
 mod control;
+mod google;
 mod outputs;
 mod single;
+mod spot;
+mod streaming;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures_util::Stream;
@@ -11,23 +15,29 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 
+pub use self::spot::{Bedrock, RegionOrder};
+use self::spot::{Spot, spots};
+pub use self::streaming::Streaming;
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
+use crate::call::context_cache::ContextCacheOptions;
 use crate::call::form::Structure;
 use crate::call::pool::{Pool, PoolOptions};
-use crate::call::provider::{Provider, Quirks, Reach};
+use crate::call::provider::{Auth, Provider, Quirks, Reach};
 use crate::call::transport::Transport;
+use crate::call::vertex::Vertex;
+use crate::call::wire::WireId;
 use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
-use crate::catalog::{self, ModelRef};
+use crate::catalog::{self, ModelKind, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::{Balance, Chooser, Policy};
-use crate::dispatch::endpoint::Endpoint;
+use crate::dispatch::endpoint::{Endpoint, Split};
 use crate::dispatch::gate::SharedLimits;
 use crate::dispatch::hedge::Hedges;
-use crate::dispatch::{Dispatcher, RetryPolicy};
+use crate::dispatch::{Classify, Dispatcher, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::limits::{Limits, Pace, Pacing};
 use crate::money::Price;
 use crate::outcome::Outcome;
@@ -63,11 +73,15 @@ pub struct Target {
     weight: Option<f64>,
     /// Whether it is asked only where it is named.
     by_name: bool,
+    stated_price: bool,
+    bedrock: Option<Bedrock>,
+    vertex: Option<Vertex>,
+    context_cache: Option<ContextCacheOptions>,
 }
 
 #[derive(Clone)]
 enum Place {
-    Provider { provider: Provider, model: String, base_url: String },
+    Provider { provider: Provider, model: String, base_url: String, api_version: Option<String> },
     Caller(Arc<dyn Caller>),
 }
 
@@ -89,8 +103,11 @@ impl Target {
         let (price, max_input) = (facts.and_then(|facts| facts.price), facts.and_then(|facts| facts.max_input));
         let max_output = facts.and_then(|facts| facts.max_output);
         let base_url = model.provider.base_url.to_owned();
-        let provider = Provider { quirks: quirks(model), ..*model.provider };
-        let place = Place::Provider { provider, model: model.name.clone(), base_url };
+        let mut provider = Provider { quirks: quirks(model), ..*model.provider };
+        if model.facts().is_some_and(|facts| facts.kind == ModelKind::Responses) && provider.speaks(WireId::Responses) {
+            provider.wire = WireId::Responses;
+        }
+        let place = Place::Provider { provider, model: model.name.clone(), base_url, api_version: None };
         Target { price, max_input, max_output, ..Target::at(&model.to_string(), place) }
     }
 
@@ -114,6 +131,10 @@ impl Target {
             max_output: None,
             weight: None,
             by_name: false,
+            stated_price: false,
+            bedrock: None,
+            vertex: None,
+            context_cache: None,
         }
     }
 
@@ -128,6 +149,33 @@ impl Target {
     pub fn base_url(mut self, url: &str) -> Target {
         if let Place::Provider { base_url, .. } = &mut self.place {
             url.clone_into(base_url);
+        }
+        self
+    }
+
+    /// Prefers this one of the formats that the provider speaks, such as OpenAI's Responses.
+    #[must_use]
+    pub fn wire(mut self, wire: WireId) -> Target {
+        if let Place::Provider { provider, .. } = &mut self.place {
+            provider.wire = wire;
+        }
+        self
+    }
+
+    /// Sets the API version that Azure's older addresses need; without one the newer addresses are used.
+    #[must_use]
+    pub fn api_version(mut self, version: &str) -> Target {
+        if let Place::Provider { api_version, .. } = &mut self.place {
+            *api_version = Some(version.to_owned());
+        }
+        self
+    }
+
+    /// Sends the key in another way than the provider's keys are sent: a token of Azure's Entra as [`Auth::Bearer`].
+    #[must_use]
+    pub fn auth(mut self, auth: Auth) -> Target {
+        if let Place::Provider { provider, .. } = &mut self.place {
+            provider.auth = auth;
         }
         self
     }
@@ -170,7 +218,14 @@ impl Target {
     /// Sets the price, in place of the catalog's.
     #[must_use]
     pub fn price(mut self, price: Price) -> Target {
-        self.price = Some(price);
+        (self.price, self.stated_price) = (Some(price), true);
+        self
+    }
+
+    /// Says where a model of Bedrock is asked; each region, account and way to the model is an endpoint of its own.
+    #[must_use]
+    pub fn bedrock(mut self, bedrock: Bedrock) -> Target {
+        self.bedrock = Some(bedrock);
         self
     }
 
@@ -244,7 +299,9 @@ pub struct ClientBuilder {
     scenario: Scenario,
     transport: Option<Arc<dyn Transport>>,
     observer: Option<Arc<dyn Observer>>,
+    classify: Option<Classify>,
     seed: u64,
+    regions_first: bool,
 }
 
 impl ClientBuilder {
@@ -273,6 +330,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn pacing(mut self, pacing: Pacing) -> ClientBuilder {
         self.pacing = Some(pacing);
+        self
+    }
+
+    /// Asks every model in the first region of Bedrock's before any in the second. Default: the first model in every
+    /// region before the second model.
+    #[must_use]
+    pub fn regions_first(mut self) -> ClientBuilder {
+        self.regions_first = true;
         self
     }
 
@@ -339,6 +404,23 @@ impl ClientBuilder {
         self
     }
 
+    /// Names the causes of failures that this function knows better than the built-in classification.
+    ///
+    /// ```
+    /// use tidegate::{Client, Failure, Kind};
+    /// // A gateway of ours says 418 when it is busy.
+    /// let builder = Client::builder().classify(|failure: &Failure| (failure.status == Some(418)).then_some(Kind::Overloaded));
+    /// # let _ = builder;
+    /// ```
+    #[must_use]
+    pub fn classify<F>(mut self, classify: F) -> ClientBuilder
+    where
+        F: Fn(&Failure) -> Option<Kind> + Send + Sync + 'static,
+    {
+        self.classify = Some(Arc::new(classify));
+        self
+    }
+
     /// Makes random choices repeatable.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> ClientBuilder {
@@ -366,7 +448,8 @@ impl ClientBuilder {
         let admission =
             Admission::new(endpoints.clone(), SharedLimits { total: self.total, accounts }, chooser, self.seed);
         let hedges = Mutex::new(Hedges::new(endpoints.len()));
-        let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer, hedges };
+        let (retry, observer, classify) = (self.retry, self.observer, self.classify);
+        let dispatcher = Dispatcher { admission, endpoints, retry, observer, hedges, classify };
         Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy: Arc::new(self.ask_policy), models })
     }
 
@@ -407,57 +490,55 @@ impl ClientBuilder {
         Ok(accounts)
     }
 
-    /// Makes an endpoint of every key of every target.
+    /// Makes an endpoint of every spot of every target.
     fn endpoints(&self, accounts: &[(Arc<str>, Limits)]) -> Result<Vec<Arc<Endpoint>>> {
         let pacing = self.pacing.unwrap_or_else(|| self.pace.pacing());
-        let transports = Transports::new(self);
-        let mut keys: Vec<String> = Vec::new();
-        let mut endpoints = Vec::new();
         let weighted = self.targets.iter().any(|target| target.weight.is_some());
-        for (order, target) in self.targets.iter().enumerate() {
-            let secrets: Vec<Option<SecretString>> = match target.keys.len() {
-                0 => vec![None],
-                _ => target.keys.iter().cloned().map(Some).collect(),
-            };
-            for (i, secret) in secrets.into_iter().enumerate() {
-                let identity = key_identity(target, secret.as_ref());
-                let key = keys.iter().position(|known| *known == identity).unwrap_or_else(|| {
-                    keys.push(identity);
-                    keys.len() - 1
-                });
-                let name = if i == 0 { target.name.clone() } else { format!("{}#{}", target.name, i + 1).into() };
-                let caller = transports.caller(target, secret, i)?;
-                let weight = target.weight.or(weighted.then_some(1.0));
-                let (limits, price) = (target.limits.or(self.pace.limits()), target.price);
-                let named = |account: &(Arc<str>, Limits)| accounts.iter().position(|(name, _)| *name == account.0);
-                endpoints.push(Arc::new(Endpoint {
-                    name,
-                    model: target.name.clone(),
-                    order,
-                    key,
-                    weight,
-                    price,
-                    max_input: target.max_input,
-                    max_output: target.max_output,
-                    caller,
-                    limits,
-                    account: target.account.as_ref().and_then(named),
-                    pacing,
-                }));
-            }
+        let named = |account: &(Arc<str>, Limits)| accounts.iter().position(|(name, _)| *name == account.0);
+        let transports = Transports::new(self);
+        let mut found: Vec<(usize, &Target, Spot)> = Vec::new();
+        for (place, target) in self.targets.iter().enumerate() {
+            found.extend(spots(target)?.into_iter().map(|spot| (place, target, spot)));
         }
+        let orders = self.orders(&found);
+        let mut keys: Vec<String> = Vec::new();
+        let mut endpoints: Vec<Arc<Endpoint>> = Vec::new();
+        for ((place, target, spot), order) in found.into_iter().zip(orders) {
+            let group = (place, spot.rank.0);
+            let identity = spot.key();
+            let key = keys.iter().position(|known| *known == identity).unwrap_or_else(|| {
+                keys.push(identity);
+                keys.len() - 1
+            });
+            endpoints.push(Arc::new(Endpoint {
+                name: spot.name.clone(),
+                model: target.name.clone(),
+                order,
+                key,
+                price: spot.price,
+                split: spot.share.map(|(share, inside)| Split { group, share, inside }),
+                limits: target.limits.or(self.pace.limits()),
+                weight: target.weight.or(weighted.then_some(1.0)),
+                max_input: target.max_input,
+                max_output: target.max_output,
+                account: target.account.as_ref().and_then(named),
+                pacing,
+                caller: transports.caller(target, spot)?,
+            }));
+        }
+        endpoints.sort_by_key(|endpoint| endpoint.order);
         Ok(endpoints)
     }
-}
 
-/// Returns what tells one key from another: the secret with its address.
-fn key_identity(target: &Target, secret: Option<&SecretString>) -> String {
-    use secrecy::ExposeSecret;
-    let address = match &target.place {
-        Place::Provider { base_url, .. } => base_url.as_str(),
-        Place::Caller(_) => &target.name,
-    };
-    format!("{address} {}", secret.map_or("", |secret| secret.expose_secret()))
+    /// Returns each spot's place in the order of failover; spots with the same place take turns.
+    fn orders(&self, spots: &[(usize, &Target, Spot)]) -> Vec<usize> {
+        let rank = |(target, _, spot): &(usize, &Target, Spot)| {
+            let (region, way) = spot.rank;
+            if self.regions_first { (region, *target, way) } else { (*target, region, way) }
+        };
+        let known: BTreeMap<_, ()> = spots.iter().map(|spot| (rank(spot), ())).collect();
+        spots.iter().map(|spot| known.range(..rank(spot)).count()).collect()
+    }
 }
 
 /// The transports of one client: one pool, one simulated provider, shared by all targets.
@@ -477,23 +558,26 @@ impl Transports {
         }
     }
 
-    fn caller(&self, target: &Target, key: Option<SecretString>, number: usize) -> Result<Arc<dyn Caller>> {
-        let (provider, model, base_url) = match &target.place {
+    fn caller(&self, target: &Target, spot: Spot) -> Result<Arc<dyn Caller>> {
+        let (provider, api_version) = match &target.place {
             Place::Caller(caller) => return Ok(caller.clone()),
-            Place::Provider { provider, model, base_url } => (provider, model, base_url),
+            Place::Provider { provider, api_version, .. } => (provider, api_version),
         };
         // A simulated provider with an address of its own is one that runs in another process.
         let transport = match provider.reach {
-            Reach::Simulated if base_url == provider.base_url => &self.simulated,
+            Reach::Simulated if spot.base_url == provider.base_url => &self.simulated,
             _ => &self.network,
         };
         let caller = HttpCaller::new(HttpTarget {
             provider,
-            base_url,
-            model,
+            base_url: &spot.base_url,
+            api_version: api_version.as_deref(),
+            model: &spot.model,
+            vertex: target.vertex.as_ref(),
+            context_cache: target.context_cache,
             headers: target.headers.clone(),
-            key,
-            source: target.source.clone().map(|source| (source, number)),
+            identity: spot.identity,
+            source: target.source.clone().map(|source| (source, spot.number)),
             transport: transport.clone(),
         });
         Ok(Arc::new(caller.map_err(|message| Error::Usage(format!("{}: {message}", target.name)))?))
@@ -526,6 +610,31 @@ impl Client {
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
         self.send_with(request, &self.ask_policy).await
+    }
+
+    /// Sends one request and takes its reply piece by piece.
+    ///
+    /// ```
+    /// use futures_util::StreamExt;
+    /// use tidegate::{Client, Delta, Request, Target};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+    /// let mut reply = client.stream(&Request::prompt("When does the tide turn?"));
+    /// let mut text = String::new();
+    /// while let Some(delta) = reply.next().await {
+    ///     if let Delta::Text(more) = delta? {
+    ///         text += &more;
+    ///     }
+    /// }
+    /// let outcome = reply.outcome().await;
+    /// assert_eq!(outcome.text(), Ok(&*text));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stream(&self, request: &Request) -> Streaming {
+        Streaming::new(self.clone(), request.clone())
     }
 
     /// Sends many requests; the outcomes come as they are done.

@@ -21,6 +21,7 @@ mod payer;
 mod race;
 pub(crate) mod retries;
 pub(crate) mod slowdown;
+pub(crate) mod streaming;
 pub(crate) mod window;
 pub(crate) mod worst_case;
 
@@ -38,6 +39,7 @@ use self::health::Verdict;
 use self::hedge::Hedges;
 use self::payer::{Paid, Payer};
 use self::retries::Retries;
+use self::streaming::Outlet;
 use crate::call::limits::Hints;
 use crate::event::{self, Event, Observer};
 use crate::failure::{Failure, Kind, Retry};
@@ -53,7 +55,16 @@ pub struct RetryPolicy {
     /// Rejections for load that a request may have and still be tried again. Default: any number.
     pub max_rate_limit_retries: Option<u32>,
     /// The time for one attempt, from admission to the whole reply. Default 600 s.
+    /// The time for one attempt, from admission to the whole reply. Default 600 s. A stream has none: see
+    /// [`first_delta`](RetryPolicy::first_delta) and [`idle`](RetryPolicy::idle).
     pub timeout: Duration,
+    /// Whether replies that are wanted whole are read as streams too, so that no proxy on the way sees an idle
+    /// connection. Default false.
+    pub stream: bool,
+    /// How long nothing may come of a stream before its first piece. Default 300 s.
+    pub first_delta: Duration,
+    /// How long nothing may come of a stream after its first piece. Default 60 s.
+    pub idle: Duration,
     /// The mean of the first backoff; it doubles each time. Default 500 ms.
     pub backoff: Duration,
     /// The longest backoff. Default 30 s.
@@ -75,6 +86,9 @@ impl Default for RetryPolicy {
             max_attempts: 5,
             max_rate_limit_retries: None,
             timeout: Duration::from_secs(600),
+            stream: false,
+            first_delta: Duration::from_secs(300),
+            idle: Duration::from_secs(60),
             backoff: Duration::from_millis(500),
             longest_backoff: Duration::from_secs(30),
             deadline: None,
@@ -130,7 +144,11 @@ pub(crate) struct Dispatcher {
     pub(crate) retry: RetryPolicy,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) hedges: Mutex<Hedges>,
+    pub(crate) classify: Option<Classify>,
 }
+
+/// Names the cause of a failure in place of the advice table's own reading; nothing where that is right.
+pub(crate) type Classify = Arc<dyn Fn(&Failure) -> Option<Kind> + Send + Sync>;
 
 /// What is to be sent, and the signal that nothing more may be started.
 pub(crate) struct Order<'a> {
@@ -144,6 +162,8 @@ pub(crate) struct Order<'a> {
     pub(crate) retries: &'a Retries,
     /// What pays for it, if there is a budget.
     pub(crate) purse: Option<&'a Purse>,
+    /// Where the reply's pieces go, if somebody wants them.
+    pub(crate) outlet: Option<&'a Outlet>,
 }
 
 impl Order<'_> {
@@ -210,6 +230,9 @@ impl Dispatcher {
                 (_, Ok(response)) => return Ok(response),
                 (place, Err(failure)) => (place, failure),
             };
+            if order.outlet.is_some_and(Outlet::began) {
+                return Err(failure);
+            }
             match order.retry.next(&failure, &mut spent) {
                 Next::GiveUp => return Err(failure),
                 Next::Again => {}
@@ -236,7 +259,7 @@ impl Dispatcher {
             priority: order.urgency.priority,
             deadline: order.urgency.deadline,
             labels: order.labels.clone(),
-            bytes: order.request.size(),
+            bytes: order.request.text_size(),
             max_tokens: order.request.params.max_tokens,
             tried: Vec::new(),
         }
@@ -252,7 +275,7 @@ impl Dispatcher {
         attempts: &mut Vec<Attempt>,
     ) -> (usize, Result<Response, Failure>) {
         let place = sent.lease.place;
-        if let Some(cap) = order.retry.hedge {
+        if let (Some(cap), None) = (order.retry.hedge, order.outlet) {
             // Boxed, so that those who want no copies need not hold what it takes.
             return Box::pin(self.race(order, (payer, cap), ask, sent, attempts)).await;
         }
@@ -270,12 +293,22 @@ impl Dispatcher {
         sent: Instant,
         hints: &mut Hints,
     ) -> Result<Response, Failure> {
-        let mine = sent + order.retry.timeout;
-        let until = order.urgency.deadline.map_or(mine, |deadline| deadline.min(mine));
-        let call = self.endpoints[place].caller.call_with_hints(order.request, hints);
-        tokio::time::timeout_at(until, call)
-            .await
-            .unwrap_or_else(|_| Err(if until < mine { overdue() } else { no_reply_within(order.retry.timeout) }))
+        let Order { request, retry, outlet, .. } = order;
+        let caller = &*self.endpoints[place].caller;
+        let result = if retry.stream || outlet.is_some() {
+            // Boxed, because few requests are streamed and all would have to hold it.
+            let call = Box::pin(streaming::call(caller, request, hints, retry, *outlet));
+            match order.urgency.deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(overdue())),
+                None => call.await,
+            }
+        } else {
+            let mine = sent + retry.timeout;
+            let until = order.urgency.deadline.map_or(mine, |deadline| deadline.min(mine));
+            let late = |_| Err(if until < mine { overdue() } else { no_reply_within(retry.timeout) });
+            tokio::time::timeout_at(until, caller.call_with_hints(request, hints)).await.unwrap_or_else(late)
+        };
+        result.map_err(|failure| self.named(failure))
     }
 
     /// Settles a call that has ended, and notes it among the attempts.
@@ -304,6 +337,12 @@ impl Dispatcher {
         };
         attempt.add_to(attempts);
         self.tell(endpoint, failure, settled);
+    }
+
+    /// Gives a failure the kind that the user sees in it.
+    fn named(&self, failure: Failure) -> Failure {
+        let kind = self.classify.as_ref().and_then(|classify| classify(&failure)).unwrap_or(failure.kind);
+        Failure { kind, ..failure }
     }
 
     fn hedges(&self) -> MutexGuard<'_, Hedges> {

@@ -150,8 +150,10 @@ pub use ask::check::Check;
 pub use ask::policy::{AskPolicy, Rung};
 #[cfg(feature = "schemars")]
 pub use ask::typed::{Typed, Unanswered};
+pub use call::context_cache::ContextCacheOptions;
+pub use call::vertex::Vertex;
 pub use call::{Caller, KeySource, caller};
-pub use client::{Client, ClientBuilder, Requests, Target};
+pub use client::{Bedrock, Client, ClientBuilder, RegionOrder, Requests, Streaming, Target};
 pub use dispatch::RetryPolicy;
 pub use dispatch::balance::{Ask, Balance, Candidate, Labels, Policy};
 pub use error::{Error, ErrorKind, Result};
@@ -160,7 +162,10 @@ pub use failure::{Advice, Aside, Failure, Kind, Retry};
 pub use limits::{Limit, Limits, Pace, Pacing, Ramp, SlowStart};
 pub use money::{Budget, LongPrice, Money, Price, Spend};
 pub use outcome::{Attempt, Checked, Fault, Outcome};
-pub use request::{Message, Params, Part, Request, Role, Task, TaskKind};
-pub use response::{Finish, Output, Response, Usage};
+pub use request::{
+    CachePoint, GuardContent, Media, MediaKind, Message, Params, Part, Reasoning, Request, Role, Source, Task,
+    TaskKind, ToolResult, ToolUse,
+};
+pub use response::{Delta, Finish, Output, Response, Usage};
 pub use run::{Item, Run};
 pub use schema::Schema;

@@ -4,17 +4,36 @@
 //! [`Original`]: the bytes of a body that was already written for one wire. Original bytes go out as they are, with only
 //! the model's name replaced, so a field that we have never heard of survives. Any edit has to go through the typed form.
 
+pub mod format;
+pub mod media;
+mod message;
+mod part;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use self::format::{Format, MediaKind};
+pub use self::media::{Media, Source};
+pub use self::message::{Message, Role};
+pub use self::part::{CachePoint, GuardContent, Part, Reasoning, ToolResult, ToolUse};
 use crate::call::wire::WireId;
 use crate::schema::Schema;
 
 /// One request to a model.
-#[derive(Debug, Clone, Default, PartialEq)]
+///
+/// It is read from JSON and written to it, media as base64:
+///
+/// ```
+/// use tidegate::{Message, Request};
+/// let asked = Request::chat(vec![Message::user().text("What is this?").image_url("https://example.com/tide.png")]);
+/// let line = serde_json::to_string(&asked)?;
+/// assert_eq!(serde_json::from_str::<Request>(&line)?, asked);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Request {
     /// What is asked.
@@ -22,13 +41,19 @@ pub struct Request {
     /// How it is to be answered.
     pub params: Params,
     /// The form that the answer must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<Arc<Schema>>,
     /// A body already written for one wire; the task is empty then.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
+    /// Whether parts that a model's format cannot carry are left out with a warning, instead of failing the request.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lossy: bool,
 }
 
 /// What is asked of the model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Task {
     /// Continue a conversation.
@@ -55,55 +80,15 @@ pub enum TaskKind {
 }
 
 /// A body as the user wrote it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Original {
     /// The wire that it was written for.
     pub wire: WireId,
     /// What it asks for.
     pub kind: TaskKind,
     /// The JSON text, kept byte for byte.
+    #[serde(with = "as_text")]
     pub bytes: Bytes,
-}
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Message {
-    /// Who speaks.
-    pub role: Role,
-    /// What is said.
-    pub parts: Vec<Part>,
-    /// Fields of the message that have no name here (`tool_calls`, `name`, …), kept as they came.
-    pub extra: Map<String, Value>,
-}
-
-/// Who speaks in a [`Message`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Role {
-    /// Instructions that stand above the conversation.
-    System,
-    /// The person or program that asks.
-    User,
-    /// The model.
-    Assistant,
-    /// A role that only some wires know (`developer`, `tool`), kept as it came.
-    Other(String),
-}
-
-/// One piece of a message.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Part {
-    /// Plain text.
-    Text(String),
-    /// A piece in the form of one wire; other wires refuse it by name.
-    Raw {
-        /// The wire whose form it has.
-        wire: WireId,
-        /// The piece.
-        value: Value,
-    },
 }
 
 /// The parameters that every provider has in some form, and the ones that only the user knows.
@@ -159,7 +144,7 @@ impl Request {
     /// ```
     #[must_use]
     pub fn prompt(text: impl Into<String>) -> Request {
-        Request::chat(vec![Message::user(text)])
+        Request::chat(vec![Message::user().text(text)])
     }
 
     /// Makes a request of a whole conversation.
@@ -184,7 +169,7 @@ impl Request {
     #[must_use]
     pub fn system(mut self, text: impl Into<String>) -> Request {
         if let Task::Chat(messages) = &mut self.task {
-            messages.insert(0, Message::text(Role::System, text));
+            messages.insert(0, Message::new(Role::System).text(text));
         }
         self
     }
@@ -227,68 +212,50 @@ impl Request {
         }
     }
 
-    /// Returns about how many bytes of text the request holds: what token estimates and memory bounds start from.
+    /// Leaves out what a model's format cannot carry, with a warning, instead of failing.
+    #[must_use]
+    pub fn lossy(mut self) -> Request {
+        self.lossy = true;
+        self
+    }
+
+    /// Returns about how many bytes the request holds in memory, media included.
     #[must_use]
     pub fn size(&self) -> usize {
+        self.sum(Part::size)
+    }
+
+    /// Returns how many bytes of text would be about as many tokens: what token estimates start from. An image is not as
+    /// many tokens as it has bytes.
+    #[must_use]
+    pub fn text_size(&self) -> usize {
+        self.sum(Part::text_size)
+    }
+
+    fn sum(&self, size: impl Fn(&Part) -> usize) -> usize {
         if let Some(original) = &self.original {
             return original.bytes.len();
         }
         match &self.task {
             Task::Embed(text) => text.len(),
-            Task::Chat(messages) => messages.iter().flat_map(|message| &message.parts).map(Part::size).sum(),
+            Task::Chat(messages) => messages.iter().flat_map(|message| &message.parts).map(size).sum(),
         }
     }
 }
 
-impl Message {
-    /// Makes a message of one text.
-    #[must_use]
-    pub fn text(role: Role, text: impl Into<String>) -> Message {
-        Message { role, parts: vec![Part::Text(text.into())], extra: Map::new() }
+/// A body in JSON: as a text, so that not one byte of it changes.
+mod as_text {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(std::str::from_utf8(bytes).map_err(serde::ser::Error::custom)?)
     }
 
-    /// Makes a user's message of one text.
-    #[must_use]
-    pub fn user(text: impl Into<String>) -> Message {
-        Message::text(Role::User, text)
-    }
-
-    /// Makes an assistant's message of one text.
-    #[must_use]
-    pub fn assistant(text: impl Into<String>) -> Message {
-        Message::text(Role::Assistant, text)
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        String::deserialize(deserializer).map(Bytes::from)
     }
 }
 
-impl Role {
-    /// Returns the role's name as most wires write it.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-            Role::Other(name) => name,
-        }
-    }
-
-    /// Returns the role of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Role {
-        match name {
-            "system" => Role::System,
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            other => Role::Other(other.to_owned()),
-        }
-    }
-}
-
-impl Part {
-    fn size(&self) -> usize {
-        match self {
-            Part::Text(text) => text.len(),
-            Part::Raw { value, .. } => value.to_string().len(),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::request::{Message, Part, Reasoning, ToolUse};
+
 /// One successful reply.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Response {
     /// The answer.
@@ -20,6 +22,11 @@ pub struct Response {
     pub request_id: Option<String>,
     /// The provider's body, byte for byte.
     pub raw: Bytes,
+    /// What the answer is made of where it is more than a text (calls of tools, reasoning), in order; see
+    /// [`message`](Response::message).
+    pub parts: Vec<Part>,
+    /// What was left out of the request, and what was odd about it.
+    pub warnings: Vec<String>,
 }
 
 /// The answer itself.
@@ -34,8 +41,14 @@ pub enum Output {
     Json(Value),
 }
 
+impl Default for Output {
+    fn default() -> Output {
+        Output::Text(String::new())
+    }
+}
+
 /// Why the model stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Finish {
     /// It was done.
@@ -49,7 +62,33 @@ pub enum Finish {
     /// A reason that only this provider knows, as it came.
     Other(String),
     /// None was given, as with embeddings.
+    #[default]
     None,
+}
+
+/// A piece of a streamed reply.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Delta {
+    /// More text.
+    Text(String),
+    /// More of the model's reasoning, which is not part of the answer.
+    Reasoning(String),
+    /// More of a tool call.
+    ToolCall {
+        /// The call's place among the calls.
+        index: usize,
+        /// The call's id, in its first piece.
+        id: Option<String>,
+        /// The tool's name, in its first piece.
+        name: Option<String>,
+        /// More of the arguments' JSON text.
+        arguments: String,
+    },
+    /// What was used, at the end.
+    Usage(Usage),
+    /// Why the model stopped; the last piece.
+    Finish(Finish),
 }
 
 /// Tokens used by one call. Cached and cache-write tokens are part of the input, reasoning tokens part of the output,
@@ -112,14 +151,34 @@ impl Response {
     /// Makes a plain text response, as a user's own [`Caller`](crate::Caller) returns it.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Response {
-        Response {
-            output: Output::Text(text.into()),
-            finish: Finish::Stop,
-            usage: None,
-            model: String::new(),
-            request_id: None,
-            raw: Bytes::new(),
-        }
+        Response { output: Output::Text(text.into()), finish: Finish::Stop, ..Response::default() }
+    }
+
+    /// Yields the tools that the model wants called.
+    pub fn tool_calls(&self) -> impl Iterator<Item = &ToolUse> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::ToolUse(call) => Some(call),
+            _ => None,
+        })
+    }
+
+    /// Yields what the model thought.
+    pub fn reasoning(&self) -> impl Iterator<Item = &Reasoning> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Reasoning(reasoning) => Some(reasoning),
+            _ => None,
+        })
+    }
+
+    /// Returns the answer as the model's turn, to go on with the conversation: calls and reasoning as they came.
+    #[must_use]
+    pub fn message(&self) -> Message {
+        let mut message = Message::assistant();
+        message.parts = match (&self.parts[..], &self.output) {
+            ([], Output::Text(text)) => vec![Part::Text(text.clone())],
+            (parts, _) => parts.to_vec(),
+        };
+        message
     }
 
     /// Sets what was used.

@@ -13,6 +13,7 @@ pub mod output;
 pub mod progress;
 pub mod prompt;
 pub mod record;
+mod redact;
 pub mod summary;
 
 use std::pin::Pin;
@@ -284,6 +285,7 @@ where
                 labels: &labels,
                 retries: &retries,
                 purse: purse.as_deref(),
+                outlet: None,
             };
             let mut outcome = ask(&client.dispatcher, &policy, order, index, admitted).await;
             if let (Some(fallback), Err(failure)) = (&fallback, &outcome.result) {

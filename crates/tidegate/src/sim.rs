@@ -1,4 +1,4 @@
-//! The simulated provider: OpenAI's, Anthropic's and Gemini's APIs with latency, limits and faults of your choice.
+//! The simulated provider: OpenAI's, Anthropic's, Gemini's and Bedrock's APIs with latency, limits and faults of your choice.
 //!
 //! # Why
 //!
@@ -23,6 +23,8 @@
 //! ```
 
 mod answer;
+mod bedrock;
+mod caches;
 mod delivery;
 mod dice;
 mod fault;
@@ -32,10 +34,12 @@ mod ledger;
 mod limit;
 mod messages;
 mod plan;
+mod responses;
 mod route;
 mod scenario;
 mod schema;
 mod serve;
+mod token;
 mod transport;
 mod voice;
 
@@ -48,6 +52,7 @@ use http::{HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
+use self::caches::Caches;
 pub use self::fault::{Fault, Faults};
 use self::ledger::Ledger;
 pub use self::ledger::{Sent, Stats};
@@ -64,8 +69,8 @@ use crate::call::wire::openai::server;
 /// The header that names a call for the statistics.
 pub const ID_HEADER: &str = "x-tidegate-id";
 
-const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions, /v1/embeddings, /v1/messages, \
-                            /v1beta/models/MODEL:generateContent, /v1/models, /__sim/stats and /__sim/reset.";
+const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, \
+                            /v1beta/models/MODEL:generateContent, /v1beta/cachedContents, /model/MODEL/converse, /v1/models, /__sim/stats and /__sim/reset.";
 
 /// A simulated provider; clones are the same one.
 #[derive(Debug, Clone)]
@@ -86,6 +91,7 @@ struct State {
     start: Option<(Instant, SystemTime)>,
     ledger: Ledger,
     gates: HashMap<u64, Gate>,
+    caches: Caches,
 }
 
 impl Simulator {
@@ -125,6 +131,11 @@ impl Simulator {
     pub fn arrive(&self, now: Instant, request: &HttpRequest) -> Plan {
         match Route::of(request.method(), request.uri()) {
             Route::Call(wire, kind) => self.serve(now, request, wire, kind),
+            Route::Caches => {
+                let rest = caches::rest_of(request.uri().path()).unwrap_or_default();
+                self.serve_caches(now, request, rest)
+            }
+            Route::Token => self.serve_token(request),
             Route::Models => at_once(StatusCode::OK, self.models()),
             Route::Stats => at_once(StatusCode::OK, self.report(request)),
             Route::Reset => {

@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
-use tidegate::call::provider::{compatible, provider};
-use tidegate::catalog::{self, ModelRef};
+use tidegate::call::provider::{Auth, Paths, compatible, provider};
+use tidegate::call::wire::WireId;
+use tidegate::catalog::{self, ModelRef, bedrock};
 use tidegate::{Error, Price, Result};
 
 use super::{Headers, Limits, Provider, Settings};
-use crate::keys;
+use crate::{aws, keys};
 
 /// One model at one provider, with everything that was set about it in any place.
 #[derive(Clone, PartialEq)]
 pub(crate) struct EndpointSettings {
     /// The model.
     pub(crate) model: ModelRef,
+    /// The format to speak, if not the provider's first.
+    pub(crate) wire: Option<WireId>,
+    /// The API version, where the provider has one.
+    pub(crate) api_version: Option<String>,
     /// The address; of the simulated provider only a name.
     pub(crate) base_url: String,
     /// Headers of every request.
@@ -72,6 +77,14 @@ impl Settings {
         let own: Vec<&str> =
             self.providers.keys().map(String::as_str).filter(|name| provider(name).is_none()).collect();
         let address = self.base_url.as_deref().or_else(|| self.compatible_base_url());
+        if let Some(name) = model
+            .trim()
+            .strip_prefix("bedrock/")
+            .or_else(|| model.trim().strip_prefix("bedrock-invoke/"))
+            .filter(|_| self.bedrock.strict_names)
+        {
+            bedrock::id_of(name, self.bedrock.names())?;
+        }
         let mut model = catalog::resolve(model, address, &own)?;
         let provider = self.providers.get(model.label.as_ref()).cloned().unwrap_or_default();
         if let Some(wire) = provider.wire.filter(|_| own.contains(&model.label.as_ref())) {
@@ -82,12 +95,14 @@ impl Settings {
         headers.extend(provider.headers.clone());
         headers.extend(endpoint.headers);
         Ok(EndpointSettings {
+            wire: self.wire(&provider, &model)?,
+            api_version: api_version(&provider, &model),
             base_url: self.address(&provider, &model)?,
             headers,
             limits: endpoint.limits.or(provider.limits).or(self.limits),
             weight: endpoint.weight,
             account: endpoint.account.or_else(|| provider.account.clone()).map(|name| self.account(name)),
-            price: endpoint.price.or(self.price).or_else(|| model.facts().and_then(|facts| facts.price)),
+            price: endpoint.price.or(self.price).or_else(|| known_price(&model)),
             provider,
             model,
             by_name: false,
@@ -108,7 +123,40 @@ impl Settings {
     fn address(&self, provider: &Provider, model: &ModelRef) -> Result<String> {
         match provider.base_url.as_ref().or(self.base_url.as_ref()) {
             Some(address) => Ok(address.clone()),
-            None => Ok(keys::base_url(model.provider)?.unwrap_or_else(|| model.provider.base_url.to_owned())),
+            None => match keys::base_url(model.provider)? {
+                Some(address) => Ok(address),
+                None if model.provider.needs_address() => Err(no_address(model)),
+                None => Ok(aws::own_address(model.provider.base_url)),
+            },
         }
     }
+
+    /// The format that was asked for: in the provider's table, or for all.
+    fn wire(&self, provider: &Provider, model: &ModelRef) -> Result<Option<WireId>> {
+        match provider.wire.or(self.wire) {
+            Some(wire) if !model.provider.speaks(wire) => {
+                Err(Error::Usage(format!("{} does not speak {}'s format; leave `wire` out", model.label, wire.name())))
+            }
+            wire => Ok(wire),
+        }
+    }
+}
+
+fn no_address(model: &ModelRef) -> Error {
+    let (label, variable) = (&model.label, model.provider.base_url_variable.unwrap_or_default());
+    Error::Usage(format!(
+        "{label} needs the address of your resource: set {variable}, or --base-url, or base_url under [providers.{label}]"
+    ))
+}
+
+/// The version in the provider's table, or else in the variable that Azure's SDK reads.
+fn api_version(provider: &Provider, model: &ModelRef) -> Option<String> {
+    let variable = || (model.provider.paths == Paths::Azure).then(|| keys::variable("OPENAI_API_VERSION")).flatten();
+    provider.api_version.clone().or_else(variable)
+}
+
+/// Returns the catalog's price, except that of Bedrock's models: it depends on the way on which they are reached.
+fn known_price(model: &ModelRef) -> Option<Price> {
+    let by_way = model.provider.auth == Auth::Aws;
+    model.facts().filter(|_| !by_way).and_then(|facts| facts.price)
 }

@@ -117,7 +117,7 @@ fn check_provider(name: &str, entry: &Provider) -> Result<(), String> {
     let meant = closest(name, PROVIDERS.iter().map(|row| row.name));
     let meant = meant.map(|near| format!(" did you mean '{near}'?")).unwrap_or_default();
     Err(format!(
-        "[providers.{name}] is no built-in provider;{meant} one of your own needs a wire (openai, anthropic or gemini) and a base_url"
+        "[providers.{name}] is no built-in provider;{meant} one of your own needs a wire (openai, responses, anthropic, gemini or bedrock) and a base_url"
     ))
 }
 
@@ -152,7 +152,7 @@ fn normalise(table: &mut Table, base: &Path) {
 }
 
 fn is_path(key: &str) -> bool {
-    ["template", "schema", "key_file", "path", "summary", "scenario", "log_file"].contains(&key)
+    ["template", "schema", "key_file", "credentials", "path", "summary", "scenario", "log_file"].contains(&key)
 }
 
 fn lower_case(headers: &Table) -> Table {

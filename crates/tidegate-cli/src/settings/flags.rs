@@ -7,7 +7,10 @@ use tidegate::{Error, Kind, Result};
 use toml::{Table, Value};
 
 use super::value;
-use crate::args::{AnswerArgs, InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs, StopArgs, WatchArgs};
+use crate::args::{
+    AnswerArgs, BedrockArgs, CheckArgs, InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs, StopArgs,
+    WatchArgs,
+};
 use crate::duration;
 
 /// Makes the table of the flags that are settings.
@@ -17,10 +20,19 @@ pub(super) fn table(args: &RunArgs) -> Result<Table> {
     prompt(&mut table, &args.prompt)?;
     model(&mut table, &args.model)?;
     answers(&mut table, &args.answer)?;
+    bedrock(&mut table, &args.bedrock);
     limit(&mut table, &args.limit);
     stop(&mut table, &args.stop);
     output(&mut table, &args.output)?;
     watch(&mut table, &args.watch)?;
+    Ok(table)
+}
+
+/// Makes the table of the flags of a check that are settings.
+pub(super) fn check_table(args: &CheckArgs) -> Result<Table> {
+    let mut table = Table::new();
+    model(&mut table, &args.model)?;
+    bedrock(&mut table, &args.bedrock);
     Ok(table)
 }
 
@@ -37,6 +49,13 @@ fn prompt(table: &mut Table, args: &PromptArgs) -> Result<()> {
     set(table, "template", path(args.template.as_deref())?);
     set(table, "system", args.system.clone());
     set(table, "embed", args.embed.clone());
+    set(table, "image_column", given(&args.image_column));
+    set(table, "document_column", given(&args.document_column));
+    set(table, "audio_column", given(&args.audio_column));
+    set(table, "video_column", given(&args.video_column));
+    set(table, "lossy", args.lossy);
+    set(table, "run.context_cache", args.context_cache.map(duration::show));
+    set(table, "run.delete_context_cache", args.delete_context_cache);
     set(table, "params.temperature", args.temperature);
     set(table, "params.max_tokens", args.max_tokens);
     set(table, "params.stop", given(&args.stop));
@@ -48,6 +67,7 @@ fn prompt(table: &mut Table, args: &PromptArgs) -> Result<()> {
 fn model(table: &mut Table, args: &ModelArgs) -> Result<()> {
     set(table, "models", given(&args.model));
     set(table, "base_url", args.base_url.clone());
+    set(table, "wire", args.wire.map(|wire| wire.id()));
     set(table, "balance", args.balance.clone());
     set(table, "each_model", args.each_model);
     set(table, "repeat", args.repeat);
@@ -77,6 +97,18 @@ fn answers(table: &mut Table, args: &AnswerArgs) -> Result<()> {
     Ok(())
 }
 
+fn bedrock(table: &mut Table, args: &BedrockArgs) {
+    set(table, "bedrock.regions", given(&args.regions));
+    set(table, "bedrock.profiles", given(&args.aws_profile));
+    set(table, "bedrock.roles", given(&args.assume_role));
+    set(table, "bedrock.allow_global", args.allow_global);
+    set(table, "bedrock.global_fraction", args.global_fraction);
+    set(table, "bedrock.access", args.access.clone());
+    set(table, "bedrock.region_order", args.region_order.clone());
+    set(table, "bedrock.regions_first", args.regions_first);
+    set(table, "bedrock.strict_names", args.strict_names);
+}
+
 fn limit(table: &mut Table, args: &LimitArgs) {
     set(table, "pace", args.pace.and_then(name));
     set(table, "limits.rpm", args.rpm);
@@ -92,6 +124,7 @@ fn limit(table: &mut Table, args: &LimitArgs) {
     set(table, "total.concurrency", args.total_concurrency);
     set(table, "retry.timeout", args.timeout.map(duration::show));
     set(table, "retry.connect_timeout", args.connect_timeout.map(duration::show));
+    set(table, "retry.stream", args.stream);
     set(table, "retry.max_attempts", args.max_attempts);
     set(table, "retry.budget", args.retry_budget);
     set(table, "retry.deadline", args.deadline.map(duration::show));

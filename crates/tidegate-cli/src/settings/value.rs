@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use http::{HeaderName, HeaderValue, Uri};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use tidegate::call::wire::WireId;
 use tidegate::{Kind, Params, Price};
 
 use super::Headers;
@@ -122,10 +123,17 @@ fn rung(text: &str) -> Result<toml::Value, String> {
     Ok(rung.into())
 }
 
+/// Reads the name of a format that some provider speaks beside another.
+pub(crate) fn wire(text: &str) -> Result<WireId, String> {
+    let beside = [WireId::Openai, WireId::Responses];
+    beside.into_iter().find(|wire| wire.id() == text).ok_or_else(|| "write openai or responses".to_owned())
+}
+
 /// Reads a base URL, and cuts the slash at its end.
 pub(crate) fn base_url(text: &str) -> Result<String, String> {
     const HOW: &str = "not an address; write http://host:port/v1 or https://…";
-    let address: Uri = text.trim().parse().map_err(|_| HOW.to_owned())?;
+    // Bedrock's hosts stand for one in each region.
+    let address: Uri = text.trim().replace("{region}", "region").parse().map_err(|_| HOW.to_owned())?;
     let spoken = matches!(address.scheme_str(), Some("http" | "https"));
     if spoken && address.host().is_some_and(|host| !host.is_empty()) {
         Ok(text.trim().trim_end_matches('/').to_owned())
@@ -248,6 +256,7 @@ mod tests {
     #[test]
     fn an_address_needs_a_scheme_and_a_host() {
         assert_eq!(base_url("http://127.0.0.1:8000/v1/"), Ok("http://127.0.0.1:8000/v1".into()));
+        assert!(base_url("https://bedrock.{region}.example").is_ok());
         for text in ["localhost:8000", "ftp://x", "http://", "", "not an address"] {
             assert!(base_url(text).is_err(), "{text}");
         }

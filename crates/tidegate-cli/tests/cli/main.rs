@@ -7,6 +7,7 @@
 mod answers;
 mod bad_input;
 mod command;
+mod files;
 mod http;
 mod kill;
 mod resume;

@@ -27,8 +27,8 @@ pub(super) fn with_complaint(
 ) -> Result<Request, Failure> {
     let mut request = typed(request)?.into_owned();
     if let Task::Chat(messages) = &mut request.task {
-        messages.push(Message::assistant(reply));
-        messages.push(Message::user(complaint(faults, value)));
+        messages.push(Message::assistant().text(reply));
+        messages.push(Message::user().text(complaint(faults, value)));
     }
     Ok(request)
 }
@@ -90,7 +90,7 @@ mod tests {
         let expected = "Your answer was refused:\n- /total: value is not of type \"number\"\n- /a~1b/0: too few\n\
                         These fields were fine, keep them: name\n\
                         Answer again in full, with the corrected answer alone.";
-        assert_eq!(messages[1..], [Message::assistant("{}"), Message::user(expected)]);
+        assert_eq!(messages[1..], [Message::assistant().text("{}"), Message::user().text(expected)]);
         assert_eq!(messages[0].parts, [Part::Text("x".to_owned())]);
     }
 }

@@ -79,7 +79,7 @@ fn told(request: &Request, schema: &Schema) -> Result<Request, Failure> {
             Some(Part::Text(before)) => *before = format!("{before}\n\n{text}"),
             _ => message.parts.push(Part::Text(text)),
         },
-        None => messages.push(Message::user(text)),
+        None => messages.push(Message::user().text(text)),
     }
     Ok(request)
 }

@@ -29,14 +29,16 @@ mod tls;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use http::Uri;
 use tokio::time::Instant;
 
+use self::body::Body;
 use self::dial::{Dialed, Dialer};
 use self::origin::{Origin, Target, Turn};
 pub use self::proxy::{ProxyRules, ProxyUrls};
-use crate::call::transport::{HttpReply, HttpRequest, Transport};
+use crate::call::transport::{HttpReply, HttpRequest, HttpStream, Transport, read_whole};
 use crate::failure::{Failure, Kind};
 
 /// How often a request that never reached the server moves to another new connection before it fails.
@@ -123,7 +125,7 @@ impl Pool {
         Ok(origin)
     }
 
-    async fn exchange(&self, mut request: HttpRequest) -> Result<HttpReply, Failure> {
+    async fn exchange(&self, mut request: HttpRequest) -> Result<http::Response<Body>, Failure> {
         let origin = self.origin(request.uri())?;
         let mut moves = 0;
         loop {
@@ -174,7 +176,14 @@ impl Pool {
 
 impl Transport for Pool {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpReply, Failure>> {
-        Box::pin(self.exchange(request))
+        Box::pin(async move {
+            let (head, body) = self.exchange(request).await?.into_parts();
+            Ok(http::Response::from_parts(head, read_whole(body).await?))
+        })
+    }
+
+    fn open(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpStream, Failure>> {
+        Box::pin(async move { Ok(self.exchange(request).await?.map(StreamExt::boxed)) })
     }
 }
 
@@ -196,8 +205,8 @@ enum Connection {
 
 /// What became of a request on one connection.
 enum Sent {
-    /// It was answered.
-    Reply(HttpReply),
+    /// It was answered; the body is still to be read.
+    Reply(http::Response<Body>),
     /// It provably never reached the server, so it may go elsewhere.
     Unsent(HttpRequest),
 }

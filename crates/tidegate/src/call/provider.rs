@@ -15,8 +15,12 @@ pub struct Provider {
     pub name: &'static str,
     /// The format it speaks.
     pub wire: WireId,
-    /// The base URL, as the provider's own SDK means it.
+    /// Further formats that it speaks at the same address: bodies that were written for one of them go out as they are.
+    pub also: &'static [WireId],
+    /// The base URL, as the provider's own SDK means it; `{region}` stands for the region of a request.
     pub base_url: &'static str,
+    /// How its paths are put behind the base URL.
+    pub paths: Paths,
     /// The variable that its SDK reads another base URL from.
     pub base_url_variable: Option<&'static str>,
     /// Where the key comes from.
@@ -29,6 +33,20 @@ pub struct Provider {
     pub quirks: Quirks,
     /// How it is reached.
     pub reach: Reach,
+}
+
+impl Provider {
+    /// Returns whether it speaks a format.
+    #[must_use]
+    pub fn speaks(&self, wire: WireId) -> bool {
+        self.wire == wire || self.also.contains(&wire)
+    }
+
+    /// Returns whether its base URL stands only for one that the user must give.
+    #[must_use]
+    pub fn needs_address(&self) -> bool {
+        self.reach == Reach::Network && self.base_url.ends_with(".invalid")
+    }
 }
 
 /// Where a provider's key comes from.
@@ -61,6 +79,23 @@ pub enum Auth {
     Bearer,
     /// The key alone, in a header of this name.
     Header(&'static str),
+    /// A signature by an AWS account, or a key as with [`Bearer`](Auth::Bearer).
+    Aws,
+    /// An access token of a Google account, or a key as with [`Bearer`](Auth::Bearer).
+    Google,
+}
+
+/// How a format's paths are put behind a base URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Paths {
+    /// Right behind it.
+    Plain,
+    /// Behind `/openai/v1`, or, where an API version is set, behind `/openai/deployments/MODEL` with the version in the
+    /// query, as Azure has them.
+    Azure,
+    /// Behind `/v1/projects/PROJECT/locations/LOCATION/publishers/google`, in place of the format's own version.
+    Vertex,
 }
 
 /// How a provider is reached.
@@ -97,7 +132,9 @@ const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -
     Provider {
         name,
         wire: WireId::Openai,
+        also: &[],
         base_url,
+        paths: Paths::Plain,
         base_url_variable: None,
         key: KeyRule::Required(key),
         auth: Auth::Bearer,
@@ -108,17 +145,24 @@ const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -
 }
 
 const fn local(name: &'static str, base_url: &'static str, key: &'static str) -> Provider {
-    Provider { key: KeyRule::Optional(key), ..hosted(name, base_url, key) }
+    Provider { key: KeyRule::Optional(key), also: BOTH, ..hosted(name, base_url, key) }
 }
+
+/// The formats of those who speak Responses beside Chat Completions.
+const BOTH: &[WireId] = &[WireId::Openai, WireId::Responses];
 
 /// Under the later version current models behave the same, but older ones lose their sampling parameters.
 const ANTHROPIC_HEADERS: &[(&str, &str)] = &[("anthropic-version", "2023-06-01")];
+
+/// Bedrock's hosts, one in each region.
+const BEDROCK: &str = "https://bedrock-runtime.{region}.amazonaws.com";
 
 /// Every provider that has a name.
 pub const PROVIDERS: &[Provider] = &[
     Provider {
         base_url_variable: Some("OPENAI_BASE_URL"),
         quirks: Quirks { max_tokens: "max_completion_tokens", structure: Structure::Strict, ..Quirks::COMMON },
+        also: BOTH,
         ..hosted("openai", "https://api.openai.com/v1", "OPENAI_API_KEY")
     },
     Provider {
@@ -129,11 +173,22 @@ pub const PROVIDERS: &[Provider] = &[
         quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
         ..hosted("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY")
     },
+    // Every resource has an address of its own, so that there is none to know beforehand.
     Provider {
+        base_url_variable: Some("AZURE_OPENAI_ENDPOINT"),
+        paths: Paths::Azure,
+        also: BOTH,
+        auth: Auth::Header("api-key"),
+        quirks: Quirks { max_tokens: "max_completion_tokens", structure: Structure::Strict, ..Quirks::COMMON },
+        ..hosted("azure", "https://azure.invalid", "AZURE_OPENAI_API_KEY")
+    },
+    Provider {
+        also: BOTH,
         quirks: Quirks { structure: Structure::Strict, ..Quirks::COMMON },
         ..hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY")
     },
     Provider {
+        also: BOTH,
         // It has schemas for few of its models.
         quirks: Quirks { max_tokens: "max_completion_tokens", structure: Structure::Json, ..Quirks::COMMON },
         ..hosted("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY")
@@ -148,17 +203,41 @@ pub const PROVIDERS: &[Provider] = &[
         ..hosted("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY")
     },
     hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
-    hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
     Provider {
         quirks: Quirks { structure: Structure::Json, ..Quirks::COMMON },
         ..hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY")
     },
+    Provider { also: BOTH, ..hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY") },
     Provider {
         wire: WireId::Gemini,
         base_url_variable: Some("GOOGLE_GEMINI_BASE_URL"),
         key: KeyRule::OneOf(&["GOOGLE_API_KEY", "GEMINI_API_KEY"]),
         auth: Auth::Header("x-goog-api-key"),
         ..hosted("gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY")
+    },
+    Provider {
+        wire: WireId::Gemini,
+        base_url_variable: Some("GOOGLE_VERTEX_BASE_URL"),
+        paths: Paths::Vertex,
+        // Without a token an account is asked for one.
+        key: KeyRule::Optional("VERTEX_ACCESS_TOKEN"),
+        auth: Auth::Google,
+        ..hosted("vertex", "https://aiplatform.googleapis.com", "VERTEX_ACCESS_TOKEN")
+    },
+    Provider {
+        wire: WireId::Bedrock,
+        base_url_variable: Some("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        // Without a key requests are signed.
+        key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
+        auth: Auth::Aws,
+        ..hosted("bedrock", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
+    },
+    Provider {
+        wire: WireId::BedrockInvoke,
+        base_url_variable: Some("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
+        auth: Auth::Aws,
+        ..hosted("bedrock-invoke", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
     },
     Provider {
         base_url_variable: Some("OLLAMA_HOST"),
@@ -174,26 +253,39 @@ pub const PROVIDERS: &[Provider] = &[
 /// What a server without a name of its own is: any OpenAI-compatible one, by its base URL.
 pub const COMPATIBLE: Provider = local("compatible", "", "TIDEGATE_API_KEY");
 
+/// The same for a server that is to be spoken to in OpenAI's newer format.
+static COMPATIBLE_RESPONSES: Provider = Provider { wire: WireId::Responses, ..COMPATIBLE };
+
 /// The same for a server that speaks Anthropic's format.
 static COMPATIBLE_ANTHROPIC: Provider = Provider {
     wire: WireId::Anthropic,
     auth: Auth::Header("x-api-key"),
     headers: ANTHROPIC_HEADERS,
     quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
+    also: &[],
     ..COMPATIBLE
 };
 
 /// The same for a server that speaks Gemini's format.
 static COMPATIBLE_GEMINI: Provider =
-    Provider { wire: WireId::Gemini, auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
+    Provider { wire: WireId::Gemini, also: &[], auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
+
+/// The same for a server that speaks Bedrock's format.
+static COMPATIBLE_BEDROCK: Provider = Provider { wire: WireId::Bedrock, auth: Auth::Aws, ..COMPATIBLE };
+
+/// The same for a server that speaks Bedrock's InvokeModel.
+static COMPATIBLE_INVOKE: Provider = Provider { wire: WireId::BedrockInvoke, auth: Auth::Aws, ..COMPATIBLE };
 
 /// Returns what a server without a name of its own is that speaks this format.
 #[must_use]
 pub fn compatible(wire: WireId) -> &'static Provider {
     match wire {
         WireId::Openai => &COMPATIBLE,
+        WireId::Responses => &COMPATIBLE_RESPONSES,
         WireId::Anthropic => &COMPATIBLE_ANTHROPIC,
         WireId::Gemini => &COMPATIBLE_GEMINI,
+        WireId::Bedrock => &COMPATIBLE_BEDROCK,
+        WireId::BedrockInvoke => &COMPATIBLE_INVOKE,
     }
 }
 
@@ -214,7 +306,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), PROVIDERS.len());
         for provider in PROVIDERS {
-            let address: http::Uri = provider.base_url.parse().unwrap();
+            let address: http::Uri = provider.base_url.replace("{region}", "us-east-1").parse().unwrap();
             assert!(address.host().is_some() && !provider.base_url.ends_with('/'), "{}", provider.name);
         }
     }
@@ -222,6 +314,9 @@ mod tests {
     #[test]
     fn only_hosted_providers_need_a_key() {
         let free: Vec<_> = PROVIDERS.iter().filter(|p| matches!(p.key, KeyRule::Optional(_))).map(|p| p.name).collect();
-        assert_eq!(free, ["ollama", "vllm", "llama.cpp", "lm-studio", "sglang", "sim"]);
+        assert_eq!(
+            free,
+            ["vertex", "bedrock", "bedrock-invoke", "ollama", "vllm", "llama.cpp", "lm-studio", "sglang", "sim"]
+        );
     }
 }

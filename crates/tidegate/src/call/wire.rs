@@ -6,9 +6,13 @@
 //! [`provider`](crate::call::provider).
 
 pub mod anthropic;
+pub mod bedrock;
 mod body;
+pub mod fit;
 pub mod gemini;
 pub mod openai;
+pub mod responses;
+mod stream;
 
 use std::time::Duration;
 
@@ -16,10 +20,13 @@ use bytes::Bytes;
 use http::response::Parts;
 use serde::{Deserialize, Serialize};
 
+use self::fit::MediaLimits;
+pub use self::stream::{Framing, StreamState};
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::failure::{Failure, Kind};
-use crate::request::{Original, Request, TaskKind};
-use crate::response::Response;
+use crate::request::{Original, Part, Request, TaskKind};
+use crate::response::{Delta, Response};
 
 /// The name of a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,10 +35,16 @@ use crate::response::Response;
 pub enum WireId {
     /// OpenAI Chat Completions and Embeddings, spoken by most servers.
     Openai,
+    /// OpenAI Responses.
+    Responses,
     /// Anthropic Messages.
     Anthropic,
     /// Google Gemini's generateContent and embedContent.
     Gemini,
+    /// AWS Bedrock's Converse.
+    Bedrock,
+    /// AWS Bedrock's InvokeModel with Anthropic's bodies.
+    BedrockInvoke,
 }
 
 impl WireId {
@@ -40,8 +53,24 @@ impl WireId {
     pub fn wire(self) -> &'static dyn Wire {
         match self {
             WireId::Openai => &openai::OpenAi,
+            WireId::Responses => &responses::Responses,
             WireId::Anthropic => &anthropic::Anthropic,
             WireId::Gemini => &gemini::Gemini,
+            WireId::Bedrock => &bedrock::Bedrock,
+            WireId::BedrockInvoke => &bedrock::invoke::Invoke,
+        }
+    }
+
+    /// Returns the name in settings.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            WireId::Openai => "openai",
+            WireId::Responses => "responses",
+            WireId::Anthropic => "anthropic",
+            WireId::Gemini => "gemini",
+            WireId::Bedrock => "bedrock",
+            WireId::BedrockInvoke => "bedrock_invoke",
         }
     }
 
@@ -50,8 +79,11 @@ impl WireId {
     pub const fn name(self) -> &'static str {
         match self {
             WireId::Openai => "OpenAI",
+            WireId::Responses => "OpenAI Responses",
             WireId::Anthropic => "Anthropic",
             WireId::Gemini => "Gemini",
+            WireId::Bedrock => "Bedrock",
+            WireId::BedrockInvoke => "InvokeModel",
         }
     }
 }
@@ -60,6 +92,7 @@ impl WireId {
 #[must_use]
 pub fn batch_url(url: &str) -> Option<(WireId, TaskKind)> {
     let openai = openai::batch_url(url).map(|kind| (WireId::Openai, kind));
+    let openai = openai.or_else(|| responses::batch_url(url).map(|kind| (WireId::Responses, kind)));
     openai.or_else(|| anthropic::batch_url(url).map(|kind| (WireId::Anthropic, kind)))
 }
 
@@ -101,4 +134,55 @@ pub trait Wire: Send + Sync {
         let _ = body;
         None
     }
+
+    /// Returns why a part has no place in this format, or nothing if it has one.
+    fn refuses(&self, part: &Part) -> Option<String> {
+        let _ = part;
+        None
+    }
+
+    /// Returns what is taken of media in one request.
+    fn media_limits(&self) -> &'static MediaLimits {
+        &MediaLimits::NONE
+    }
+
+    /// Returns the path of a chat whose reply is streamed; nothing if this format has none.
+    fn stream_path(&self, model: &str) -> Option<String> {
+        self.path(TaskKind::Chat, model)
+    }
+
+    /// Changes a body that [`encode`](Wire::encode) wrote so that its reply is streamed.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::BadRequest`] if it is not a JSON object.
+    fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure>;
+
+    /// Returns how a stream of this format is cut into events.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    /// Adds an event to the reply in the making, and what it says to `out`: text, reasoning, pieces of tool calls.
+    ///
+    /// # Behavior
+    ///
+    /// - An event that is not known is none.
+    /// - `state.ended` is set by the event behind which nothing more comes.
+    ///
+    /// # Errors
+    ///
+    /// A failure reported inside the stream is classified like any other; [`Kind::Malformed`] is an event that cannot be
+    /// read.
+    fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure>;
+
+    /// Reads the reply that the events came to.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Cut`] if the stream ended before the reply did; else as [`decode`](Wire::decode).
+    fn finish(&self, state: StreamState) -> Result<Response, Failure>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Model, ModelKind, find, models, providers_of};
-use crate::call::provider::{COMPATIBLE, PROVIDERS, Provider, provider};
+use super::bedrock::{self, Names};
+use super::{Model, find, models, providers_of};
+use crate::call::provider::{Auth, COMPATIBLE, PROVIDERS, Provider, provider};
 use crate::error::{Error, Result};
 use crate::suggest::closest;
 
@@ -28,7 +29,13 @@ impl ModelRef {
     /// Returns what the catalog knows about the model.
     #[must_use]
     pub fn facts(&self) -> Option<&'static Model> {
-        find(&self.label, &self.name)
+        // Bedrock's models are the same under both of its names, and Vertex AI's are Gemini's.
+        let provider = match self.provider.auth {
+            Auth::Aws => "bedrock",
+            Auth::Google => "gemini",
+            _ => &self.label,
+        };
+        find(provider, &self.name)
     }
 }
 
@@ -66,7 +73,7 @@ pub fn resolve(text: &str, base_url: Option<&str>, own: &[&str]) -> Result<Model
             return Ok(ModelRef { provider: &COMPATIBLE, label: first.to_owned().into(), name: name.to_owned() });
         }
         if let Some(provider) = provider(first) {
-            return known(provider, name, base_url);
+            return known(provider, name);
         }
     }
     match base_url {
@@ -84,15 +91,12 @@ pub fn similar(provider: &str, name: &str) -> Option<&'static str> {
     closest(name, models().iter().filter(|row| row.provider == provider).map(|row| row.name))
 }
 
-fn known(provider: &'static Provider, name: &str, base_url: Option<&str>) -> Result<ModelRef> {
-    let model = ModelRef { provider, label: provider.name.into(), name: name.to_owned() };
-    let only_responses = model.facts().is_some_and(|facts| facts.kind == ModelKind::Responses);
-    if only_responses && base_url.is_none() {
-        return Err(usage(format!(
-            "{model} answers only through the Responses API, which this version does not speak"
-        )));
-    }
-    Ok(model)
+fn known(provider: &'static Provider, name: &str) -> Result<ModelRef> {
+    let name = match provider.auth {
+        Auth::Aws => bedrock::id_of(name, Names::Lenient)?,
+        _ => name.to_owned(),
+    };
+    Ok(ModelRef { provider, label: provider.name.into(), name })
 }
 
 fn compatible(text: &str) -> ModelRef {
@@ -112,9 +116,11 @@ const COMPATIBLE_NAME: &str = COMPATIBLE.name;
 
 fn bare(name: &str, own: &[&str]) -> Result<ModelRef> {
     let rows = providers_of(name);
-    let spoken: Vec<_> = rows.iter().filter_map(|row| provider(row.provider)).collect();
+    // Who has no address before the user gives one is not meant by a bare name.
+    let spoken = rows.iter().filter_map(|row| provider(row.provider)).filter(|provider| !provider.needs_address());
+    let spoken: Vec<_> = spoken.collect();
     match (spoken.as_slice(), rows.first()) {
-        ([provider], _) => known(provider, name, None),
+        ([provider], _) => known(provider, name),
         ([], Some(row)) => Err(not_spoken(row.provider)),
         ([], None) => Err(unknown_name(name, own)),
         (several, _) => Err(ambiguous(name, several)),
@@ -224,14 +230,12 @@ mod tests {
             ("mylap/x", "no provider 'mylap'; did you mean 'mylab'?"),
             ("moonshotai/Kimi-K3", "no provider 'moonshotai'; did you mean 'together/moonshotai/Kimi-K3'?"),
             ("gpt-5-mni", "no model 'gpt-5-mni' in the catalog; did you mean 'gpt-5-mini'?"),
-            ("nobody/x", "there are openai, anthropic, openrouter"),
+            ("nobody/x", "there are openai, anthropic, azure, openrouter"),
             ("zzzz", "no model 'zzzz' in the catalog; write provider/model"),
             ("openai", "'openai' is a provider, not a model; write openai/MODEL"),
             ("openai/", "names no model"),
             ("", "names no model"),
             ("compatible/x", "add --base-url URL"),
-            ("openai/gpt-5.5-pro", "answers only through the Responses API"),
-            ("gpt-5.5-pro", "answers only through the Responses API"),
         ];
         for (text, expected) in cases {
             assert!(refusal(text).contains(expected), "{text}: {}", refusal(text));
@@ -240,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_format_not_spoken_yet_says_what_is() {
-        for text in ["bedrock/x", "vertex_ai/y", "azure/gpt-5"] {
+        for text in ["vertex_ai/y"] {
             let refusal = refusal(text);
             assert!(refusal.contains("does not speak its format; it can ask openai, "), "{text}: {refusal}");
         }

@@ -65,6 +65,7 @@ impl Client {
             labels: wish.labels.unwrap_or(&none),
             retries: &retries,
             purse: None,
+            outlet: None,
         };
         ask(&self.dispatcher, policy, order, 0, ()).await
     }

@@ -41,6 +41,8 @@ pub(crate) struct Endpoint {
     pub(crate) max_input: Option<u32>,
     /// The most output tokens that it writes in one call, where known.
     pub(crate) max_output: Option<u32>,
+    /// Which endpoints it divides requests with by a share, if any.
+    pub(crate) split: Option<Split>,
     /// Does the calls.
     pub(crate) caller: Arc<dyn Caller>,
     /// What it may be sent, at first.
@@ -49,6 +51,17 @@ pub(crate) struct Endpoint {
     pub(crate) account: Option<usize>,
     /// How it starts and pauses.
     pub(crate) pacing: Pacing,
+}
+
+/// What divides the requests of a group of endpoints: some get a share of them, and the others the rest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Split {
+    /// Endpoints with the same places of model and region divide their requests.
+    pub(crate) group: (usize, usize),
+    /// The share of those that get one, 0 to 1.
+    pub(crate) share: f64,
+    /// Whether this is one of them.
+    pub(crate) inside: bool,
 }
 
 /// How the endpoint is doing.
@@ -155,6 +168,11 @@ impl State {
     /// Returns how many requests may be in flight.
     pub(crate) fn limit(&self) -> usize {
         self.adaptive.limit()
+    }
+
+    /// Returns how many requests it was given, if it is in that group, and whether it gets the share.
+    pub(crate) fn sent_in(&self, group: (usize, usize)) -> Option<(bool, u64)> {
+        self.endpoint.split.filter(|split| split.group == group).map(|split| (split.inside, self.counts.sent))
     }
 
     /// Returns what a policy sees of it, the endpoint with that number.

@@ -180,6 +180,7 @@ mod tests {
             max_output,
             caller: Arc::new(Bodies),
             limits: Limits::default(),
+            split: None,
             account: None,
             pacing: Pacing::default(),
         }

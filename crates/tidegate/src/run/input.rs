@@ -9,6 +9,7 @@
 
 mod blocks;
 mod csv;
+mod files;
 mod format;
 mod jsonl;
 mod object;
@@ -109,6 +110,7 @@ pub struct Input {
     peeked: Option<Row>,
     columns: Option<Vec<String>>,
     header: Option<Header>,
+    of_files: bool,
     read: Arc<AtomicU64>,
     total: Option<u64>,
 }
@@ -138,6 +140,7 @@ impl Input {
             peeked: None,
             columns: None,
             header: None,
+            of_files: false,
             read: Arc::default(),
             total,
         };
@@ -168,6 +171,12 @@ impl Input {
         self.columns.as_deref()
     }
 
+    /// Returns whether the files themselves are the rows.
+    #[must_use]
+    pub fn is_of_files(&self) -> bool {
+        self.of_files
+    }
+
     /// Returns how many bytes have been read of how many, as they are on disk; the whole is unknown with a pipe.
     #[must_use]
     pub fn position(&self) -> (u64, Option<u64>) {
@@ -196,6 +205,10 @@ impl Input {
         match &reader {
             Reader::Csv(csv) => self.take_header(&source.name, csv.columns())?,
             Reader::Text(_) => self.columns = self.columns.take().or_else(|| Some(vec![text::COLUMN.to_owned()])),
+            Reader::Files(_) => {
+                self.of_files = true;
+                self.columns = self.columns.take().or_else(|| Some(files::COLUMNS.map(str::to_owned).to_vec()));
+            }
             Reader::Jsonl(_) => {}
         }
         self.current = Some((source.name, reader));
@@ -214,6 +227,11 @@ impl Input {
     }
 
     fn open_reader(&self, source: &Source, read: Arc<AtomicU64>) -> Result<Reader> {
+        if self.options.format.or_else(|| Format::from_path(&source.name)) == Some(Format::Files) {
+            let bytes = source.bytes.ok_or_else(|| Error::input(&source.name, "is no file; its name is the row"))?;
+            read.fetch_add(bytes, Ordering::Relaxed);
+            return Ok(Reader::Files(files::Files::new(&source.name)));
+        }
         let mut blocks = Blocks::new(source.open(read)?, self.options.max_row_bytes);
         let head = blocks.head().map_err(|e| unreadable(&source.name, 0, &e))?;
         let format = source.format(self.options.format, head)?;
@@ -281,6 +299,7 @@ enum Reader {
     Jsonl(jsonl::Jsonl),
     Csv(csv::Csv),
     Text(text::Text),
+    Files(files::Files),
 }
 
 impl Reader {
@@ -290,6 +309,7 @@ impl Reader {
             Format::Csv => Reader::Csv(csv::Csv::new(blocks, b',', file)?),
             Format::Tsv => Reader::Csv(csv::Csv::new(blocks, b'\t', file)?),
             Format::Text => Reader::Text(text::Text::new(blocks)),
+            Format::Files => Reader::Files(files::Files::new(file)),
         })
     }
 
@@ -298,6 +318,7 @@ impl Reader {
             Reader::Jsonl(reader) => reader.next_row(),
             Reader::Csv(reader) => reader.next_row(),
             Reader::Text(reader) => reader.next_row(),
+            Reader::Files(reader) => Ok(reader.next_row()),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! What the template and the first row can show to be wrong is an error before anything is sent. What is wrong with a
 //! later row fails that row alone. No message quotes what a row holds.
 
+mod attach;
 mod fingerprint;
 mod mentions;
 mod plain;
@@ -16,12 +17,13 @@ mod template;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::request::{Params, Request};
+use crate::request::{Message, Params, Request, Role, Task};
 use crate::run::input::Row;
 use crate::run::key;
 use crate::schema::Schema;
 use crate::suggest;
 
+pub use self::attach::{Attached, MediaColumn};
 pub use self::fingerprint::fingerprint;
 use self::template::Templates;
 
@@ -34,6 +36,10 @@ pub struct PromptOptions {
     pub system: Option<String>,
     /// The column to make embeddings of, instead of asking a model to write.
     pub embed: Option<String>,
+    /// The columns that hold files or addresses of media, which go with the user's message.
+    pub media: Vec<MediaColumn>,
+    /// Whether what a model's format cannot carry is left out with a warning, instead of failing the row.
+    pub lossy: bool,
     /// What every request is to be answered with.
     pub params: Params,
     /// The form that every answer must have.
@@ -48,6 +54,8 @@ pub struct Renderer {
     used: Vec<String>,
     params: Params,
     schema: Option<Arc<Schema>>,
+    media: Vec<MediaColumn>,
+    lossy: bool,
 }
 
 /// Where a request's content comes from.
@@ -79,6 +87,15 @@ impl Renderer {
         if let (Some(columns), Some(id)) = (columns, &options.id_column) {
             require(id, columns, "--id-column")?;
         }
+        for media in &options.media {
+            match (columns, &options.embed) {
+                (_, Some(_)) => {
+                    return Err(Error::Usage(format!("{} goes with a prompt, not with --embed", media.flag())));
+                }
+                (Some(columns), None) => require(&media.column, columns, &media.flag())?,
+                (None, None) => {}
+            }
+        }
         let template = options.template.as_ref().map(|(text, name)| (name.as_str(), text.as_str()));
         let system = options.system.as_deref().map(|text| ("--system", text));
         let templates = Templates::new(template, system, columns)?;
@@ -96,7 +113,12 @@ impl Renderer {
         if let Some(columns) = columns {
             plan.check(columns)?;
         }
-        Ok(Renderer { used: plan.used_columns(), plan, params: options.params.clone(), schema: options.schema.clone() })
+        let mut used = plan.used_columns();
+        if !plan.takes_whole_row() {
+            used.extend(options.media.iter().map(|media| media.column.clone()));
+        }
+        let (params, media, lossy) = (options.params.clone(), options.media.clone(), options.lossy);
+        Ok(Renderer { used, plan, params, schema: options.schema.clone(), media, lossy })
     }
 
     /// Returns the columns that requests are made from; none means that the whole row counts.
@@ -105,12 +127,21 @@ impl Renderer {
         &self.used
     }
 
-    /// Makes the request of a row.
+    /// Reads the files that a row names in its media columns.
+    ///
+    /// # Errors
+    ///
+    /// Names the column and the file that is missing, too large or of another kind.
+    pub fn attach(&self, row: &Row) -> Result<Attached, String> {
+        attach::attach(&self.media, row.text()?, &row.place)
+    }
+
+    /// Makes the request of a row, with what was [attached](Renderer::attach) to it.
     ///
     /// # Errors
     ///
     /// Says which column of the row, or which line of the template with this row, is wrong.
-    pub fn render(&self, row: &Row) -> Result<Rendered, String> {
+    pub fn render(&self, row: &Row, attached: Attached) -> Result<Rendered, String> {
         let text = row.text()?;
         let (request, batch) = match &self.plan {
             Plan::Template(templates) => {
@@ -124,8 +155,9 @@ impl Renderer {
                 shape::request(&row.json, text, system.and_then(|filled| filled.system))?
             }
         };
-        let request = Request { params: self.params.clone(), schema: self.schema.clone(), ..request };
-        Ok(Rendered { request, batch })
+        let (params, schema) = (self.params.clone(), self.schema.clone());
+        let request = Request { params, schema, lossy: self.lossy, ..request };
+        Ok(Rendered { request: with_media(request, attached)?, batch })
     }
 }
 
@@ -143,6 +175,14 @@ impl Plan {
         }
     }
 
+    /// Returns whether every column may make a difference.
+    fn takes_whole_row(&self) -> bool {
+        match self {
+            Plan::Template(templates) | Plan::Row(Some(templates)) => templates.takes_whole_row(),
+            Plan::Embed(_) | Plan::Row(None) => false,
+        }
+    }
+
     fn used_columns(&self) -> Vec<String> {
         match self {
             Plan::Template(templates) => templates.used_columns(),
@@ -156,6 +196,22 @@ impl Plan {
             }
         }
     }
+}
+
+/// Puts media in front of what the user says last: models are told to look first, and then what for.
+fn with_media(mut request: Request, attached: Attached) -> Result<Request, String> {
+    if attached.parts.is_empty() {
+        return Ok(request);
+    }
+    let Task::Chat(messages) = &mut request.task else { return Ok(request) };
+    if request.original.is_some() {
+        return Err("a file cannot be put into a row's own `body`; name it in the body".to_owned());
+    }
+    match messages.iter_mut().rev().find(|message| message.role == Role::User) {
+        Some(last) => drop(last.parts.splice(0..0, attached.parts)),
+        None => messages.push(Message { parts: attached.parts, ..Message::user() }),
+    }
+    Ok(request)
 }
 
 fn with_system(request: Request, system: Option<String>) -> Request {

@@ -62,6 +62,9 @@ pub struct Record<'a> {
     /// Why there is no answer.
     #[serde(borrow)]
     pub error: Option<RecordError<'a>>,
+    /// What was left out of the request, and what was odd about it; only where there is any.
+    #[serde(default)]
+    pub warnings: Vec<Cow<'a, str>>,
 }
 
 /// A piece of JSON text as it stands in a row or in a record.
@@ -120,6 +123,9 @@ pub fn write_record(record: &Record<'_>, line: &mut Vec<u8>) {
         push_field(line, r#","checked":"#, Some(checked), push_json);
     }
     push_field(line, r#","error":"#, record.error.as_ref(), push_json);
+    if !record.warnings.is_empty() {
+        push_field(line, r#","warnings":"#, Some(&record.warnings), push_json);
+    }
     line.push(b'}');
 }
 
@@ -287,6 +293,7 @@ mod tests {
             fallback: false,
             checked: None,
             error: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -368,6 +375,7 @@ mod tests {
                 fallback: attempts % 2 == 1,
                 checked: None,
                 error: Some(RecordError { kind: Kind::ALL[kind], message: message.into(), status }),
+                warnings: sample.map(|n| Cow::from(format!("\"{n}"))).into_iter().collect(),
             };
             let line = written(&record);
             let read = Record::parse(line.as_bytes()).unwrap();

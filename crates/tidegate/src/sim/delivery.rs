@@ -83,7 +83,9 @@ fn act_events(
     mut events: Vec<(Bytes, u64)>,
     fault: Option<Fault>,
 ) -> Act {
-    head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // Who has a framing of its own has said so.
+    let sse = HeaderValue::from_static("text/event-stream");
+    head.headers_mut().entry(header::CONTENT_TYPE).or_insert(sse);
     let mut end = End::Whole;
     let mut extra = Duration::ZERO;
     match fault {

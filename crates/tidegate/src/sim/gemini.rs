@@ -4,6 +4,7 @@ use http::{StatusCode, Uri};
 use serde_json::value::RawValue;
 
 use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form};
+use super::caches::Cached;
 use super::dice::{Dice, Draw};
 use super::limit::{Cause, Refusal};
 use super::scenario::{Resource, RetryAfter, Scenario};
@@ -36,7 +37,12 @@ pub(super) fn task(path: &str) -> Option<TaskKind> {
 }
 
 fn target(path: &str) -> Option<(&str, Verb)> {
-    let path = path.strip_prefix("v1beta/").unwrap_or(path);
+    let path = ["v1beta/", "v1beta1/"].iter().find_map(|version| path.strip_prefix(version)).unwrap_or(path);
+    // Vertex AI has a project and a location in front, its express mode only the publisher.
+    let path = match path.starts_with("projects/") || path.starts_with("publishers/") {
+        true => path.split_once("publishers/google/")?.1,
+        false => path,
+    };
     let (model, verb) = path.strip_prefix("models/")?.rsplit_once(':')?;
     let verb = match verb {
         "generateContent" => Verb::Generate,
@@ -85,11 +91,27 @@ impl Simulator {
             (Verb::Stream, false) => Sending::List,
             _ => Sending::Whole,
         };
+        let cached = self.cached(call, &asked)?;
         let draft = match answer::refused(fate, call.voice) {
             Some(draft) => draft,
-            None => reply(self.scenario(), asked, model, fate, form).map_err(wrong(call))?,
+            None => reply(self.scenario(), asked, cached, model, fate, form).map_err(wrong(call))?,
         };
         Ok(Prepared { draft, fate, max_output_tokens })
+    }
+
+    /// Returns the cache that a request begins with.
+    fn cached(&self, call: &Call<'_>, asked: &GenerateRequest<'_>) -> Result<Option<Cached>, Denial> {
+        let Some(name) = &asked.cached_content else { return Ok(None) };
+        if asked.system_instruction.is_some() || asked.tools.is_some() {
+            let message = "CachedContent can not be used with GenerateContent request setting system_instruction, \
+                           tools or tool_config.";
+            return Err(wrong(call)(message.to_owned()));
+        }
+        let denied = || {
+            let (status, message) = (StatusCode::FORBIDDEN, "CachedContent not found (or permission denied)");
+            Denial { status, error: server::error(status, message, &[]) }
+        };
+        self.state().caches.get(name, call.at).map(Some).ok_or_else(denied)
     }
 
     fn prepare_vectors(
@@ -131,6 +153,7 @@ enum Sending {
 fn reply(
     scenario: &Scenario,
     asked: GenerateRequest<'_>,
+    cached: Option<Cached>,
     model: &str,
     fate: Fate<'_>,
     sending: Sending,
@@ -148,7 +171,9 @@ fn reply(
         Some("model") => message("assistant", content.parts),
         _ => message("user", content.parts),
     });
-    let messages: Vec<MessageAsked<'_>> = system.into_iter().chain(contents).collect();
+    let cached_tokens = cached.as_ref().map_or(0, Cached::tokens);
+    let cached = cached.map(|cached| message("system", Texts::One(cached.text.into())));
+    let messages: Vec<MessageAsked<'_>> = cached.into_iter().chain(system).chain(contents).collect();
     let schema = config.openapi_schema().map_err(|error| error.to_string())?;
     let asked =
         Asked { messages: &messages, max_tokens: config.max_output_tokens, form: form(&config, schema.as_deref()) };
@@ -158,7 +183,12 @@ fn reply(
         .collect::<Result<_, String>>()?;
     let output = answers.iter().map(|answer| answer::tokens(answer.text.len())).sum();
     let usage = answer::usage(asked.input_tokens(), output);
-    let reply = Reply { id: &format!("resp-{prompt:016x}"), model, answers: &answers, usage: told(usage) };
+    let reply = Reply {
+        id: &format!("resp-{prompt:016x}"),
+        model,
+        answers: &answers,
+        usage: UsageReply { cached_content_token_count: cached_tokens, ..told(usage) },
+    };
     let body = match sending {
         Sending::Whole => Body::Json(reply.whole()),
         Sending::Events => {

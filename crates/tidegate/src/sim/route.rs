@@ -2,7 +2,7 @@
 
 use http::{Method, Uri};
 
-use super::gemini;
+use super::{bedrock, caches, gemini, token};
 use crate::call::wire::WireId;
 use crate::request::TaskKind;
 
@@ -10,6 +10,10 @@ use crate::request::TaskKind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     Call(WireId, TaskKind),
+    /// Gemini's cached contents, whatever the method.
+    Caches,
+    /// Where access tokens come from, whatever the method.
+    Token,
     Models,
     Stats,
     Reset,
@@ -19,22 +23,55 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// Reads the path with or without `/v1` in front.
+    /// Reads the path with or without `/v1` in front, or as Azure has it.
     pub(super) fn of(method: &Method, uri: &Uri) -> Route {
-        let path = without_version(uri.path());
+        let path = match Azure::of(uri) {
+            Some(azure) => azure.path,
+            None => without_version(uri.path()),
+        };
+        if caches::rest_of(path).is_some() {
+            return Route::Caches;
+        }
         let (route, wanted) = match path {
+            path if token::PATHS.contains(&path) => return Route::Token,
             "chat/completions" => (Route::Call(WireId::Openai, TaskKind::Chat), Method::POST),
+            "responses" => (Route::Call(WireId::Responses, TaskKind::Chat), Method::POST),
             "embeddings" => (Route::Call(WireId::Openai, TaskKind::Embed), Method::POST),
             "messages" => (Route::Call(WireId::Anthropic, TaskKind::Chat), Method::POST),
             "models" => (Route::Models, Method::GET),
             "__sim/stats" => (Route::Stats, Method::GET),
             "__sim/reset" => (Route::Reset, Method::POST),
-            _ => match gemini::task(path) {
-                Some(kind) => (Route::Call(WireId::Gemini, kind), Method::POST),
-                None => return Route::Nowhere,
+            _ => match (gemini::task(path), bedrock::wire(path)) {
+                (Some(kind), _) => (Route::Call(WireId::Gemini, kind), Method::POST),
+                (None, Some(wire)) => (Route::Call(wire, TaskKind::Chat), Method::POST),
+                (None, None) => return Route::Nowhere,
             },
         };
         if *method == wanted { route } else { Route::OtherMethod }
+    }
+}
+
+/// A path in one of Azure's two forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Azure<'a> {
+    /// The deployment, where the path names it.
+    pub(super) deployment: Option<&'a str>,
+    path: &'a str,
+}
+
+impl<'a> Azure<'a> {
+    /// Reads `/openai/v1/…`, or with an API version `/openai/deployments/NAME/…` and `/openai/…`.
+    pub(super) fn of(uri: &'a Uri) -> Option<Azure<'a>> {
+        let rest = uri.path().strip_prefix("/openai/")?;
+        if let Some(path) = rest.strip_prefix("v1/") {
+            return Some(Azure { deployment: None, path });
+        }
+        let versioned = uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("api-version=")));
+        match rest.strip_prefix("deployments/").and_then(|rest| rest.split_once('/')) {
+            _ if !versioned => None,
+            Some((deployment, path)) => Some(Azure { deployment: Some(deployment), path }),
+            None => Some(Azure { deployment: None, path: rest }),
+        }
     }
 }
 
@@ -82,9 +119,22 @@ mod tests {
         assert_eq!(route(&Method::POST, "/v1beta/models/m:generateContent"), gemini(TaskKind::Chat));
         assert_eq!(route(&Method::POST, "/v1/models/m:embedContent"), gemini(TaskKind::Embed));
         assert_eq!(route(&Method::GET, "/v1/models/m:embedContent"), Route::OtherMethod);
+        let vertex = "/v1beta1/projects/p/locations/l/publishers/google/models/m:generateContent";
+        assert_eq!(route(&Method::POST, vertex), gemini(TaskKind::Chat));
+        for caches in ["/v1beta/cachedContents", "/v1/projects/p/locations/l/cachedContents/1?updateMask=ttl"] {
+            assert_eq!(route(&Method::PATCH, caches), Route::Caches);
+        }
+        assert_eq!(route(&Method::POST, "/token"), Route::Token);
+        let bedrock = Route::Call(WireId::Bedrock, TaskKind::Chat);
+        assert_eq!(route(&Method::POST, "/model/anthropic.claude%3A0/converse"), bedrock);
         assert_eq!(route(&Method::GET, "/models"), Route::Models);
         assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
-        assert_eq!(route(&Method::POST, "/v1/responses"), Route::Nowhere);
+        assert_eq!(route(&Method::POST, "/v1/responses"), Route::Call(WireId::Responses, TaskKind::Chat));
+        assert_eq!(route(&Method::POST, "/v1/completions"), Route::Nowhere);
+        for azure in ["/openai/v1/chat/completions", "/openai/deployments/d/chat/completions?api-version=2024-10-21"] {
+            assert_eq!(route(&Method::POST, azure), Route::Call(WireId::Openai, TaskKind::Chat));
+        }
+        assert_eq!(route(&Method::POST, "/openai/deployments/d/chat/completions"), Route::Nowhere);
     }
 
     #[test]

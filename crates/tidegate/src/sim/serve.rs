@@ -13,25 +13,29 @@ use super::dice::{Dice, Draw, mix};
 use super::fault::Fault;
 use super::ledger::Receipt;
 use super::limit::{Cause, Cost, Gate, Refusal};
+use super::route::Azure;
 use super::scenario::Resource;
 use super::voice::Voice;
-use super::{ID_HEADER, Plan, Simulator, Visit, delivery, gemini, headers, messages};
+use super::{ID_HEADER, Plan, Simulator, Visit, bedrock, delivery, gemini, headers, messages, responses};
 use crate::call::transport::HttpRequest;
 use crate::call::wire::WireId;
 use crate::call::wire::anthropic::server::MessagesRequest;
 use crate::call::wire::openai::server::{ChatRequest, EmbeddingRequest};
+use crate::call::wire::responses::server::ResponseRequest;
 use crate::request::TaskKind;
 
 /// What is known of a call on arrival.
 pub(super) struct Call<'a> {
     pub(super) request: &'a HttpRequest,
     pub(super) voice: Voice,
+    /// The model, where Azure's path names it.
+    deployment: Option<&'a str>,
     id: u64,
     body: u64,
     /// Whose limits apply.
     scope: u64,
     /// Seconds since the first arrival.
-    at: f64,
+    pub(super) at: f64,
     wall: SystemTime,
     pub(super) attempt: u32,
 }
@@ -65,15 +69,19 @@ impl Simulator {
         let body = xxh3_64(request.body());
         let id = request.headers().get(ID_HEADER).map_or(body, |id| xxh3_64(id.as_bytes()));
         let scope = match self.scenario().per_key {
-            true => key(request).map_or(0, |key| xxh3_64(key.as_bytes())),
+            true => bedrock::signer(request)
+                .or_else(|| key(request).map(|key| key.as_bytes().to_vec()))
+                .map_or(0, |key| xxh3_64(&key)),
             false => 0,
         };
         let mut state = self.state();
         let (start, wall) = *state.start.get_or_insert_with(|| (now, SystemTime::now()));
         let since = now.saturating_duration_since(start);
         let attempt = state.ledger.arrive(id, since.as_secs(), self.scenario().remember_ids);
-        let voice = Voice { wire, number: mix(id ^ u64::from(attempt)) };
-        Call { request, voice, id, body, scope, at: since.as_secs_f64(), wall: wall + since, attempt }
+        let azure = Azure::of(request.uri());
+        let voice = Voice { wire, number: mix(id ^ u64::from(attempt)), azure: azure.is_some() };
+        let deployment = azure.and_then(|azure| azure.deployment);
+        Call { request, voice, deployment, id, body, scope, at: since.as_secs_f64(), wall: wall + since, attempt }
     }
 
     /// Checks and answers a request.
@@ -82,7 +90,10 @@ impl Simulator {
         match (call.voice.wire, kind) {
             (WireId::Anthropic, _) => self.prepare_messages(call, dice),
             (WireId::Gemini, _) => self.prepare_gemini(call, dice),
+            (WireId::Bedrock, _) => self.prepare_converse(call, dice),
+            (WireId::BedrockInvoke, _) => self.prepare_invoke(call, dice),
             (WireId::Openai, TaskKind::Chat) => self.prepare_chat(call, dice),
+            (WireId::Responses, _) => self.prepare_response(call, dice),
             (WireId::Openai, TaskKind::Embed) => self.prepare_embedding(call, dice),
         }
     }
@@ -101,13 +112,41 @@ impl Simulator {
         Ok(Prepared { draft, fate, max_output_tokens: asked.max_tokens() })
     }
 
-    fn prepare_messages(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
+    fn prepare_response(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
         let scenario = self.scenario();
+        let mut asked: ResponseRequest<'_> = read(call)?;
+        self.check_model(call, &asked.model)?;
+        asked.fold_instructions();
+        let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| {
+            asked.input.iter().any(|message| message.content.contain(text))
+        });
+        let draft = match answer::refused(fate, call.voice) {
+            Some(draft) => draft,
+            None => responses::reply(scenario, &asked, fate, unix_seconds(call.wall)).map_err(wrong(call))?,
+        };
+        Ok(Prepared { draft, fate, max_output_tokens: asked.max_output_tokens })
+    }
+
+    fn prepare_messages(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
         if !call.request.headers().contains_key("anthropic-version") {
             return Err(wrong(call)("anthropic-version: header is required".to_owned()));
         }
-        let mut asked: MessagesRequest<'_> = read(call)?;
+        let asked: MessagesRequest<'_> = read(call)?;
+        if asked.model.is_empty() {
+            return Err(wrong(call)("model: Field required".to_owned()));
+        }
         self.check_model(call, &asked.model)?;
+        self.answer_messages(call, asked, dice)
+    }
+
+    /// Answers a request for Messages that may be asked.
+    pub(super) fn answer_messages(
+        &self,
+        call: &Call<'_>,
+        mut asked: MessagesRequest<'_>,
+        dice: Dice,
+    ) -> Result<Prepared<'_>, Denial> {
+        let scenario = self.scenario();
         asked.fold_system();
         let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| {
             asked.messages.iter().any(|message| message.content.contain(text))
@@ -131,8 +170,22 @@ impl Simulator {
         Ok(Prepared { draft, fate, max_output_tokens: None })
     }
 
+    /// Checks the key of a request that is no call.
+    pub(super) fn check_gemini_key(&self, request: &HttpRequest) -> Result<(), Denial> {
+        let keys = &self.scenario().keys;
+        let given = key(request).and_then(|key| key.to_str().ok());
+        let given = given.map(|given| given.strip_prefix("Bearer ").unwrap_or(given));
+        match keys.is_empty() || given.is_some_and(|given| keys.iter().any(|key| key == given)) {
+            true => Ok(()),
+            false => Err(gemini::bad_key(given.is_some())),
+        }
+    }
+
     fn check_key(&self, call: &Call<'_>) -> Result<(), Denial> {
         let keys = &self.scenario().keys;
+        if bedrock::is_wire(call.voice.wire) {
+            return bedrock::check_signature(call.request, keys);
+        }
         let given = key(call.request).and_then(|key| key.to_str().ok());
         let given = given.map(|given| given.strip_prefix("Bearer ").unwrap_or(given));
         if keys.is_empty() || given.is_some_and(|given| keys.iter().any(|key| key == given)) {
@@ -148,6 +201,7 @@ impl Simulator {
 
     pub(super) fn check_model(&self, call: &Call<'_>, model: &str) -> Result<(), Denial> {
         let models = &self.scenario().models;
+        let model = call.deployment.unwrap_or(model);
         if models.is_empty() || models.iter().any(|known| known == model) {
             return Ok(());
         }
@@ -227,6 +281,9 @@ impl Simulator {
 
     fn finish_headers(&self, call: &Call<'_>, draft: &Draft, mut headers: HeaderMap) -> HeaderMap {
         call.voice.sign(&mut headers);
+        if bedrock::is_wire(call.voice.wire) {
+            bedrock::finish_headers(draft, &mut headers);
+        }
         if let Some(Ok(hint)) = draft.retry_after.map(|seconds| HeaderValue::try_from(seconds.to_string())) {
             headers.insert(header::RETRY_AFTER, hint);
         }

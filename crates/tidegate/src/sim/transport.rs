@@ -1,11 +1,11 @@
 //! The simulated provider as a [`Transport`]: in this process, in tokio's time, without a socket, thread or task.
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream;
 use tokio::time::{Instant, sleep};
 
-use super::{Act, End, Piece, Plan, Scenario, Simulator};
-use crate::call::transport::{HttpReply, HttpRequest, Transport};
+use super::{Act, End, Piece, Plan, Scenario, Simulator, Visit};
+use crate::call::transport::{BodyStream, HttpReply, HttpRequest, HttpStream, Transport, read_whole, whole_body};
 use crate::failure::{Failure, Kind};
 
 /// Sends requests to a [`Simulator`] in this process.
@@ -39,45 +39,74 @@ impl SimTransport {
 impl Transport for SimTransport {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpReply, Failure>> {
         Box::pin(async move {
-            let plan = self.simulator.arrive(Instant::now(), &request);
-            drop(request);
-            play(plan).await
+            match self.play(request).await? {
+                Played::Whole(reply) => Ok(reply),
+                Played::Pieces(head, pieces) => {
+                    let body = read_whole(pieces).await?;
+                    Ok(head.map(|()| body))
+                }
+            }
+        })
+    }
+
+    fn open(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpStream, Failure>> {
+        Box::pin(async move {
+            Ok(match self.play(request).await? {
+                Played::Whole(reply) => reply.map(whole_body),
+                Played::Pieces(head, pieces) => head.map(|()| pieces),
+            })
         })
     }
 }
 
-/// Carries a plan out as a client meets it.
-async fn play(plan: Plan) -> Result<HttpReply, Failure> {
-    let Plan { delay, act, visit } = plan;
-    // A sleep of zero would still go through the timer.
-    if !delay.is_zero() {
-        sleep(delay).await;
-    }
-    let result = match act {
-        Act::Reply(reply) => Ok(reply),
-        Act::Pieces { head, pieces, end } => {
-            let body = collect(pieces).await;
-            match end {
-                End::Whole => Ok(head.map(|()| body)),
-                End::Cut => Err(cut("the simulated connection closed in the middle of the body")),
-            }
-        }
-        Act::Reset => Err(cut("the simulated connection was reset before the reply")),
-        Act::Hang => std::future::pending().await,
-    };
-    visit.finish();
-    result
+/// What a plan has come to when the reply's head is there.
+enum Played {
+    Whole(HttpReply),
+    Pieces(http::Response<()>, BodyStream),
 }
 
-async fn collect(pieces: Vec<Piece>) -> Bytes {
-    let mut body = Vec::with_capacity(pieces.iter().map(|piece| piece.bytes.len()).sum());
-    for piece in pieces {
-        if !piece.gap.is_zero() {
-            sleep(piece.gap).await;
+impl SimTransport {
+    /// Carries a plan out as a client meets it.
+    async fn play(&self, request: HttpRequest) -> Result<Played, Failure> {
+        let Plan { delay, act, visit } = self.simulator.arrive(Instant::now(), &request);
+        drop(request);
+        // A sleep of zero would still go through the timer.
+        if !delay.is_zero() {
+            sleep(delay).await;
         }
-        body.extend_from_slice(&piece.bytes);
+        let result = match act {
+            Act::Reply(reply) => Ok(Played::Whole(reply)),
+            Act::Pieces { head, pieces, end } => return Ok(Played::Pieces(head, body(pieces, end, visit))),
+            Act::Reset => Err(cut("the simulated connection was reset before the reply")),
+            Act::Hang => std::future::pending().await,
+        };
+        visit.finish();
+        result
     }
-    body.into()
+}
+
+/// Makes the stream of a body in pieces, which ends the visit.
+fn body(pieces: Vec<Piece>, end: End, visit: Visit) -> BodyStream {
+    let rest = (pieces.into_iter(), Some(visit));
+    Box::pin(stream::unfold(rest, move |(mut pieces, mut visit)| async move {
+        let item = match pieces.next() {
+            Some(piece) => {
+                if !piece.gap.is_zero() {
+                    sleep(piece.gap).await;
+                }
+                Some(Ok(piece.bytes))
+            }
+            None => {
+                let visit = visit.take()?;
+                visit.finish();
+                match end {
+                    End::Whole => None,
+                    End::Cut => Some(Err(cut("the simulated connection closed in the middle of the body"))),
+                }
+            }
+        };
+        Some((item?, (pieces, visit)))
+    }))
 }
 
 fn cut(message: &str) -> Failure {

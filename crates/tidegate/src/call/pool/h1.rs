@@ -20,15 +20,14 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
 use http_body_util::Full;
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use super::body::Whole;
 use super::origin::Origin;
 use super::stream::Stream;
-use super::{Sent, causes};
+use super::{Sent, body, causes};
 use crate::call::transport::HttpRequest;
 use crate::failure::{Failure, Kind};
 
@@ -46,12 +45,12 @@ pub(super) async fn handshake(stream: Stream) -> hyper::Result<Box<Connection>> 
     Ok(Box::new(Connection { sender, driver: Some(driver) }))
 }
 
-/// Sends one request, reads the whole reply and puts the connection back.
+/// Sends one request and reads the reply's head.
 ///
 /// # Errors
 ///
 /// [`Kind::Cut`] if the connection broke after the request's first byte may have left, [`Kind::Malformed`] if the reply
-/// is not HTTP or too large.
+/// is not HTTP.
 pub(super) async fn exchange(
     mut connection: Box<Connection>,
     request: HttpRequest,
@@ -69,11 +68,44 @@ pub(super) async fn exchange(
             };
         }
     };
-    let (head, incoming) = reply.into_parts();
-    let body = connection.body(incoming, origin).await?;
-    // Whether it is still open is seen when it is used again: by then this reply has been read, and its buffer is free.
-    origin.put_idle(connection, Instant::now());
-    Ok(Sent::Reply(http::Response::from_parts(head, body)))
+    let origin = origin.clone();
+    Ok(Sent::Reply(reply.map(|incoming| body::Body::One(Body { incoming, connection: Some(connection), origin }))))
+}
+
+/// A reply's body with its connection, which is put back at the body's end.
+pub(super) struct Body {
+    incoming: Incoming,
+    connection: Option<Box<Connection>>,
+    origin: Arc<Origin>,
+}
+
+impl Body {
+    /// Takes the next part.
+    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        loop {
+            let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+            let frame = match self.incoming.is_end_stream() {
+                true => None,
+                false => std::task::ready!(connection.poll_frame(&mut self.incoming, cx)),
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(part))) => return Poll::Ready(Some(Ok(part))),
+                // Trailers.
+                Some(Ok(Err(_))) => {}
+                Some(Err(error)) => {
+                    self.connection = None;
+                    return Poll::Ready(Some(Err(broken(&self.origin, &error))));
+                }
+                None => {
+                    // Whether it is still open is seen when it is used again: by then this reply has been read, and
+                    // its buffer is free.
+                    if let Some(connection) = self.connection.take() {
+                        self.origin.put_idle(connection, Instant::now());
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Connection {
@@ -97,18 +129,6 @@ impl Connection {
             reply.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         })
         .await
-    }
-
-    async fn body(&mut self, mut incoming: Incoming, origin: &Origin) -> Result<Bytes, Failure> {
-        let mut whole = Whole::default();
-        while !incoming.is_end_stream() {
-            match poll_fn(|cx| self.poll_frame(&mut incoming, cx)).await {
-                Some(Ok(frame)) => frame.into_data().map_or(Ok(()), |part| whole.push(part))?,
-                Some(Err(error)) => return Err(broken(origin, &error)),
-                None => break,
-            }
-        }
-        Ok(whole.finish())
     }
 
     /// Takes the next frame, first from what the driver has already read.

@@ -22,10 +22,9 @@ use http::header::{
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Version};
 
-use super::body::Whole;
 use super::origin::{Lease, Origin, Target};
 use super::stream::Stream;
-use super::{Sent, causes};
+use super::{Sent, body, causes};
 use crate::call::transport::HttpRequest;
 use crate::failure::{Failure, Kind};
 
@@ -106,7 +105,7 @@ async fn drive(mut driver: Driver, origin: Weak<Origin>, id: u64) {
     }
 }
 
-/// Sends one request and reads the whole reply.
+/// Sends one request and reads the reply's head.
 ///
 /// # Errors
 ///
@@ -131,9 +130,8 @@ pub(super) async fn exchange(lease: Lease, request: HttpRequest) -> Result<Sent,
     }
     match reply.await {
         Ok(reply) => {
-            let (head, incoming) = reply.into_parts();
-            let body = body(incoming, lease.target()).await?;
-            Ok(Sent::Reply(http::Response::from_parts(head, body)))
+            let whole = |incoming| body::Body::Many(Body { incoming, lease });
+            Ok(Sent::Reply(reply.map(whole)))
         }
         Err(error) if is_unprocessed(&error) => {
             lease.retire();
@@ -148,19 +146,25 @@ fn is_closing(sender: &mut Sender) -> bool {
     matches!(sender.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
 }
 
-async fn body(mut incoming: RecvStream, target: &Target) -> Result<Bytes, Failure> {
-    let mut whole = Whole::default();
-    while let Some(part) = incoming.data().await {
-        let part = match part {
-            Ok(part) => part,
-            Err(error) if is_satisfied(&error) => break,
-            Err(error) => return Err(cut(target, &error)),
+/// A reply's body with its stream's place on the connection.
+pub(super) struct Body {
+    incoming: RecvStream,
+    lease: Lease,
+}
+
+impl Body {
+    /// Takes the next part.
+    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        let part = match std::task::ready!(self.incoming.poll_data(cx)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) if is_satisfied(&error) => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(cut(self.lease.target(), &error)))),
+            Some(Ok(part)) => part,
         };
-        // The window is returned at once: the body's own limit bounds the memory.
-        let _ = incoming.flow_control().release_capacity(part.len());
-        whole.push(part)?;
+        // The window is returned at once: whoever reads the body bounds the memory.
+        let _ = self.incoming.flow_control().release_capacity(part.len());
+        Poll::Ready(Some(Ok(part)))
     }
-    Ok(whole.finish())
 }
 
 /// Returns whether the server has said that it did not process the stream (RFC 9113, sections 6.8 and 8.7). h2 gives

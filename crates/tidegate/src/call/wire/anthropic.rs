@@ -2,12 +2,13 @@
 //!
 //! Three things differ from OpenAI's form in more than names. The output's bound is required, so that a request without
 //! one gets the model's own maximum. Input tokens are told without the cached ones, which are added again here. And a
-//! conversation is made of blocks: where the typed form has tools and images in OpenAI's spelling they are translated,
-//! and what has no counterpart is refused by name, because a request that lost a part on the way is answered wrongly.
+//! conversation is made of blocks: tools in OpenAI's spelling are translated, and what has no counterpart is refused by name, because a request that lost a part on the way is answered wrongly.
 
+mod content;
 mod pieces;
 mod read;
 pub(crate) mod server;
+mod stream;
 pub mod types;
 mod write;
 
@@ -18,12 +19,14 @@ use serde_json::{Value, json};
 
 use self::types::{Block, ErrorBody, MessageReply, UsageReply};
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::call::status;
-use crate::call::wire::Wire;
-use crate::call::wire::body::patch_model;
+use crate::call::wire::body::{patch_model, set_field};
+use crate::call::wire::fit::{MediaLimit, MediaLimits};
+use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
-use crate::request::{Original, Request, TaskKind};
-use crate::response::{Finish, Output, Response, Usage};
+use crate::request::{Original, Part, Request, TaskKind};
+use crate::response::{Delta, Finish, Output, Response, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +65,38 @@ impl Wire for Anthropic {
     fn message(&self, body: &[u8]) -> Option<String> {
         ErrorBody::read(body).map(|error| error.message)
     }
+
+    fn refuses(&self, part: &Part) -> Option<String> {
+        content::refuses(part)
+    }
+
+    fn media_limits(&self) -> &'static MediaLimits {
+        &MEDIA
+    }
+
+    fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure> {
+        set_field(&body, "stream", "true")
+    }
+
+    fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure> {
+        stream::event(state, event, out)
+    }
+
+    fn finish(&self, state: StreamState) -> Result<Response, Failure> {
+        state.finish(self)
+    }
 }
+
+/// The body may have 32 MB, in which base64 takes four bytes for three; of images a model with a small context takes 100.
+const MEDIA: MediaLimits = MediaLimits {
+    each: [
+        MediaLimit { count: 600, bytes: 7_500_000 },
+        MediaLimit { count: 100, bytes: 24_000_000 },
+        MediaLimit::NONE,
+        MediaLimit::NONE,
+    ],
+    total_bytes: 24_000_000,
+};
 
 /// Returns what the `url` of a batch file's line asks for, if this wire has it.
 #[must_use]
@@ -87,7 +121,18 @@ fn decode_message(head: &Parts, body: &Bytes, reply: MessageReply<'_>) -> Result
         return failed(Kind::Empty, format!("the reply is empty (stop reason {})", finish.name().unwrap_or("none")));
     };
     let (model, request_id) = (reply.model.into_owned(), status::request_id(head));
-    Ok(Response { output, finish, usage, model, request_id, raw: body.clone() })
+    let parts = if content.iter().any(|block| block.kind != "text") { parts(body) } else { Vec::new() };
+    Ok(Response { output, finish, usage, model, request_id, raw: body.clone(), parts, ..Response::default() })
+}
+
+/// Reads all blocks again, into the typed form: thinking and calls go back to the model as they came.
+fn parts(body: &Bytes) -> Vec<Part> {
+    #[derive(serde::Deserialize)]
+    struct Whole {
+        content: Vec<Value>,
+    }
+    let whole: Result<Whole, _> = serde_json::from_slice(body);
+    whole.map(|whole| whole.content.into_iter().flat_map(read::read_block).collect()).unwrap_or_default()
 }
 
 /// Joins the text blocks, which citations split in the middle of sentences; thinking is no part of the answer. With tool

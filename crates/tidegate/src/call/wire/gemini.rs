@@ -4,10 +4,13 @@
 //! without an answer, reasoning is a part like any other, and what a limit means stands in the details of an error:
 //! everything here reads leniently, keeps the unknown, and takes nothing for an answer that is none.
 
+pub(crate) mod cache;
 mod errors;
+mod media;
 mod read;
 pub(crate) mod server;
 mod settings;
+mod stream;
 mod tools;
 pub mod types;
 mod write;
@@ -24,11 +27,13 @@ use self::settings::Settings;
 use self::types::{Candidate, EmbedReply, ErrorBody, GenerateReply, PartReply, UsageReply};
 use self::write::{Content, Conversation};
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::call::status;
-use crate::call::wire::Wire;
+use crate::call::wire::fit::{MediaLimit, MediaLimits};
+use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
-use crate::request::{Original, Params, Request, Task, TaskKind};
-use crate::response::{Finish, Output, Response, Usage};
+use crate::request::{Original, Params, Part, Request, Task, TaskKind};
+use crate::response::{Delta, Finish, Output, Response, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +94,43 @@ impl Wire for Gemini {
     fn retry_after(&self, body: &[u8]) -> Option<Duration> {
         errors::retry_after(&ErrorBody::read(body)?)
     }
+
+    fn refuses(&self, part: &Part) -> Option<String> {
+        media::refuses(part)
+    }
+
+    fn media_limits(&self) -> &'static MediaLimits {
+        &MEDIA
+    }
+
+    fn stream_path(&self, model: &str) -> Option<String> {
+        Some(format!("/v1beta/{}:streamGenerateContent?alt=sse", resource(model)))
+    }
+
+    fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure> {
+        Ok(body)
+    }
+
+    fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure> {
+        stream::event(state, event, out)
+    }
+
+    fn finish(&self, mut state: StreamState) -> Result<Response, Failure> {
+        state.ended |= stream::is_whole(&state.reply);
+        state.finish(self)
+    }
 }
+
+/// A request may have 100 MB, in which base64 takes four bytes for three.
+const MEDIA: MediaLimits = MediaLimits {
+    each: [
+        MediaLimit { count: 3_600, bytes: 75_000_000 },
+        MediaLimit { count: 1_000, bytes: 50_000_000 },
+        MediaLimit { count: 10, bytes: 75_000_000 },
+        MediaLimit { count: 1_000, bytes: 75_000_000 },
+    ],
+    total_bytes: 75_000_000,
+};
 
 /// Returns a model's place in the path: tuned models have a collection of their own.
 fn resource(model: &str) -> String {
@@ -256,7 +297,22 @@ fn decode_answer(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         return failed(Kind::Empty, format!("the reply is empty (finish reason {reason})"));
     };
     let model = reply.model_version.unwrap_or_default().into_owned();
-    Ok(Response { output, finish: finish(first), usage, model, request_id, raw: body.clone() })
+    let finish = finish(first);
+    let plain = |part: &PartReply<'_>| {
+        part.function_call.is_none() && part.inline_data.is_none() && !part.thought && part.thought_signature.is_none()
+    };
+    let more = first.content.iter().any(|content| !content.parts.iter().all(plain));
+    let parts = if more { all_parts(body) } else { Vec::new() };
+    Ok(Response { output, finish, usage, model, request_id, raw: body.clone(), parts, ..Response::default() })
+}
+
+/// Reads all parts of the first answer again, into the typed form: signatures go back to the model as they came.
+fn all_parts(body: &Bytes) -> Vec<Part> {
+    let mut whole: Value = serde_json::from_slice(body).unwrap_or_default();
+    let Some(content) = whole.pointer_mut("/candidates/0/content") else { return Vec::new() };
+    let mut reader = read::Reader::default();
+    let parts = read::parts_of(content).unwrap_or_default();
+    parts.into_iter().filter_map(|part| reader.part(part).ok()).collect()
 }
 
 /// Returns the failure that a finish reason stands for.
@@ -337,6 +393,7 @@ fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         model: String::new(),
         request_id: status::request_id(head),
         raw: body.clone(),
+        ..Response::default()
     })
 }
 

@@ -3,23 +3,29 @@
 //! Compatible servers leave things out (`usage`, `id`), add their own, write `error.code` as a number or `error` as plain
 //! text, and some report a failure inside a 200. Everything here therefore reads leniently and writes strictly.
 
+pub(crate) mod content;
 pub(crate) mod server;
+mod stream;
 pub mod types;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::response::Parts;
-use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
+use self::content::Messages;
+pub use self::content::read_messages;
 use self::types::{ChatReply, Choice, EmbeddingReply, ErrorBody, UsageReply};
 use crate::call::provider::Quirks;
+use crate::call::sse::Event;
 use crate::call::status;
 use crate::call::wire::body::{bad_body, patch_model, to_bytes};
-use crate::call::wire::{Wire, WireId};
+use crate::call::wire::fit::{MediaLimit, MediaLimits};
+use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
-use crate::request::{Message, Original, Params, Part, Request, Task, TaskKind};
-use crate::response::{Finish, Output, Response, Usage};
+use crate::request::{Original, Params, Part, Request, Task, TaskKind};
+use crate::response::{Delta, Finish, Output, Response, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +84,39 @@ impl Wire for OpenAi {
     fn message(&self, body: &[u8]) -> Option<String> {
         ErrorBody::read(body).map(|error| error.message)
     }
+
+    fn refuses(&self, part: &Part) -> Option<String> {
+        content::refuses(part)
+    }
+
+    fn media_limits(&self) -> &'static MediaLimits {
+        &MEDIA
+    }
+
+    fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure> {
+        stream::body(&body)
+    }
+
+    fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure> {
+        stream::event(state, event, out)
+    }
+
+    fn finish(&self, mut state: StreamState) -> Result<Response, Failure> {
+        state.ended |= stream::all_finished(&state.reply);
+        state.finish(self)
+    }
 }
+
+/// The largest body is 512 MB, all files of it 50 MB.
+pub(super) const MEDIA: MediaLimits = MediaLimits {
+    each: [
+        MediaLimit { count: 500, bytes: 50_000_000 },
+        MediaLimit { count: 500, bytes: 50_000_000 },
+        MediaLimit::NONE,
+        MediaLimit { count: 500, bytes: 25_000_000 },
+    ],
+    total_bytes: 50_000_000,
+};
 
 /// Returns what the `url` of a batch file's line asks for, if this wire has it.
 #[must_use]
@@ -167,96 +205,6 @@ impl<M: SerializeMap> Fields<'_, M> {
     }
 }
 
-struct Messages<'a>(&'a [Message]);
-
-impl Serialize for Messages<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(Turn))
-    }
-}
-
-struct Turn<'a>(&'a Message);
-
-impl Serialize for Turn<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("role", self.0.role.name())?;
-        match &self.0.parts[..] {
-            [] => map.serialize_entry("content", &Value::Null)?,
-            [Part::Text(text)] => map.serialize_entry("content", text)?,
-            parts => map.serialize_entry("content", &ContentParts(parts))?,
-        }
-        for (name, value) in &self.0.extra {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
-    }
-}
-
-struct ContentParts<'a>(&'a [Part]);
-
-impl Serialize for ContentParts<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut parts = serializer.serialize_seq(Some(self.0.len()))?;
-        for part in self.0 {
-            match part {
-                Part::Text(text) => parts.serialize_element(&json!({"type": "text", "text": text}))?,
-                Part::Raw { wire: WireId::Openai, value } => parts.serialize_element(value)?,
-                Part::Raw { wire, value } => return Err(S::Error::custom(foreign(*wire, value))),
-            }
-        }
-        parts.end()
-    }
-}
-
-fn foreign(wire: WireId, part: &Value) -> String {
-    let kind = part.get("type").and_then(Value::as_str).unwrap_or("unknown");
-    format!("OpenAI's format has no place for a `{kind}` part of {}'s", wire.name())
-}
-
-/// Reads the messages of a row or body in this wire's form.
-///
-/// # Errors
-///
-/// Says which message is not one.
-pub fn read_messages(value: Value) -> Result<Vec<Message>, String> {
-    let Value::Array(items) = value else { return Err("`messages` is not a list".to_owned()) };
-    if items.is_empty() {
-        return Err("`messages` is empty".to_owned());
-    }
-    items
-        .into_iter()
-        .enumerate()
-        .map(|(i, item)| read_message(item).map_err(|e| format!("messages[{i}]: {e}")))
-        .collect()
-}
-
-fn read_message(value: Value) -> Result<Message, String> {
-    let Value::Object(mut extra) = value else { return Err("not an object".to_owned()) };
-    let role = match extra.shift_remove("role") {
-        Some(Value::String(role)) => crate::request::Role::from_name(&role),
-        _ => return Err("no `role`".to_owned()),
-    };
-    let parts = match extra.shift_remove("content") {
-        Some(Value::String(text)) => vec![Part::Text(text)],
-        Some(Value::Array(parts)) => parts.into_iter().map(read_part).collect(),
-        Some(Value::Null) | None => Vec::new(),
-        Some(_) => return Err("`content` is neither text nor a list".to_owned()),
-    };
-    Ok(Message { role, parts, extra })
-}
-
-fn read_part(value: Value) -> Part {
-    match (value.get("type"), value.get("text")) {
-        (Some(Value::String(kind)), Some(Value::String(text)))
-            if kind == "text" && value.as_object().is_some_and(|o| o.len() == 2) =>
-        {
-            Part::Text(text.clone())
-        }
-        _ => Part::Raw { wire: WireId::Openai, value },
-    }
-}
-
 fn decode_chat(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
     let reply: ChatReply<'_> = read(head, body)?;
     if let Some(error) = reply.error.and_then(ErrorBody::from_value) {
@@ -285,7 +233,8 @@ fn decode_chat(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         return failed(Kind::Empty, format!("the reply is empty (finish reason {})", finish.name().unwrap_or("none")));
     };
     let model = reply.model.unwrap_or_default().into_owned();
-    Ok(Response { output, finish, usage, model, request_id, raw: body.clone() })
+    let parts = parts(first);
+    Ok(Response { output, finish, usage, model, request_id, raw: body.clone(), parts, ..Response::default() })
 }
 
 fn output(choice: &Choice<'_>) -> Option<Output> {
@@ -298,6 +247,14 @@ fn output(choice: &Choice<'_>) -> Option<Output> {
         Some(text) if !text.is_empty() => Some(Output::Text(text.to_string())),
         _ => None,
     }
+}
+
+/// Returns what the answer is made of, if it is more than a text.
+fn parts(choice: &Choice<'_>) -> Vec<Part> {
+    let read = |call: &&serde_json::value::RawValue| content::read_call(&serde_json::from_str(call.get()).ok()?).ok();
+    let calls: Vec<Part> = choice.message.tool_calls.iter().filter_map(read).map(Part::ToolUse).collect();
+    let text = choice.message.content.as_ref().filter(|text| !calls.is_empty() && !text.is_empty());
+    text.map(|text| Part::Text(text.to_string())).into_iter().chain(calls).collect()
 }
 
 fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
@@ -319,6 +276,7 @@ fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         model: reply.model.unwrap_or_default().into_owned(),
         request_id: status::request_id(head),
         raw: body.clone(),
+        ..Response::default()
     })
 }
 
@@ -340,7 +298,7 @@ fn failed_inside(head: &Parts, error: &ErrorBody) -> Failure {
 }
 
 /// Names the cause by this wire's structured codes; text is the business of [`status::kind`].
-fn kind_of(status: StatusCode, error: &ErrorBody) -> Option<Kind> {
+pub(super) fn kind_of(status: StatusCode, error: &ErrorBody) -> Option<Kind> {
     for name in [error.code.as_deref(), error.kind.as_deref()].into_iter().flatten() {
         let kind = match name {
             "insufficient_quota" | "credit_balance_exhausted" | "billing_hard_limit_reached" | "billing_not_active" => {
@@ -388,6 +346,7 @@ fn usage(reply: UsageReply) -> Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::wire::WireId;
     use crate::failure::Kind;
     use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
@@ -448,7 +407,7 @@ mod tests {
         let bytes = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_completion_tokens":5,"stop":"x","top_p":0.5}"#;
         let original = Original { wire: WireId::Openai, kind: TaskKind::Chat, bytes: bytes.into() };
         let request = OpenAi.typed(&original).unwrap();
-        assert_eq!(request.task, Task::Chat(vec![Message::user("hi")]));
+        assert_eq!(request.task, Task::Chat(vec![crate::request::Message::user().text("hi")]));
         let params = &request.params;
         assert_eq!(
             (params.max_tokens, &params.stop[..], &params.extra["top_p"]),

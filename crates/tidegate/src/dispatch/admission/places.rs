@@ -76,7 +76,20 @@ impl Places {
         let serves = |state: &State| state.serves(now) && !done(state);
         let serving = || of.iter().filter(|&&place| serves(&self.states[place]));
         let fresh = serving().find(|place| !ask.tried.contains(place));
-        fresh.or_else(|| serving().next()).map(|&place| self.states[place].endpoint.order)
+        let first = fresh.or_else(|| serving().next());
+        first.map(|&place| self.states[self.due(place, serving())].endpoint.order)
+    }
+
+    /// Returns the endpoint whose turn it is, where the first that serves divides its requests with others.
+    fn due<'a>(&self, first: usize, serving: impl IntoIterator<Item = &'a usize>) -> usize {
+        let Some(split) = self.states[first].endpoint.split else { return first };
+        let (mut inside, mut outside) = (1, 1);
+        for (gets_share, sent) in self.states.iter().filter_map(|state| state.sent_in(split.group)) {
+            *(if gets_share { &mut inside } else { &mut outside }) += sent;
+        }
+        let due = inside as f64 * (1.0 - split.share) <= outside as f64 * split.share;
+        let fits = |place: &usize| self.states[*place].sent_in(split.group).is_some_and(|(inside, _)| inside == due);
+        serving.into_iter().copied().find(fits).unwrap_or(first)
     }
 
     fn ready_at(&self, place: usize, ask: &Ask, now: Instant) -> Ready {

@@ -1,5 +1,7 @@
 //! The formats of input files, and which file has which.
 
+use crate::request::format as media;
+
 /// A format of input files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -11,11 +13,13 @@ pub enum Format {
     Tsv,
     /// A prompt a line.
     Text,
+    /// The file itself is the row: an image, a PDF.
+    Files,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 4] = [Format::Jsonl, Format::Csv, Format::Tsv, Format::Text];
+    pub const ALL: [Format; 5] = [Format::Jsonl, Format::Csv, Format::Tsv, Format::Text, Format::Files];
 
     /// Returns the name used on the command line.
     #[must_use]
@@ -25,6 +29,7 @@ impl Format {
             Format::Csv => "csv",
             Format::Tsv => "tsv",
             Format::Text => "text",
+            Format::Files => "files",
         }
     }
 
@@ -39,6 +44,7 @@ impl Format {
     /// ```
     /// use tidegate::run::input::Format;
     /// assert_eq!(Format::from_path("data/rows.CSV.gz"), Some(Format::Csv));
+    /// assert_eq!(Format::from_path("bills/may.pdf"), Some(Format::Files));
     /// assert_eq!(Format::from_path("rows"), None);
     /// ```
     #[must_use]
@@ -50,7 +56,7 @@ impl Format {
             "csv" => Some(Format::Csv),
             "tsv" | "tab" => Some(Format::Tsv),
             "txt" | "text" => Some(Format::Text),
-            _ => None,
+            _ => media::Format::from_name(&path).map(|_| Format::Files),
         }
     }
 }

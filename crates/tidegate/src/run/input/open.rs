@@ -117,7 +117,9 @@ impl Source {
                 Err(Error::input(&self.name, message))
             }
             Some(format) => Ok(format),
-            None => Err(Error::input(&self.name, "the format is unknown; give --format jsonl, csv, tsv or text")),
+            None => {
+                Err(Error::input(&self.name, "the format is unknown; give --format jsonl, csv, tsv, text or files"))
+            }
         }
     }
 }

@@ -185,7 +185,7 @@ fn what_is_wrong_with_files_is_said_before_the_first_row() {
     let cases: &[(&[&str], &str)] = &[
         (&["none.csv"], "none.csv: there is no such file"),
         (&["none*.csv"], "none*.csv: no file matches this pattern"),
-        (&["rows"], "rows: the format is unknown; give --format jsonl, csv, tsv or text"),
+        (&["rows"], "rows: the format is unknown; give --format jsonl, csv, tsv, text or files"),
         (&["one.csv", "o*.csv"], "one.csv: is named twice; its rows would be sent twice"),
         (
             &["list.json"],
@@ -205,6 +205,21 @@ fn what_is_wrong_with_files_is_said_before_the_first_row() {
     }
     let directory = Input::open(&InputOptions { paths: vec![dir.clone()], ..InputOptions::default() }).err().unwrap();
     assert_eq!(directory.to_string(), format!("{dir}: is a directory; name its files, such as '{dir}/*.jsonl'"));
+}
+
+#[test]
+fn a_file_may_be_the_row_itself() {
+    let files = Files::new(&[("b.pdf", b"%PDF-"), ("a.PDF", b"%PDF-"), ("c.txt", b"x")]);
+    let input = files.open(&["*.[pP]*"]).unwrap();
+    assert!(input.is_of_files());
+    assert_eq!(input.columns(), Some(&["path".to_owned(), "name".to_owned()][..]));
+    let total = input.position().1;
+    let rows = rows(input);
+    let name = |row: &Row| serde_json::from_str::<serde_json::Value>(row.text().unwrap()).unwrap()["name"].clone();
+    assert_eq!(rows.iter().map(name).collect::<Vec<_>>(), ["a.PDF", "b.pdf"]);
+    assert_eq!(total, Some(10));
+    let text = Input::open(&InputOptions { format: Some(Format::Files), ..files.options(&["c.txt"]) }).unwrap();
+    assert!(text.is_of_files());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::Job;
 use crate::client::Client;
+use crate::request::MediaKind;
 use crate::run::prompt::Renderer;
 
 /// The entry that says which columns rows without an id are known by.
@@ -20,6 +21,15 @@ pub(super) fn of(job: &Job, client: &Client, renderer: &Renderer) -> BTreeMap<St
     add("prompt", prompt.template.as_ref().map(|(text, _)| text.clone()));
     add("system", prompt.system.clone());
     add("embed", prompt.embed.clone());
+    add("lossy", prompt.lossy.then(|| "yes".to_owned()));
+    for kind in
+        [None, Some(MediaKind::Image), Some(MediaKind::Document), Some(MediaKind::Video), Some(MediaKind::Audio)]
+    {
+        let of_kind = prompt.media.iter().filter(|media| media.kind == kind);
+        let columns: Vec<&str> = of_kind.map(|media| media.column.as_str()).collect();
+        let name = format!("{} columns", kind.map_or("media", MediaKind::name));
+        add(&name, (!columns.is_empty()).then(|| json!(columns).to_string()));
+    }
     add("id column", prompt.id_column.clone());
     add("parameters", (!prompt.params.is_empty()).then(|| json!(prompt.params).to_string()));
     add("schema", prompt.schema.as_ref().map(|schema| schema.value().to_string()));

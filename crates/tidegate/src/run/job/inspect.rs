@@ -126,7 +126,7 @@ impl Inspection {
         if let Some(rung) = rung.filter(|rung| !rung.params.is_empty()) {
             request.to_mut().params = rung.params.clone().over(item.request.params.clone());
         }
-        let size = request.size() as u64;
+        let size = request.text_size() as u64;
         let input = (size / 5 + 1, size / 3 + 4);
         let most = self.most_output(client, &request, model.as_deref());
         let output = (FEW_TOKENS.min(most), most);

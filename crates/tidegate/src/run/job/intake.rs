@@ -19,7 +19,8 @@ use crate::run::input::{Input, InputOptions, Row};
 use crate::run::journal::{Decision, Identity, Manifest, Resume};
 use crate::run::key::{KeyRule, peek};
 use crate::run::progress::Progress;
-use crate::run::prompt::{Rendered, Renderer, fingerprint};
+use crate::run::prompt::{Attached, MediaColumn, Rendered, Renderer, fingerprint};
+use crate::run::redact;
 
 /// Rows handed over together, so that two threads meet once per chunk and not once per row.
 const CHUNK_ROWS: usize = 256;
@@ -112,7 +113,11 @@ impl Job {
     /// Opens the input and reads the templates against its columns.
     pub(super) fn open(&self) -> Result<(Input, Renderer)> {
         let input = Input::open(&self.input_options())?;
-        let renderer = Renderer::new(&self.prompt, input.columns())?;
+        let mut prompt = self.prompt.clone();
+        if input.is_of_files() && prompt.media.is_empty() {
+            prompt.media.push(MediaColumn { column: "path".to_owned(), kind: None });
+        }
+        let renderer = Renderer::new(&prompt, input.columns())?;
         Ok((input, renderer))
     }
 
@@ -266,19 +271,23 @@ impl Intake {
             (None, Err(fault)) => return self.take_bad(row, fault),
             (None, Ok(text)) => text,
         };
-        let seen = match self.look(text) {
+        let attached = self.renderer.attach(row);
+        let seen = match self.look(text, attached.as_ref().map_or(0, |attached| attached.digest)) {
             Ok(seen) => seen,
             Err(fault) => return self.take_bad(row, fault),
         };
         let renderer = self.renderer.clone();
-        let mut rendered = Lazy { renderer: &renderer, row, seed: self.seed ^ self.judged, made: None };
+        let mut rendered = Lazy { renderer: &renderer, row, attached, seed: self.seed ^ self.judged, made: None };
         for number in 0..self.wanted.len() {
             match self.decide(&seen, number, &mut rendered)? {
                 Decision::Skip => self.skip(),
                 Decision::Differs => return Err(differs(row)),
                 Decision::Repeated => return Err(self.repeated(row, &text[seen.id.unwrap_or_default()])),
                 decision @ (Decision::Send | Decision::Replace) => {
-                    if let Err(fault) = self.send(&seen, number, decision, &mut rendered) {
+                    if let Err(fault) = &rendered.attached {
+                        let message = format!("{}: {fault}", row.place);
+                        self.fail(self.task(&seen, number, decision, row), message);
+                    } else if let Err(fault) = self.send(&seen, number, decision, &mut rendered) {
                         return self.take_bad(row, fault);
                     }
                 }
@@ -287,11 +296,12 @@ impl Intake {
         Ok(())
     }
 
-    fn look(&self, text: &str) -> Result<Seen, String> {
+    /// Finds what a row is known by; `files` is the digest of the files that it names.
+    fn look(&self, text: &str, files: u64) -> Result<Seen, String> {
         let peeked = peek(text, &self.rule, self.seed)?;
         let id = peeked.id.map(|id| within(text, id.get()));
         let identity = if id.is_some() && !self.allow_duplicate_ids { Identity::Id } else { Identity::Content };
-        let raw = xxh3_64_with_seed(text.as_bytes(), self.stamp) as u32;
+        let raw = xxh3_64_with_seed(text.as_bytes(), self.stamp ^ files) as u32;
         Ok(Seen { id, hash: peeked.hash, raw, identity })
     }
 
@@ -313,25 +323,44 @@ impl Intake {
     fn send(&mut self, seen: &Seen, number: usize, decision: Decision, rendered: &mut Lazy<'_>) -> Result<(), String> {
         let last = number + 1 == self.wanted.len();
         let (Rendered { request, batch }, print) = if last { rendered.take() } else { rendered.get().clone() }?;
-        let Wanted { model, sample } = self.wanted[number].clone();
-        let models = match model {
+        let models = match self.wanted[number].model.clone() {
             Some(model) => vec![model],
             None => self.tasks.of(rendered.row.text()?, &self.models)?,
         };
-        let task = Task {
-            key: self.wanted[number].key(seen.hash),
-            raw: seen.raw,
-            request: print,
-            sample,
-            numbered: self.wanted.iter().any(|wanted| wanted.sample > 0),
-            replaces: decision == Decision::Replace,
-            batch,
-            json: rendered.row.json.clone(),
-            id: seen.id.clone(),
-        };
+        let task = Task { request: print, batch, ..self.task(seen, number, decision, rendered.row) };
         self.progress.note(|numbers| numbers.wanted += 1);
         self.ready.push_back(Taken::Send(Item::new(request, task).for_models(models)));
         Ok(())
+    }
+
+    fn task(&self, seen: &Seen, number: usize, decision: Decision, row: &Row) -> Task {
+        let (json, id) = self.shown(row, seen);
+        Task {
+            key: self.wanted[number].key(seen.hash),
+            raw: seen.raw,
+            request: seen.raw,
+            sample: self.wanted[number].sample,
+            numbered: self.wanted.iter().any(|wanted| wanted.sample > 0),
+            replaces: decision == Decision::Replace,
+            batch: false,
+            json,
+            id,
+        }
+    }
+
+    /// Returns the row as its record shows it, and where its id stands: without the files that it holds.
+    fn shown(&self, row: &Row, seen: &Seen) -> (Bytes, Option<Range<usize>>) {
+        let Some(short) = std::str::from_utf8(&row.json).ok().and_then(redact::without_files) else {
+            return (row.json.clone(), seen.id.clone());
+        };
+        let id = peek(&short, &self.rule, self.seed).ok().and_then(|peeked| Some(within(&short, peeked.id?.get())));
+        (short.into(), id)
+    }
+
+    /// Records a row as failed because of a file that it names: other rows go on.
+    fn fail(&mut self, task: Task, message: String) {
+        self.progress.note(|numbers| numbers.wanted += 1);
+        self.ready.push_back(Taken::Bad(Bad { task, message }));
     }
 
     /// Records a bad row as failed, where that is wanted and not done yet.
@@ -386,25 +415,33 @@ impl Intake {
 struct Lazy<'a> {
     renderer: &'a Renderer,
     row: &'a Row,
+    attached: Result<Attached, String>,
     seed: u64,
     made: Option<Result<(Rendered, u32), String>>,
 }
 
 impl Lazy<'_> {
     fn get(&mut self) -> &Result<(Rendered, u32), String> {
-        let made = self.made.take().unwrap_or_else(|| self.make());
+        let made = match self.made.take() {
+            Some(made) => made,
+            None => self.make(),
+        };
         self.made.insert(made)
     }
 
-    fn make(&self) -> Result<(Rendered, u32), String> {
-        let rendered = self.renderer.render(self.row)?;
+    fn make(&mut self) -> Result<(Rendered, u32), String> {
+        let attached = self.attached.as_mut().map(std::mem::take).map_err(|fault| fault.clone())?;
+        let rendered = self.renderer.render(self.row, attached)?;
         let print = fingerprint(&rendered.request, self.seed);
         Ok((rendered, print))
     }
 
     /// Gives the request away, so that the last one who needs it gets it without a copy.
     fn take(&mut self) -> Result<(Rendered, u32), String> {
-        self.made.take().unwrap_or_else(|| self.make())
+        match self.made.take() {
+            Some(made) => made,
+            None => self.make(),
+        }
     }
 
     /// Returns the check of the request; 0 for a row that cannot be rendered, which is then found to be bad.

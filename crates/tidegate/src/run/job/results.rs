@@ -44,7 +44,7 @@ impl Work<'_> {
             let failure = Failure::new(Kind::BadRow, message);
             // What makes it bad may be that it is no JSON.
             let input = serde_json::from_slice::<&RawValue>(&task.json).ok().map(|raw| Json::known(raw.get()));
-            let record = Record { input, error: Some((&failure).into()), ..empty(&task) };
+            let record = Record { id: id(&task), input, error: Some((&failure).into()), ..empty(&task) };
             self.store(&record, task.head(&record), None)?;
         }
         Ok(())
@@ -108,16 +108,21 @@ fn empty(task: &Task) -> Record<'_> {
         fallback: false,
         checked: None,
         error: None,
+        warnings: Vec::new(),
     }
+}
+
+fn id(task: &Task) -> Option<Json<'_>> {
+    let input = std::str::from_utf8(&task.json).ok();
+    input.zip(task.id.clone()).and_then(|(input, id)| input.get(id)).map(Json::known)
 }
 
 fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
     let last = outcome.last();
     // The intake has read the row: it is JSON.
     let input = std::str::from_utf8(&task.json).ok();
-    let id = input.zip(task.id.clone()).and_then(|(input, id)| input.get(id));
     let record = Record {
-        id: id.map(Json::known),
+        id: id(task),
         input: input.map(Json::known),
         model: last.map(|attempt| (&*attempt.model).into()),
         endpoint: last.map(|attempt| (&*attempt.endpoint).into()),
@@ -133,6 +138,7 @@ fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
             output: Some(Answer::from(&response.output)),
             finish_reason: response.finish.name().map(Into::into),
             request_id: response.request_id.as_deref().map(Into::into),
+            warnings: response.warnings.iter().map(|warning| warning.as_str().into()).collect(),
             ..record
         },
         Err(failure) => Record {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::request::{Message, Original, Params, Part, Request, Task, TaskKind};
+use crate::request::{Media, MediaKind, Message, Original, Params, Part, Request, Source, Task, TaskKind};
 use crate::run::key;
 
 /// Hashes everything that the provider will see of a request but the model. It is kept in journals, so that it must never
@@ -70,16 +70,35 @@ impl Hasher {
         for message in messages {
             self.texts(&[message.role.name()]);
             self.number(message.parts.len() as u64);
-            for part in &message.parts {
-                match part {
-                    Part::Text(text) => self.texts(&["text", text]),
-                    Part::Raw { value, .. } => {
-                        self.texts(&["raw"]);
-                        self.value(value);
-                    }
-                }
-            }
+            message.parts.iter().for_each(|part| self.part(part));
             self.map(&message.extra);
+        }
+    }
+
+    fn part(&mut self, part: &Part) {
+        match (part, part.as_media()) {
+            (Part::Text(text), _) => self.texts(&["text", text]),
+            (Part::Raw { value, .. }, _) => {
+                self.texts(&["raw"]);
+                self.value(value);
+            }
+            (_, Some((kind, media))) => self.media(kind, media),
+            (Part::ToolResult(result), _) => {
+                self.texts(&["tool_result", &result.id, result.name.as_deref().unwrap_or_default()]);
+                self.number(u64::from(result.is_error));
+                self.number(result.content.len() as u64);
+                result.content.iter().for_each(|part| self.part(part));
+            }
+            (part, None) => self.value(&serde_json::to_value(part).unwrap_or_default()),
+        }
+    }
+
+    /// The file's name does not count, because a copy elsewhere is the same request; its bytes do, by their hash.
+    fn media(&mut self, kind: MediaKind, media: &Media) {
+        self.texts(&[kind.name(), &media.mime]);
+        match &media.source {
+            Source::Bytes(bytes) => self.number(xxh3_64_with_seed(bytes, 0)),
+            Source::Url(address) | Source::S3 { uri: address, .. } => self.texts(&[address]),
         }
     }
 

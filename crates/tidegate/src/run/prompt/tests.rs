@@ -2,9 +2,9 @@ use bytes::Bytes;
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use serde_json::json;
 
-use super::{PromptOptions, Rendered, Renderer, fingerprint};
+use super::{Attached, MediaColumn, PromptOptions, Rendered, Renderer, fingerprint};
 use crate::call::wire::WireId;
-use crate::request::{Message, Part, Request, Role, Task, TaskKind};
+use crate::request::{MediaKind, Message, Part, Request, Role, Task, TaskKind};
 use crate::run::input::{Place, Row};
 
 fn row(json: &str) -> Row {
@@ -21,7 +21,7 @@ fn names(columns: &[&str]) -> Vec<String> {
 }
 
 fn render(options: &PromptOptions, json: &str) -> Result<Rendered, String> {
-    Renderer::new(options, None).unwrap().render(&row(json))
+    Renderer::new(options, None).unwrap().render(&row(json), Attached::default())
 }
 
 /// What a template makes of a row, as text.
@@ -63,7 +63,7 @@ fn a_column_hides_what_is_always_there() {
     let columns = names(&["range", "row"]);
     let renderer = Renderer::new(&template("{{ range }} {{ row }}"), Some(&columns)).unwrap();
     assert_eq!(renderer.used_columns(), columns);
-    let rendered = renderer.render(&row(r#"{"range":"far","row":"own"}"#)).unwrap();
+    let rendered = renderer.render(&row(r#"{"range":"far","row":"own"}"#), Attached::default()).unwrap();
     assert_eq!(rendered.request, Request::prompt("far own"));
 }
 
@@ -93,7 +93,7 @@ fn rows_that_do_not_fit_the_template_are_named_and_not_quoted() {
     );
     let broken = Row { fault: Some("the row is larger than 9 bytes".to_owned()), ..row("") };
     let renderer = Renderer::new(&template("x"), None).unwrap();
-    assert_eq!(renderer.render(&broken), Err("the row is larger than 9 bytes".to_owned()));
+    assert_eq!(renderer.render(&broken, Attached::default()), Err("the row is larger than 9 bytes".to_owned()));
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn a_template_may_ask_for_a_column_first() {
     let text = "{% if notes is defined %}{{ notes }}{% else %}none{% endif %}{{ more | default('!') }}";
     let renderer = Renderer::new(&template(text), Some(&names(&["id"]))).unwrap();
     assert_eq!(renderer.used_columns(), ["more", "notes"]);
-    assert_eq!(renderer.render(&row(r#"{"id":1}"#)).unwrap().request, Request::prompt("none!"));
-    assert_eq!(renderer.render(&row(r#"{"notes":"N"}"#)).unwrap().request, Request::prompt("N!"));
+    assert_eq!(renderer.render(&row(r#"{"id":1}"#), Attached::default()).unwrap().request, Request::prompt("none!"));
+    assert_eq!(renderer.render(&row(r#"{"notes":"N"}"#), Attached::default()).unwrap().request, Request::prompt("N!"));
 }
 
 #[test]
@@ -203,8 +203,8 @@ fn bodies_go_out_as_they_are() {
 
     let error = |json: &str| render(&options, json).unwrap_err();
     assert_eq!(
-        error(&line("POST", "/v1/responses", body)),
-        "the url `/v1/responses` is not supported; /v1/chat/completions, /v1/embeddings and /v1/messages are"
+        error(&line("POST", "/v1/completions", body)),
+        "the url `/v1/completions` is not supported; /v1/chat/completions, /v1/responses, /v1/embeddings and /v1/messages are"
     );
     assert_eq!(error(&line("GET", "/v1/chat/completions", body)), "`method` is not POST");
     assert_eq!(error(r#"{"body":{"messages":[],"stream":true}}"#), "`body` asks for a stream; leave `stream` out");
@@ -263,7 +263,7 @@ fn fingerprints_see_everything_but_the_model_and_the_order_of_fields() {
         base().param("b", 2),
         base().system(""),
         Request::embed("hi").param("a", json!({"x": 1, "y": 2})).param("b", 1),
-        Request::chat(vec![Message::assistant("hi")]).param("a", json!({"x": 1, "y": 2})).param("b", 1),
+        Request::chat(vec![Message::assistant().text("hi")]).param("a", json!({"x": 1, "y": 2})).param("b", 1),
     ];
     for other in others {
         assert_ne!(fingerprint(&other, 7), known, "{other:?}");
@@ -282,6 +282,43 @@ fn fingerprints_stay_as_they_are_in_journals() {
     assert_eq!([typed, original].map(|request| fingerprint(&request, 7)), [2_856_397_066, 424_551_845]);
 }
 
+#[test]
+fn media_go_in_front_of_what_the_user_says() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.pdf"), "%PDF-1.7").unwrap();
+    let media = vec![MediaColumn { column: "pdf".to_owned(), kind: Some(MediaKind::Document) }];
+    let options = PromptOptions { media, ..template("Total of {{ name }}?") };
+    let renderer = Renderer::new(&options, Some(&names(&["name", "pdf"]))).unwrap();
+    assert_eq!(renderer.used_columns(), ["name", "pdf"]);
+    let mut row = row(r#"{"name":"May","pdf":"a.pdf"}"#);
+    row.place.file = folder.path().join("rows.jsonl").display().to_string().into();
+    let attached = renderer.attach(&row).unwrap();
+    let request = renderer.render(&row, attached).unwrap().request;
+    let Task::Chat(messages) = &request.task else { unreachable!() };
+    assert!(matches!(&messages[0].parts[..], [Part::Document(_), Part::Text(text)] if text == "Total of May?"));
+    let other = row.json.clone();
+    row.json = Bytes::from_static(br#"{"body":{"messages":[]}}"#);
+    let body = Renderer::new(&PromptOptions { template: None, ..options.clone() }, None).unwrap();
+    let named = row.clone();
+    let attached = || body.attach(&Row { json: other.clone(), ..named.clone() }).unwrap();
+    assert!(body.render(&row, attached()).unwrap_err().contains("cannot be put into a row's own `body`"));
+    row.json =
+        Bytes::from_static(br#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#);
+    let Task::Chat(messages) = body.render(&row, attached()).unwrap().request.task else { unreachable!() };
+    assert_eq!(messages[0].parts.len(), 2);
+}
+
+#[test]
+fn a_media_column_that_is_none_is_refused() {
+    let media = vec![MediaColumn { column: "phto".to_owned(), kind: Some(MediaKind::Image) }];
+    let error =
+        |options: &PromptOptions| Renderer::new(options, Some(&names(&["photo", "text"]))).err().unwrap().to_string();
+    let message = error(&PromptOptions { media: media.clone(), ..template("x") });
+    assert!(message.starts_with("--image-column: there is no column `phto`; did you mean `photo`?"), "{message}");
+    let embed = PromptOptions { media, embed: Some("text".to_owned()), ..PromptOptions::default() };
+    assert!(error(&embed).contains("--image-column goes with a prompt"));
+}
+
 proptest! {
     #[test]
     fn no_row_makes_it_panic(
@@ -298,7 +335,7 @@ proptest! {
             let renderer = Renderer::new(&options, None).unwrap();
             for text in [bytes.clone(), json.clone().into_bytes(), format!("{{\"{name}\":{json}}}").into_bytes()] {
                 let row = Row { json: text.into(), ..row("") };
-                if let Ok(rendered) = renderer.render(&row) {
+                if let Ok(rendered) = renderer.render(&row, Attached::default()) {
                     let _ = fingerprint(&rendered.request, 1);
                 }
             }
@@ -321,7 +358,7 @@ proptest! {
         let (plain, engine) = (renderer(&text), renderer(&format!("{{# #}}{text}")));
         prop_assert_eq!(plain.is_some(), engine.is_some());
         if let (Some(plain), Some(engine)) = (plain, engine) {
-            prop_assert_eq!(plain.render(&row), engine.render(&row), "{}", text);
+            prop_assert_eq!(plain.render(&row, Attached::default()), engine.render(&row, Attached::default()), "{}", text);
         }
     }
 
@@ -329,7 +366,7 @@ proptest! {
     fn no_template_makes_it_panic(text in "[{}%|.()\\[\\]'a-e \n#]{0,40}", columns in prop::collection::vec("[a-e]", 0..3)) {
         for known in [None, Some(&columns[..])] {
             if let Ok(renderer) = Renderer::new(&template(&text), known) {
-                let _ = renderer.render(&row(r#"{"a":"x","b":[1]}"#));
+                let _ = renderer.render(&row(r#"{"a":"x","b":[1]}"#), Attached::default());
             }
         }
     }

@@ -1,15 +1,17 @@
 //! From a body that was written for this wire to the typed form, so that other wires can carry it.
 //!
-//! Tools, their calls and results, and images get OpenAI's spelling, which the typed form has them in. A block that is
-//! more than that (a cache point, thinking, a document) stays as it is, and other wires refuse it by name.
+//! A block that says more than the typed form can (citations, a search result) stays as it is, and other wires refuse it
+//! by name.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::pieces;
 use crate::call::wire::WireId;
 use crate::call::wire::body::bad_body;
 use crate::failure::{Failure, Kind};
-use crate::request::{Message, Original, Params, Part, Request, Role, Task, TaskKind};
+use crate::request::{
+    CachePoint, Media, Message, Original, Params, Part, Reasoning, Request, Role, Task, TaskKind, ToolResult, ToolUse,
+};
 
 /// Reads a whole body.
 pub(super) fn request(original: &Original) -> Result<Request, Failure> {
@@ -44,71 +46,99 @@ fn read_turn(turn: Value, messages: &mut Vec<Message>) -> Result<(), String> {
     let Value::Object(mut extra) = turn else { return Err("not an object".to_owned()) };
     let Some(Value::String(role)) = extra.shift_remove("role") else { return Err("no `role`".to_owned()) };
     let content = extra.shift_remove("content").unwrap_or_default();
-    match (role.as_str(), content) {
-        ("user", Value::Array(blocks)) => read_user(blocks, extra, messages),
-        ("assistant", Value::Array(blocks)) => messages.push(read_assistant(blocks, extra)),
-        (_, content) => messages.push(Message { role: Role::from_name(&role), parts: parts(content)?, extra }),
-    }
+    messages.push(Message { role: Role::from_name(&role), parts: parts(content)?, extra });
     Ok(())
-}
-
-/// Results of tools, which stand first, are messages of their own.
-fn read_user(mut blocks: Vec<Value>, extra: Map<String, Value>, messages: &mut Vec<Message>) {
-    let results: Vec<_> = blocks.iter().map_while(read_result).collect();
-    blocks.drain(..results.len());
-    let rest = !blocks.is_empty() || results.is_empty() || !extra.is_empty();
-    messages.extend(results);
-    if rest {
-        messages.push(Message { role: Role::User, parts: blocks.into_iter().map(part).collect(), extra });
-    }
-}
-
-/// Reads a result that is no more than that; one that reports an error has no counterpart.
-fn read_result(block: &Value) -> Option<Message> {
-    let fields = block.as_object().filter(|_| block["type"] == "tool_result")?;
-    let plain = fields.iter().all(|(name, value)| match name.as_str() {
-        "type" | "content" => true,
-        "tool_use_id" => value.is_string(),
-        "is_error" => *value == Value::Bool(false),
-        _ => false,
-    });
-    let id = fields.get("tool_use_id").filter(|_| plain)?;
-    let parts = match fields.get("content") {
-        None => Vec::new(),
-        Some(content) => parts(content.clone()).ok()?,
-    };
-    let extra = Map::from_iter([("tool_call_id".to_owned(), id.clone())]);
-    Some(Message { role: Role::Other("tool".to_owned()), parts, extra })
-}
-
-/// Tool calls go beside the parts if they stand last, where they always stand unless the model thinks in between.
-fn read_assistant(mut blocks: Vec<Value>, mut extra: Map<String, Value>) -> Message {
-    let mut calls: Vec<Value> = blocks.iter().rev().map_while(pieces::call_of_tool_use).collect();
-    blocks.truncate(blocks.len() - calls.len());
-    calls.reverse();
-    if !calls.is_empty() {
-        extra.insert("tool_calls".to_owned(), Value::Array(calls));
-    }
-    Message { role: Role::Assistant, parts: blocks.into_iter().map(part).collect(), extra }
 }
 
 fn parts(content: Value) -> Result<Vec<Part>, String> {
     match content {
         Value::String(text) => Ok(vec![Part::Text(text)]),
-        Value::Array(blocks) => Ok(blocks.into_iter().map(part).collect()),
+        Value::Array(blocks) => Ok(blocks.into_iter().flat_map(read_block).collect()),
         _ => Err("the content is neither text nor a list".to_owned()),
     }
 }
 
-fn part(block: Value) -> Part {
-    let plain = block.as_object().is_some_and(|fields| fields.len() == 2);
-    match (block["type"].as_str(), block["text"].as_str()) {
-        (Some("text"), Some(text)) if plain => Part::Text(text.to_owned()),
-        (Some("image"), _) => match pieces::part_of_image(&block) {
-            Some(value) => Part::Raw { wire: WireId::Openai, value },
-            None => Part::Raw { wire: WireId::Anthropic, value: block },
-        },
-        _ => Part::Raw { wire: WireId::Anthropic, value: block },
+/// Reads a block into the typed form, with the cache point behind it, if there is one; what says more than the typed form
+/// can stays as it is.
+pub(super) fn read_block(mut block: Value) -> impl Iterator<Item = Part> {
+    let whole = block.clone();
+    let point = block.as_object_mut().and_then(|fields| fields.shift_remove("cache_control"));
+    let (part, point) = match (point.as_ref().map(cache_point), typed(&block)) {
+        (None, Some(part)) => (part, None),
+        (Some(Some(point)), Some(part)) => (part, Some(Part::CachePoint(point))),
+        _ => (Part::Raw { wire: WireId::Anthropic, value: whole }, None),
+    };
+    std::iter::once(part).chain(point)
+}
+
+fn cache_point(control: &Value) -> Option<CachePoint> {
+    let fields = exactly(control, &["type", "ttl"]).filter(|fields| fields.get("type") == Some(&json!("ephemeral")))?;
+    match fields.get("ttl") {
+        None => Some(CachePoint { ttl: None }),
+        Some(ttl) => Some(CachePoint { ttl: Some(ttl.as_str()?.to_owned()) }),
+    }
+}
+
+/// Returns an object's fields if it has no others than these.
+fn exactly<'v>(value: &'v Value, known: &[&str]) -> Option<&'v Map<String, Value>> {
+    value.as_object().filter(|fields| fields.keys().all(|name| known.contains(&name.as_str())))
+}
+
+fn typed(block: &Value) -> Option<Part> {
+    let text = |name: &str| block.get(name).and_then(Value::as_str).map(str::to_owned);
+    let only = |known: &[&str]| exactly(block, known).map(|_| ());
+    Some(match block.get("type")?.as_str()? {
+        "text" => {
+            only(&["type", "text"])?;
+            Part::Text(text("text")?)
+        }
+        "image" => {
+            only(&["type", "source"])?;
+            Part::Image(media(block.get("source")?)?)
+        }
+        "document" => {
+            only(&["type", "source", "title"])?;
+            let title = block.get("title").map(|title| title.as_str().map(str::to_owned));
+            Part::Document(Media {
+                name: title.map_or(Some(None), |title| title.map(Some))?,
+                ..media(block.get("source")?)?
+            })
+        }
+        "tool_use" => {
+            only(&["type", "id", "name", "input"])?;
+            let input = block.get("input").filter(|input| input.is_object())?.clone();
+            Part::ToolUse(ToolUse { id: text("id")?, name: text("name")?, input, signature: None })
+        }
+        "tool_result" => {
+            only(&["type", "tool_use_id", "content", "is_error"])?;
+            let is_error = block.get("is_error").map_or(Some(false), Value::as_bool)?;
+            let content = block.get("content").map_or(Some(Vec::new()), |content| parts(content.clone()).ok())?;
+            Part::ToolResult(ToolResult { id: text("tool_use_id")?, name: None, content, is_error })
+        }
+        "thinking" => {
+            only(&["type", "thinking", "signature"])?;
+            Part::Reasoning(Reasoning::Text { text: text("thinking")?, signature: Some(text("signature")?) })
+        }
+        "redacted_thinking" => {
+            only(&["type", "data"])?;
+            Part::Reasoning(Reasoning::Redacted(text("data")?))
+        }
+        _ => return None,
+    })
+}
+
+fn media(source: &Value) -> Option<Media> {
+    let text = |name: &str| source.get(name).and_then(Value::as_str);
+    match text("type")? {
+        "base64" => {
+            exactly(source, &["type", "media_type", "data"])?;
+            Media::base64(text("media_type")?, text("data")?)
+        }
+        "url" => {
+            exactly(source, &["type", "url"])?;
+            text("url").filter(|url| url.starts_with("https://")).map(Media::url)
+        }
+        _ => None,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::call::wire::openai::server::{MessageAsked, Texts};
 /// A request for Messages, as far as a server must understand it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct MessagesRequest<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     pub(crate) model: Cow<'a, str>,
     #[serde(default)]
     pub(crate) max_tokens: Option<u64>,
@@ -30,6 +30,9 @@ pub(crate) struct MessagesRequest<'a> {
     tool_choice: Option<ToolChoice<'a>>,
     #[serde(borrow, default)]
     output_config: Option<OutputConfig<'a>>,
+    /// Where the version stands in the body, as on Bedrock.
+    #[serde(borrow, default)]
+    pub(crate) anthropic_version: Option<Cow<'a, str>>,
 }
 
 /// A tool that the model may call.

@@ -4,16 +4,15 @@
 //! that names it. Fields that the user gives by their own names win, and pass untouched unless they are OpenAI's.
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::content::{self, Conversation};
 use super::pieces;
 use crate::call::provider::Quirks;
-use crate::call::wire::WireId;
 use crate::call::wire::body::{bad_body, to_bytes};
 use crate::failure::{Failure, Kind};
-use crate::request::{Message, Original, Params, Part, Request, Task};
+use crate::request::{Original, Params, Request, Task};
 
 /// The output's bound where nobody knows the model's own; the smallest that any model has.
 const MAX_TOKENS: u32 = 4096;
@@ -47,7 +46,7 @@ pub(super) fn body(request: &Request, model: &str, quirks: &Quirks) -> Result<By
     let Task::Chat(messages) = &request.task else { return Err(no_place("embeddings")) };
     let mut fields = fields(&request.params, model, quirks)?;
     fields.entry("max_tokens").or_insert_with(|| quirks.max_output.unwrap_or(MAX_TOKENS).into());
-    let conversation = Conversation::of(messages)?;
+    let conversation = Conversation::of(messages).map_err(|what| no_place(&what))?;
     if conversation.system.is_some() && fields.contains_key("system") {
         return Err(Failure::new(Kind::BadRequest, "there are system messages and a field `system`; keep one of them"));
     }
@@ -158,157 +157,10 @@ fn structure(fields: &mut Map<String, Value>, format: &Value) -> Result<(), Fail
 }
 
 /// What stands for nothing, as OpenAI's SDKs write it: null, false, an empty list.
-fn is_nothing(value: &Value) -> bool {
+pub(super) fn is_nothing(value: &Value) -> bool {
     value.is_null() || *value == Value::Bool(false) || value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn no_place(what: &str) -> Failure {
-    Failure::new(Kind::Unsupported, format!("Anthropic's format has no place for {what}"))
-}
-
-/// Messages in this wire's form.
-#[derive(Default)]
-struct Conversation<'a> {
-    system: Option<Content<'a>>,
-    turns: Vec<Turn<'a>>,
-    /// Whether the last turn holds nothing but results of tools yet: the next ones, and what the user says, belong to it.
-    open: bool,
-}
-
-#[derive(Serialize)]
-struct Turn<'a> {
-    role: &'static str,
-    content: Content<'a>,
-}
-
-/// What is said: a text, which needs no copy, or blocks.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Content<'a> {
-    Text(&'a str),
-    Blocks(Vec<Value>),
-}
-
-impl<'a> Conversation<'a> {
-    fn of(messages: &'a [Message]) -> Result<Conversation<'a>, Failure> {
-        let mut conversation = Conversation::default();
-        for (i, message) in messages.iter().enumerate() {
-            conversation.add(message).map_err(|what| no_place(&format!("messages[{i}]: {what}")))?;
-        }
-        Ok(conversation)
-    }
-
-    fn add(&mut self, message: &'a Message) -> Result<(), String> {
-        let extra = &message.extra;
-        match message.role.name() {
-            "system" | "developer" => {
-                only(extra, &[])?;
-                self.add_system(content(&message.parts)?);
-            }
-            "user" => {
-                only(extra, &[])?;
-                self.add_turn("user", content(&message.parts)?);
-            }
-            "assistant" => {
-                only(extra, &["tool_calls"])?;
-                self.add_turn("assistant", assistant(message)?);
-            }
-            "tool" => {
-                only(extra, &["tool_call_id", "name"])?;
-                self.add_result(tool_result(message)?);
-            }
-            other => return Err(format!("the role `{other}`")),
-        }
-        Ok(())
-    }
-
-    fn add_system(&mut self, more: Content<'a>) {
-        self.system = Some(match self.system.take() {
-            None => more,
-            Some(before) => Content::Blocks([before.into_blocks(), more.into_blocks()].concat()),
-        });
-    }
-
-    fn add_turn(&mut self, role: &'static str, content: Content<'a>) {
-        let open = std::mem::take(&mut self.open);
-        match self.turns.last_mut() {
-            Some(Turn { content: Content::Blocks(blocks), .. }) if open && role == "user" && !content.is_empty() => {
-                blocks.extend(content.into_blocks());
-            }
-            _ => self.turns.push(Turn { role, content }),
-        }
-    }
-
-    fn add_result(&mut self, block: Value) {
-        self.add_turn("user", Content::Blocks(vec![block]));
-        self.open = true;
-    }
-}
-
-impl Content<'_> {
-    fn is_empty(&self) -> bool {
-        matches!(self, Content::Blocks(blocks) if blocks.is_empty())
-    }
-
-    fn into_blocks(self) -> Vec<Value> {
-        match self {
-            Content::Text(text) => vec![text_block(text)],
-            Content::Blocks(blocks) => blocks,
-        }
-    }
-}
-
-fn text_block(text: &str) -> Value {
-    json!({"type": "text", "text": text})
-}
-
-/// Refuses a message's fields that are neither known nor empty.
-fn only(extra: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
-    match extra.iter().find(|(name, value)| !known.contains(&name.as_str()) && !is_nothing(value)) {
-        Some((name, _)) => Err(format!("the field `{name}`")),
-        None => Ok(()),
-    }
-}
-
-fn content(parts: &[Part]) -> Result<Content<'_>, String> {
-    match parts {
-        [Part::Text(text)] => Ok(Content::Text(text)),
-        parts => parts.iter().map(block).collect::<Result<_, _>>().map(Content::Blocks),
-    }
-}
-
-fn block(part: &Part) -> Result<Value, String> {
-    match part {
-        Part::Text(text) => Ok(text_block(text)),
-        Part::Raw { wire: WireId::Anthropic, value } => Ok(value.clone()),
-        Part::Raw { wire, value } if *wire == WireId::Openai => pieces::block_of_part(value),
-        Part::Raw { wire, .. } => Err(format!("a part in {}'s form", wire.name())),
-    }
-}
-
-/// An empty text beside tool calls, as OpenAI's SDKs write it, would be refused.
-fn assistant(message: &Message) -> Result<Content<'_>, String> {
-    let calls = message.extra.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let said = content(&message.parts)?;
-    if calls.is_empty() {
-        return Ok(said);
-    }
-    let mut blocks = match said {
-        Content::Text("") => Vec::new(),
-        said => said.into_blocks(),
-    };
-    for call in calls {
-        blocks.push(pieces::tool_use_of_call(call)?);
-    }
-    Ok(Content::Blocks(blocks))
-}
-
-fn tool_result(message: &Message) -> Result<Value, String> {
-    let id =
-        message.extra.get("tool_call_id").and_then(Value::as_str).ok_or("a tool's result without `tool_call_id`")?;
-    let mut block = json!({"type": "tool_result", "tool_use_id": id});
-    if !message.parts.is_empty() {
-        block["content"] = json!(content(&message.parts)?);
-    }
-    Ok(block)
+    Failure::new(Kind::Unsupported, content::no_place(what))
 }

@@ -7,9 +7,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::tools;
-use crate::call::wire::WireId;
-use crate::request::{Message, Part, Role};
+use super::media;
+use crate::request::{Message, Part, Role, ToolResult, ToolUse};
 
 /// Reads `systemInstruction` and `contents`.
 ///
@@ -21,7 +20,7 @@ pub(super) fn messages(system: Option<Value>, contents: Option<Value>) -> Result
     if let Some(system) = system.filter(|system| !system.is_null()) {
         let parts = match system {
             Value::String(text) => vec![Part::Text(text)],
-            mut content => parts_of(&mut content)?.into_iter().map(part).collect(),
+            mut content => parts_of(&mut content)?.into_iter().map(media::read).collect(),
         };
         reader.messages.push(Message { role: Role::System, parts, extra: Map::new() });
     }
@@ -46,7 +45,7 @@ pub(super) fn parts_of(content: &mut Value) -> Result<Vec<Value>, String> {
 }
 
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     messages: Vec<Message>,
     /// The calls so far, which numbers those without an id.
     calls: usize,
@@ -56,48 +55,44 @@ struct Reader {
 
 impl Reader {
     fn content(&mut self, mut content: Value) -> Result<(), String> {
-        let role = match content.get("role").and_then(Value::as_str) {
+        let mut message = Message::new(match content.get("role").and_then(Value::as_str) {
             Some("user" | "function") | None => Role::User,
             Some("model") => Role::Assistant,
             Some(other) => Role::Other(other.to_owned()),
-        };
-        let mut turn = Turn::default();
-        let before = self.messages.len();
+        });
         for piece in parts_of(&mut content)? {
-            if let Some(response) = piece.get("functionResponse") {
-                turn.flush(&role, &mut self.messages);
-                let result = self.result(response)?;
-                self.messages.push(result);
-            } else if let Some(call) = piece.get("functionCall") {
-                let call = self.call(call, piece.get("thoughtSignature"))?;
-                turn.calls.push(call);
-            } else {
-                // What is said after a call is another message, so that the order stays.
-                if !turn.calls.is_empty() {
-                    turn.flush(&role, &mut self.messages);
-                }
-                turn.parts.push(part(piece));
-            }
+            message.parts.push(self.part(piece)?);
         }
-        turn.flush(&role, &mut self.messages);
-        if self.messages.len() == before {
-            self.messages.push(Message { role, parts: Vec::new(), extra: Map::new() });
-        }
+        self.messages.push(message);
         Ok(())
     }
 
-    fn call(&mut self, call: &Value, signature: Option<&Value>) -> Result<Value, String> {
-        let name = call.get("name").and_then(Value::as_str).ok_or("a functionCall has no name")?;
-        let args = call.get("args").filter(|args| !args.is_null()).map_or("{}".to_owned(), Value::to_string);
-        let id = call.get("id").and_then(Value::as_str);
-        let call = tools::openai_call(id, self.calls, name, &args, signature.and_then(Value::as_str));
-        self.calls += 1;
-        let id = call["id"].as_str().unwrap_or_default().to_owned();
-        self.open.entry(name.to_owned()).or_default().push(id);
-        Ok(call)
+    /// Reads one part.
+    ///
+    /// # Errors
+    ///
+    /// Says what a call or a result lacks.
+    pub(super) fn part(&mut self, piece: Value) -> Result<Part, String> {
+        if let Some(response) = piece.get("functionResponse") {
+            return self.result(response).map(Part::ToolResult);
+        }
+        match piece.get("functionCall") {
+            Some(call) => self.call(call, piece.get("thoughtSignature")).map(Part::ToolUse),
+            None => Ok(media::read(piece)),
+        }
     }
 
-    fn result(&mut self, response: &Value) -> Result<Message, String> {
+    fn call(&mut self, call: &Value, signature: Option<&Value>) -> Result<ToolUse, String> {
+        let text = |name: &str| call.get(name).and_then(Value::as_str).map(str::to_owned);
+        let name = text("name").ok_or("a functionCall has no name")?;
+        let input = call.get("args").filter(|args| args.is_object()).cloned().unwrap_or_else(|| json!({}));
+        let id = text("id").unwrap_or_else(|| format!("call_{}", self.calls));
+        self.calls += 1;
+        self.open.entry(name.clone()).or_default().push(id.clone());
+        Ok(ToolUse { id, name, input, signature: signature.and_then(Value::as_str).map(str::to_owned) })
+    }
+
+    fn result(&mut self, response: &Value) -> Result<ToolResult, String> {
         let name = response.get("name").and_then(Value::as_str).ok_or("a functionResponse has no name")?;
         let open = self.open.get_mut(name);
         let id = match (response.get("id").and_then(Value::as_str), open) {
@@ -117,45 +112,6 @@ impl Reader {
             Some(other) => other.to_string(),
             None => String::new(),
         };
-        let extra = Map::from_iter([("tool_call_id".to_owned(), Value::String(id)), ("name".to_owned(), name.into())]);
-        Ok(Message { role: Role::Other("tool".to_owned()), parts: vec![Part::Text(text)], extra })
-    }
-}
-
-/// A message in the making.
-#[derive(Default)]
-struct Turn {
-    parts: Vec<Part>,
-    calls: Vec<Value>,
-}
-
-impl Turn {
-    /// Ends the message, if there is anything in it.
-    fn flush(&mut self, role: &Role, messages: &mut Vec<Message>) {
-        let Turn { parts, calls } = std::mem::take(self);
-        if parts.is_empty() && calls.is_empty() {
-            return;
-        }
-        let mut extra = Map::new();
-        if !calls.is_empty() {
-            extra.insert("tool_calls".to_owned(), calls.into());
-        }
-        messages.push(Message { role: role.clone(), parts, extra });
-    }
-}
-
-fn part(value: Value) -> Part {
-    let only = |name: &str| value.as_object().filter(|fields| fields.len() == 1)?.get(name);
-    if let Some(Value::String(text)) = only("text") {
-        return Part::Text(text.clone());
-    }
-    let image = only("inlineData").filter(|data| data.as_object().is_some_and(|fields| fields.len() == 2));
-    let text = |name: &str| image?.get(name)?.as_str();
-    match (text("mimeType"), text("data")) {
-        (Some(kind), Some(data)) if kind.starts_with("image/") => {
-            let url = format!("data:{kind};base64,{data}");
-            Part::Raw { wire: WireId::Openai, value: json!({"type": "image_url", "image_url": {"url": url}}) }
-        }
-        _ => Part::Raw { wire: WireId::Gemini, value },
+        Ok(ToolResult { id, name: Some(name.to_owned()), content: vec![Part::Text(text)], is_error: false })
     }
 }

@@ -23,6 +23,10 @@ pub(crate) struct GenerateRequest<'a> {
     pub(crate) system_instruction: Option<ContentAsked<'a>>,
     #[serde(borrow, default, alias = "generation_config")]
     pub(crate) generation_config: Option<GenerationConfig<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) tools: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "cached_content")]
+    pub(crate) cached_content: Option<Cow<'a, str>>,
 }
 
 /// One content of a request.
@@ -227,7 +231,7 @@ mod tests {
 
     #[test]
     fn replies_have_the_documented_fields() {
-        let answers = [Answer { text: "hé".into(), finish: "length" }];
+        let answers = [Answer::of("hé".into(), "length")];
         let usage = UsageReply {
             prompt_token_count: 3,
             candidates_token_count: 1,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::call::wire::WireId;
 use crate::call::wire::openai::{OpenAi, read_messages};
-use crate::request::{Message, Part, Role};
+use crate::request::{Message, Part, Reasoning, Role, ToolResult, ToolUse};
 
 fn head(status: u16) -> Parts {
     http::Response::builder().status(status).body(()).unwrap().into_parts().0
@@ -154,12 +154,12 @@ fn what_cannot_be_carried_is_named() {
     let part = |part: Value| refused(json!([{"role": "user", "content": [part]}]));
     let web = part(json!({"type": "image_url", "image_url": {"url": "https://a/b.png"}}));
     assert_eq!(web.0, Kind::Unsupported);
-    assert!(web.1.starts_with("messages[0]: Gemini fetches no images from the web"), "{}", web.1);
-    assert_eq!(part(json!({"type": "image_url", "image_url": {"url": "data:image/png,abc"}})).0, Kind::BadRequest);
+    assert!(web.1.starts_with("messages[0]: Gemini fetches no image from the web"), "{}", web.1);
+    assert_eq!(part(json!({"type": "image_url", "image_url": {"url": "data:image/png,abc"}})).0, Kind::Unsupported);
     let other = part(json!({"type": "hologram"}));
     assert_eq!(
         other,
-        (Kind::Unsupported, "messages[0]: Gemini's format cannot carry a part of type `hologram`".to_owned())
+        (Kind::Unsupported, "messages[0]: Gemini's format has no place for a content part `hologram`".to_owned())
     );
     let role = refused(json!([{"role": "user", "content": "x"}, {"role": "critic", "content": "x"}]));
     assert_eq!(role, (Kind::Unsupported, "messages[1]: Gemini's format has no role `critic`".to_owned()));
@@ -238,6 +238,12 @@ fn a_reply_is_read_without_its_thoughts() {
         model: "gemini-x-001".to_owned(),
         request_id: Some("r1".to_owned()),
         raw: body.to_string().into(),
+        parts: vec![
+            Part::Reasoning(Reasoning::Text { text: "hm".to_owned(), signature: None }),
+            Part::Text("a".to_owned()),
+            Part::Raw { wire: WireId::Gemini, value: json!({"text": "b", "thoughtSignature": "s"}) },
+        ],
+        warnings: Vec::new(),
     };
     assert_eq!(response, expected);
 }
@@ -418,12 +424,11 @@ fn any_request() -> impl Strategy<Value = Request> {
                     continue;
                 };
                 let id = format!("id{number}");
-                let call = tools::openai_call(Some(&id), 0, &name, &json!({"x": x}).to_string(), None);
-                message.extra.insert("tool_calls".to_owned(), json!([call]));
-                let mut answer = Message::text(Role::Other("tool".to_owned()), result);
-                answer.extra =
-                    Map::from_iter([("tool_call_id".to_owned(), id.into()), ("name".to_owned(), name.into())]);
-                messages.extend([message, answer]);
+                let call = ToolUse { id: id.clone(), name: name.clone(), input: json!({"x": x}), signature: None };
+                message.parts.push(Part::ToolUse(call));
+                let content = vec![Part::Text(result)];
+                let answer = ToolResult { id, name: Some(name), content, is_error: false };
+                messages.extend([message, Message::user().part(Part::ToolResult(answer))]);
             }
             let mut request = Request::chat(messages);
             request.params.temperature = params.0.map(|hundredths| f64::from(hundredths) / 100.0);

@@ -5,8 +5,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{bad, unsupported};
+use super::unsupported;
 use crate::failure::Failure;
+use crate::request::ToolUse;
 
 /// Writes a call in OpenAI's form. A call without an id gets one from its `place` in the reply or conversation.
 pub(super) fn openai_call(id: Option<&str>, place: usize, name: &str, args: &str, signature: Option<&str>) -> Value {
@@ -19,34 +20,16 @@ pub(super) fn openai_call(id: Option<&str>, place: usize, name: &str, args: &str
 }
 
 /// Writes a call in Gemini's form, as a part of a message.
-///
-/// # Errors
-///
-/// Says what is wrong with the call.
-pub(super) fn gemini_call(call: &Value) -> Result<Value, Failure> {
-    let function = match call.get("type").and_then(Value::as_str) {
-        Some("function") | None => call.get("function").ok_or_else(|| bad("a tool call has no `function`"))?,
-        Some(other) => return Err(unsupported(format!("Gemini's format cannot carry a tool call of type `{other}`"))),
-    };
-    let name = function.get("name").and_then(Value::as_str).ok_or_else(|| bad("a tool call has no name"))?;
-    let args = match function.get("arguments") {
-        Some(Value::String(text)) if text.trim().is_empty() => Map::new(),
-        Some(Value::String(text)) => serde_json::from_str(text)
-            .map_err(|e| bad(format!("the arguments of the call of {name} are no object: {e}")))?,
-        Some(Value::Object(args)) => args.clone(),
-        _ => Map::new(),
-    };
-    let mut written = Map::new();
-    if let Some(id) = call.get("id").filter(|id| id.is_string()) {
-        written.insert("id".to_owned(), id.clone());
+pub(super) fn gemini_call(call: &ToolUse) -> Value {
+    let mut written = json!({"name": call.name, "args": call.input});
+    if !call.id.is_empty() {
+        written["id"] = call.id.as_str().into();
     }
-    written.insert("name".to_owned(), name.into());
-    written.insert("args".to_owned(), args.into());
     let mut part = json!({"functionCall": written});
-    if let Some(signature) = call.pointer("/extra_content/google/thought_signature") {
-        part["thoughtSignature"] = signature.clone();
+    if let Some(signature) = &call.signature {
+        part["thoughtSignature"] = signature.as_str().into();
     }
-    Ok(part)
+    part
 }
 
 /// Writes OpenAI's `tools` in Gemini's form; tools that are in Gemini's form already stay as they are.
@@ -139,21 +122,22 @@ pub(super) fn openai_choice(config: &Value) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::wire::openai::content::read_call;
 
     #[test]
     fn calls_are_the_same_in_both_forms() {
         let ours = openai_call(Some("a"), 0, "f", r#"{"x":1}"#, Some("c2ln"));
         let expected = json!({"functionCall": {"id": "a", "name": "f", "args": {"x": 1}}, "thoughtSignature": "c2ln"});
-        assert_eq!(gemini_call(&ours).unwrap(), expected);
+        assert_eq!(gemini_call(&read_call(&ours).unwrap()), expected);
         assert_eq!(openai_call(None, 3, "f", "{}", None)["id"], "call_3");
         assert_eq!(
-            gemini_call(&json!({"function": {"name": "f", "arguments": ""}})).unwrap()["functionCall"]["args"],
+            gemini_call(&read_call(&json!({"function": {"name": "f", "arguments": ""}})).unwrap())["functionCall"]["args"],
             json!({})
         );
         for wrong in
             [json!({}), json!({"type": "custom"}), json!({"function": {"name": "f", "arguments": "[]"}}), json!(3)]
         {
-            assert!(gemini_call(&wrong).is_err(), "{wrong}");
+            assert!(read_call(&wrong).is_err(), "{wrong}");
         }
     }
 

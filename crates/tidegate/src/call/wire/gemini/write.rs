@@ -9,10 +9,11 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{bad, tools, unsupported};
+use super::{bad, media, tools, unsupported};
 use crate::call::wire::WireId;
+use crate::call::wire::openai::content::read_call;
 use crate::failure::Failure;
-use crate::request::{Message, Part};
+use crate::request::{Message, Part, ToolResult};
 
 /// A conversation in Gemini's form.
 #[derive(Debug, Default)]
@@ -64,25 +65,22 @@ struct Writer<'a> {
     conversation: Conversation<'a>,
     /// The tools that were called, by the ids of the calls.
     called: HashMap<&'a str, &'a str>,
-    /// Whether the last content is one of results.
-    in_results: bool,
 }
 
 impl<'a> Writer<'a> {
     fn message(&mut self, message: &'a Message) -> Result<(), Failure> {
-        let was_in_results = std::mem::take(&mut self.in_results);
         match message.role.name() {
             "system" | "developer" => self.system(message),
             "user" => self.turn("user", message),
             "assistant" | "model" => self.turn("model", message),
-            "tool" | "function" => self.result(message, was_in_results),
+            "tool" | "function" => Err(bad("a tool's result without the `tool_call_id` of a call before it")),
             other => Err(unsupported(format!("Gemini's format has no role `{other}`"))),
         }
     }
 
     fn system(&mut self, message: &'a Message) -> Result<(), Failure> {
         refuse_fields(message, &[])?;
-        let parts = message.parts.iter().map(piece).collect::<Result<Vec<_>, _>>()?;
+        let parts = message.parts.iter().map(|part| self.piece(part)).collect::<Result<Vec<_>, _>>()?;
         let system = self.conversation.system.get_or_insert(Content { role: None, parts: Vec::new() });
         system.parts.extend(parts);
         Ok(())
@@ -90,52 +88,54 @@ impl<'a> Writer<'a> {
 
     fn turn(&mut self, role: &'static str, message: &'a Message) -> Result<(), Failure> {
         refuse_fields(message, &["tool_calls"])?;
-        let mut parts = message.parts.iter().map(piece).collect::<Result<Vec<_>, _>>()?;
-        for call in message.extra.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
-            parts.push(Piece::Other(Cow::Owned(tools::gemini_call(call)?)));
-            let text = |path: &str| call.pointer(path).and_then(Value::as_str);
-            if let (Some(id), Some(name)) = (text("/id"), text("/function/name")) {
-                self.called.insert(id, name);
+        let mut parts = Vec::with_capacity(message.parts.len());
+        for part in &message.parts {
+            if let Part::ToolUse(call) = part {
+                self.called.insert(&call.id, &call.name);
             }
+            parts.push(self.piece(part)?);
+        }
+        for call in message.extra.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
+            parts.push(Piece::Other(Cow::Owned(tools::gemini_call(&read_call(call).map_err(bad)?))));
         }
         self.conversation.contents.push(Content { role: Some(role), parts });
         Ok(())
     }
 
-    fn result(&mut self, message: &'a Message, goes_on: bool) -> Result<(), Failure> {
-        refuse_fields(message, &["tool_call_id", "name"])?;
-        let text = |name: &str| message.extra.get(name).and_then(Value::as_str);
-        let id = text("tool_call_id");
-        let name = text("name").or_else(|| self.called.get(id?).copied());
+    fn piece(&self, part: &'a Part) -> Result<Piece<'a>, Failure> {
+        if let Some(why) = media::refuses(part) {
+            return Err(unsupported(why));
+        }
+        Ok(match part {
+            Part::Text(text) => Piece::Text { text },
+            Part::Raw { wire: WireId::Gemini, value } => Piece::Other(Cow::Borrowed(value)),
+            Part::ToolResult(result) => Piece::Other(Cow::Owned(self.result(result)?)),
+            part => Piece::Other(Cow::Owned(media::piece(part)?)),
+        })
+    }
+
+    fn result(&self, result: &'a ToolResult) -> Result<Value, Failure> {
+        let name = result.name.as_deref().or_else(|| self.called.get(result.id.as_str()).copied());
         let name = name.ok_or_else(|| bad("no tool call before it has its `tool_call_id`"))?;
-        let mut response = json!({"name": name, "response": result_value(message)?});
-        if let Some(id) = id {
-            response["id"] = id.into();
+        let mut response = json!({"name": name, "response": result_value(result)});
+        if !result.id.is_empty() {
+            response["id"] = result.id.as_str().into();
         }
-        let part = Piece::Other(Cow::Owned(json!({"functionResponse": response})));
-        match self.conversation.contents.last_mut().filter(|_| goes_on) {
-            Some(content) => content.parts.push(part),
-            None => self.conversation.contents.push(Content { role: Some("user"), parts: vec![part] }),
-        }
-        self.in_results = true;
-        Ok(())
+        Ok(json!({"functionResponse": response}))
     }
 }
 
-/// Gemini takes an object; anything else stands in its `output`.
-fn result_value(message: &Message) -> Result<Value, Failure> {
-    let mut text = String::new();
-    for part in &message.parts {
-        match piece(part)? {
-            Piece::Text { text: more } => text.push_str(more),
-            Piece::Other(_) => {
-                return Err(unsupported("Gemini's format takes only text as a tool's result"));
-            }
-        }
-    }
+/// Gemini takes an object; anything else stands in its `output`, or in its `error` if the tool failed.
+fn result_value(result: &ToolResult) -> Value {
+    let texts = result.content.iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text.as_str()),
+        _ => None,
+    });
+    let text: String = texts.collect();
     match serde_json::from_str(&text) {
-        Ok(Value::Object(fields)) => Ok(fields.into()),
-        _ => Ok(json!({"output": text})),
+        _ if result.is_error => json!({"error": text}),
+        Ok(Value::Object(fields)) => fields.into(),
+        _ => json!({"output": text}),
     }
 }
 
@@ -146,83 +146,4 @@ fn refuse_fields(message: &Message, known: &[&str]) -> Result<(), Failure> {
         Some((name, _)) => Err(unsupported(format!("Gemini's format has no `{name}` in a message"))),
         None => Ok(()),
     }
-}
-
-fn piece(part: &Part) -> Result<Piece<'_>, Failure> {
-    match part {
-        Part::Text(text) => Ok(Piece::Text { text }),
-        Part::Raw { wire: WireId::Gemini, value } => Ok(Piece::Other(Cow::Borrowed(value))),
-        Part::Raw { wire: WireId::Openai, value } => openai_piece(value),
-        Part::Raw { wire, .. } => {
-            Err(unsupported(format!("Gemini's format cannot carry a part in {}'s form", wire.name())))
-        }
-    }
-}
-
-fn openai_piece(value: &Value) -> Result<Piece<'_>, Failure> {
-    let text = |path: &str| value.pointer(path).and_then(Value::as_str);
-    let kind = text("/type").unwrap_or_default();
-    let part = match (kind, text("/text"), text("/image_url/url"), text("/file/file_data"), text("/input_audio/data")) {
-        ("text", Some(text), ..) => return Ok(Piece::Text { text }),
-        ("image_url", _, Some(url), ..) => at_address(url)?,
-        ("file", _, _, Some(url), _) => at_address(url)?,
-        ("input_audio", _, _, _, Some(data)) => {
-            inline(&format!("audio/{}", text("/input_audio/format").unwrap_or("wav")), data)
-        }
-        _ => return Err(unsupported(format!("Gemini's format cannot carry a part of type `{kind}`"))),
-    };
-    Ok(Piece::Other(Cow::Owned(part)))
-}
-
-/// Writes what a URL means: data inside it, or a file that Google can reach. Google fetches no other address.
-fn at_address(url: &str) -> Result<Value, Failure> {
-    if let Some(rest) = url.strip_prefix("data:") {
-        let (head, data) = rest.split_once(',').unwrap_or((rest, ""));
-        let kind = head.strip_suffix(";base64").map(|head| head.split(';').next().unwrap_or_default());
-        return match kind {
-            Some(kind) if !kind.is_empty() => Ok(inline(kind, data)),
-            _ => Err(bad("a data: URL must have a type and be base64: data:image/png;base64,…")),
-        };
-    }
-    let path = url.split(['?', '#']).next().unwrap_or_default();
-    if !is_googles(url) {
-        return Err(unsupported(
-            "Gemini fetches no images from the web: give a data: URL, gs://… or a file of its Files API",
-        ));
-    }
-    let mut file = json!({"fileUri": url});
-    if let Some(kind) = kind_of(path) {
-        file["mimeType"] = kind.into();
-    }
-    Ok(json!({"fileData": file}))
-}
-
-fn is_googles(url: &str) -> bool {
-    const PLACES: &[&str] =
-        &["gs://", "https://generativelanguage.googleapis.com/", "https://www.youtube.com/", "https://youtu.be/"];
-    PLACES.iter().any(|place| url.starts_with(place))
-}
-
-/// Returns the type that a path's ending tells; files of the Files API have none and need none.
-fn kind_of(path: &str) -> Option<&'static str> {
-    let (_, ending) = path.rsplit('/').next()?.rsplit_once('.')?;
-    let kind = match ending.to_ascii_lowercase().as_str() {
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "webp" => "image/webp",
-        "gif" => "image/gif",
-        "heic" => "image/heic",
-        "heif" => "image/heif",
-        "pdf" => "application/pdf",
-        "txt" => "text/plain",
-        "mp3" => "audio/mp3",
-        "wav" => "audio/wav",
-        "mp4" => "video/mp4",
-        _ => return None,
-    };
-    Some(kind)
-}
-
-fn inline(kind: &str, data: &str) -> Value {
-    json!({"inlineData": {"mimeType": kind, "data": data}})
 }

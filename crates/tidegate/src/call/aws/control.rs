@@ -1,0 +1,163 @@
+//! Bedrock's control plane: which models and inference profiles an account has in a region.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{Method, Uri};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Account, Credentials};
+use crate::call::sigv4::{self, Scope};
+use crate::call::status;
+use crate::call::transport::{HttpRequest, Transport};
+use crate::call::wire::{Wire, bedrock};
+use crate::failure::{Failure, Kind};
+
+/// The control plane's address; `{region}` stands for the region.
+pub const ADDRESS: &str = "https://bedrock.{region}.amazonaws.com";
+
+/// The most pages that a list may have.
+const PAGES: usize = 50;
+
+/// What an account has in a region.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Ids of the models that are served on demand.
+    pub models: Vec<String>,
+    /// Ids of the inference profiles.
+    pub profiles: Vec<String>,
+}
+
+impl Inventory {
+    /// Returns whether requests under this id are served.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.models.iter().chain(&self.profiles).any(|known| known == id)
+    }
+}
+
+/// Asks what an account has in a region: ListFoundationModels and ListInferenceProfiles.
+///
+/// # Errors
+///
+/// [`Kind::Permission`] where the account may not ask, and whatever else may befall a request.
+pub async fn inventory(
+    address: &str,
+    region: &str,
+    account: &Account,
+    transport: &dyn Transport,
+) -> Result<Inventory, Failure> {
+    let credentials = account.credentials(transport, SystemTime::now()).await?;
+    let address = crate::catalog::bedrock::address(address, region);
+    let asker = Asker { address: address.trim_end_matches('/'), region, credentials, transport };
+    let models: Models = asker.get("/foundation-models").await?;
+    let on_demand = |model: &Model| model.inference_types_supported.iter().any(|kind| kind == "ON_DEMAND");
+    let models = models.model_summaries.into_iter().filter(on_demand).map(|model| model.model_id).collect();
+    let mut profiles = Vec::new();
+    let mut next = String::new();
+    for _ in 0..PAGES {
+        let page: Profiles = asker.get(&format!("/inference-profiles?maxResults=1000{next}")).await?;
+        profiles.extend(page.inference_profile_summaries.into_iter().map(|profile| profile.inference_profile_id));
+        match page.next_token {
+            Some(token) => next = format!("&nextToken={}", sigv4::escape(&token)),
+            None => break,
+        }
+    }
+    Ok(Inventory { models, profiles })
+}
+
+struct Asker<'a> {
+    address: &'a str,
+    region: &'a str,
+    credentials: Credentials,
+    transport: &'a dyn Transport,
+}
+
+impl Asker<'_> {
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let address = format!("{}{path}", self.address);
+        let uri: Uri =
+            address.parse().map_err(|_| Failure::new(Kind::BadRequest, format!("`{address}` is not an address")))?;
+        let mut request = HttpRequest::new(Bytes::new());
+        (*request.method_mut(), *request.uri_mut()) = (Method::GET, uri);
+        let now = Timestamp::try_from(SystemTime::now()).unwrap_or_default();
+        let scope = Scope { region: self.region, service: "bedrock" };
+        sigv4::sign(&mut request, &self.credentials, scope, now)
+            .map_err(|message| Failure::new(Kind::Auth, message))?;
+        let (head, body) = self.transport.send(request).await?.into_parts();
+        if head.status.is_success() {
+            let malformed = |error: serde_json::Error| Failure::new(Kind::Malformed, error.to_string());
+            return serde_json::from_slice(&body).map_err(malformed);
+        }
+        let wire = bedrock::Bedrock;
+        let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
+        let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
+        Err(status::failure(&head, kind, message))
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Models {
+    model_summaries: Vec<Model>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Model {
+    model_id: String,
+    inference_types_supported: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Profiles {
+    inference_profile_summaries: Vec<Profile>,
+    next_token: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Profile {
+    inference_profile_id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::transport::HttpReply;
+    use futures_util::future::BoxFuture;
+    use std::sync::Arc;
+
+    /// An account with a page of profiles too many.
+    struct Plane;
+
+    impl Transport for Plane {
+        fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpReply, Failure>> {
+            let target = request.uri().to_string();
+            assert!(request.headers()["authorization"].to_str().unwrap().contains("/eu-west-1/bedrock/aws4_request"));
+            let body = match target.as_str() {
+                "https://bedrock.eu-west-1.amazonaws.com/foundation-models" => {
+                    r#"{"modelSummaries":[{"modelId":"a.b","inferenceTypesSupported":["ON_DEMAND"],"new":1},
+                        {"modelId":"a.c","inferenceTypesSupported":["INFERENCE_PROFILE"]}]}"#
+                }
+                "https://bedrock.eu-west-1.amazonaws.com/inference-profiles?maxResults=1000" => {
+                    r#"{"inferenceProfileSummaries":[{"inferenceProfileId":"eu.a.b"}],"nextToken":"x/="}"#
+                }
+                "https://bedrock.eu-west-1.amazonaws.com/inference-profiles?maxResults=1000&nextToken=x%2F%3D" => {
+                    r#"{"inferenceProfileSummaries":[{"inferenceProfileId":"eu.a.c"}]}"#
+                }
+                other => panic!("{other}"),
+            };
+            Box::pin(std::future::ready(Ok(HttpReply::new(Bytes::from(body)))))
+        }
+    }
+
+    #[tokio::test]
+    async fn all_pages_are_read_and_only_what_is_served_counts() {
+        let account = Account::new(None, Arc::new(Credentials::new("A", "s", None)));
+        let found = inventory(ADDRESS, "eu-west-1", &account, &Plane).await.unwrap();
+        assert!(found.has("a.b") && !found.has("a.c") && found.has("eu.a.b") && found.has("eu.a.c"), "{found:?}");
+    }
+}

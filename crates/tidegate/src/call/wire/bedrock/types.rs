@@ -1,0 +1,151 @@
+//! The JSON of Bedrock's Converse, for both directions: what a client reads is what a server writes.
+//!
+//! Only what some code looks at has a field. A block is one flat struct and not a variant for each kind, because new
+//! kinds appear and none of them may make a reply unreadable.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+/// The reply of Converse.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConverseReply<'a> {
+    /// What the model said.
+    #[serde(borrow)]
+    pub output: Option<OutputReply<'a>>,
+    /// Why it stopped.
+    #[serde(borrow)]
+    pub stop_reason: Option<Cow<'a, str>>,
+    /// What was used.
+    pub usage: Option<UsageReply>,
+    /// How long it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+}
+
+/// What the model said, one level down.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct OutputReply<'a> {
+    /// The message.
+    #[serde(borrow)]
+    pub message: Option<MessageReply<'a>>,
+}
+
+/// The model's message.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct MessageReply<'a> {
+    /// Always `assistant`.
+    #[serde(borrow)]
+    pub role: Cow<'a, str>,
+    /// Text, tool calls and reasoning, in order.
+    #[serde(borrow)]
+    pub content: Vec<Block<'a>>,
+}
+
+/// One block of a reply: one of its fields is set.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Block<'a> {
+    /// Text.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Cow<'a, str>>,
+    /// A tool call.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub tool_use: Option<ToolUse<'a>>,
+    /// Text with its sources.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub citations_content: Option<Cited<'a>>,
+}
+
+/// A tool call.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ToolUse<'a> {
+    /// The call's id.
+    #[serde(borrow)]
+    pub tool_use_id: Cow<'a, str>,
+    /// The tool's name.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// What it is to be called with, an object.
+    #[serde(borrow)]
+    pub input: Option<&'a RawValue>,
+}
+
+/// Text with its sources.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Cited<'a> {
+    /// The text, in pieces.
+    #[serde(borrow)]
+    pub content: Vec<CitedText<'a>>,
+}
+
+/// A piece of cited text.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct CitedText<'a> {
+    /// The text.
+    #[serde(borrow)]
+    pub text: Cow<'a, str>,
+}
+
+/// Tokens used, in this wire's own convention: the counts of input are disjoint.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct UsageReply {
+    /// Input tokens that no cache had to do with.
+    pub input_tokens: u64,
+    /// All output tokens.
+    pub output_tokens: u64,
+    /// All tokens.
+    pub total_tokens: u64,
+    /// Input tokens read from the cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_read_input_tokens: Option<u64>,
+    /// Input tokens written to the cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_write_input_tokens: Option<u64>,
+}
+
+/// How long the reply took.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Metrics {
+    /// Milliseconds at the provider.
+    pub latency_ms: u64,
+}
+
+/// An error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorBody {
+    /// The exception's name in lower case and without `exception`, such as `throttling`; empty if there is none.
+    pub kind: String,
+    /// What the provider said.
+    pub message: String,
+}
+
+impl ErrorBody {
+    /// Reads a failed reply: the name stands in the header `x-amzn-ErrorType`, or else in the body.
+    #[must_use]
+    pub fn read(headers: &HeaderMap, body: &[u8]) -> Option<ErrorBody> {
+        let whole: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = |names: [&str; 2]| names.iter().find_map(|name| whole.get(*name)?.as_str());
+        let named = headers.get("x-amzn-errortype").and_then(|name| name.to_str().ok());
+        let kind = named.or_else(|| text(["__type", "code"])).map(plain_name).unwrap_or_default();
+        let message = text(["message", "Message"]).unwrap_or_default().to_owned();
+        (!kind.is_empty() || !message.is_empty()).then_some(ErrorBody { kind, message })
+    }
+}
+
+/// Brings `com.amazon.coral#ThrottlingException:http://…` and a stream's `throttlingException` to `throttling`.
+pub(super) fn plain_name(name: &str) -> String {
+    let name = name.split(':').next().unwrap_or_default();
+    let name = name.rsplit('#').next().unwrap_or_default().trim().to_ascii_lowercase();
+    name.strip_suffix("exception").unwrap_or(&name).to_owned()
+}

@@ -1,0 +1,116 @@
+//! An attempt whose reply comes piece by piece.
+//!
+//! A stream may take as long as it likes while something arrives; what it may not do is fall silent. The wait for the
+//! first piece of the reply is longer than that between pieces, because models think before they speak; comments that
+//! keep the connection alive are a sign of life, but not yet a reply.
+//!
+//! Pieces that somebody wants to see are put into an [`Outlet`]. Once one is there the request is not sent again: what
+//! was said cannot be taken back.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use crate::call::Caller;
+use crate::call::limits::Hints;
+use crate::call::streaming::Piece;
+use crate::dispatch::RetryPolicy;
+use crate::failure::{Failure, Kind};
+use crate::request::Request;
+use crate::response::{Delta, Response};
+
+/// Where a reply's pieces wait to be taken by whoever polls the attempt.
+#[derive(Debug, Default)]
+pub(crate) struct Outlet {
+    pieces: Mutex<VecDeque<Delta>>,
+    began: AtomicBool,
+}
+
+impl Outlet {
+    /// Returns whether a piece has ever been put here.
+    pub(crate) fn began(&self) -> bool {
+        self.began.load(Ordering::Relaxed)
+    }
+
+    /// Takes the next piece.
+    pub(crate) fn take(&self) -> Option<Delta> {
+        self.pieces().pop_front()
+    }
+
+    /// Puts a piece here and waits until it is taken, so that no more of a reply is read than somebody looks at.
+    ///
+    /// Whoever takes it polls this again afterwards: nobody needs to be woken.
+    async fn put(&self, delta: Delta) {
+        self.began.store(true, Ordering::Relaxed);
+        self.pieces().push_back(delta);
+        poll_fn(|_| if self.pieces().is_empty() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    fn pieces(&self) -> MutexGuard<'_, VecDeque<Delta>> {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes one call, hands its pieces on and returns the whole reply. A failure keeps the text that had come.
+pub(super) async fn call(
+    caller: &dyn Caller,
+    request: &Request,
+    hints: &mut Hints,
+    retry: &RetryPolicy,
+    outlet: Option<&Outlet>,
+) -> Result<Response, Failure> {
+    let mut listener = Listener { text: String::new(), outlet };
+    let result = read(caller, request, hints, retry, &mut listener).await;
+    result.map_err(|failure| failure.with_partial(Some(listener.text).filter(|text| !text.is_empty())))
+}
+
+/// Whoever listens to a reply, and what was said so far.
+struct Listener<'a> {
+    text: String,
+    outlet: Option<&'a Outlet>,
+}
+
+impl Listener<'_> {
+    async fn hear(&mut self, delta: Delta) {
+        if let Delta::Text(more) = &delta {
+            self.text.push_str(more);
+        }
+        if let Some(outlet) = self.outlet {
+            outlet.put(delta).await;
+        }
+    }
+}
+
+async fn read(
+    caller: &dyn Caller,
+    request: &Request,
+    hints: &mut Hints,
+    retry: &RetryPolicy,
+    listener: &mut Listener<'_>,
+) -> Result<Response, Failure> {
+    let mut patience = retry.first_delta;
+    let opened = timeout(patience, caller.stream(request, hints)).await;
+    let mut pieces = opened.map_err(|_| silent(patience))??;
+    loop {
+        match timeout(patience, pieces.next()).await.map_err(|_| silent(patience))? {
+            Some(Ok(Piece::Delta(delta))) => {
+                patience = retry.idle;
+                listener.hear(delta).await;
+            }
+            Some(Ok(Piece::Alive)) => {}
+            Some(Ok(Piece::Done(response))) => return Ok(*response),
+            Some(Err(failure)) => return Err(failure),
+            None => return Err(Failure::new(Kind::Cut, "the stream ended before the reply did")),
+        }
+    }
+}
+
+fn silent(patience: Duration) -> Failure {
+    Failure::new(Kind::Timeout, format!("nothing came of the reply for {patience:?}"))
+}

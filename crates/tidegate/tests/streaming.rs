@@ -1,0 +1,165 @@
+//! Replies that come piece by piece: over every wire, broken off, silent, abandoned.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, stream};
+use tidegate::call::limits::Hints;
+use tidegate::call::streaming::{Piece, ReplyStream};
+use tidegate::sim::{Scenario, SimTransport, Simulator};
+use tidegate::{Caller, Client, Delta, Failure, Kind, Output, Request, Response, RetryPolicy, Target};
+use tokio::time::{Instant, sleep};
+
+const MODELS: [&str; 3] = ["openai/gpt-5-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"];
+const PACE: &str = "latency: {fixed: {ms: 20}}\nms_per_output_token: 2\noutput_tokens: 60\n";
+
+fn simulator(scenario: &str) -> Simulator {
+    Simulator::new(Scenario::from_yaml(&format!("{PACE}{scenario}")).unwrap())
+}
+
+fn client(models: &[&str], simulator: &Simulator, retry: RetryPolicy) -> Client {
+    let transport = Arc::new(SimTransport::to(simulator.clone()));
+    let builder = Client::builder().transport(transport).retry(retry);
+    let targets = models.iter().map(|model| Target::new(model).unwrap().key("k"));
+    targets.fold(builder, tidegate::ClientBuilder::target).build().unwrap()
+}
+
+fn text(deltas: &[Delta]) -> String {
+    let of = |delta: &Delta| match delta {
+        Delta::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    deltas.iter().filter_map(of).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_reply_is_the_whole_one_in_pieces() {
+    for model in MODELS {
+        let client = client(&[model], &simulator(""), RetryPolicy::default());
+        let request = Request::prompt("How high is the tide?").max_tokens(50);
+        let whole = client.send(&request).await.result.unwrap();
+        let began = Instant::now();
+        let mut reply = client.stream(&request);
+        let mut deltas = vec![reply.next().await.unwrap().unwrap()];
+        let first = began.elapsed();
+        while let Some(delta) = reply.next().await {
+            deltas.push(delta.unwrap());
+        }
+        assert!(first < began.elapsed() / 2, "{model}: {first:?} of {:?}", began.elapsed());
+        let last = [Delta::Usage(whole.usage.unwrap()), Delta::Finish(whole.finish.clone())];
+        assert!(deltas.len() > 5 && deltas.ends_with(&last), "{model}: {deltas:?}");
+        let outcome = reply.outcome().await;
+        assert_eq!((outcome.attempts.len(), outcome.attempts[0].usage), (1, whole.usage), "{model}");
+        let streamed = outcome.result.unwrap();
+        assert_eq!(Output::Text(text(&deltas)), streamed.output, "{model}");
+        assert_eq!(
+            (&streamed.output, &streamed.finish, streamed.usage, &streamed.model),
+            (&whole.output, &whole.finish, whole.usage, &whole.model),
+            "{model}"
+        );
+        assert!(serde_json::from_slice::<serde_json::Value>(&streamed.raw).unwrap().is_object(), "{model}");
+        assert_eq!(request, Request::prompt("How high is the tide?").max_tokens(50));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_breaks_off_is_a_failure_with_its_text_and_is_not_sent_again() {
+    for model in MODELS {
+        let simulator = simulator("faults: {cut_body: 1}");
+        let mut reply = client(&[model], &simulator, RetryPolicy::default()).stream(&Request::prompt("x"));
+        let mut deltas = Vec::new();
+        let failure = loop {
+            match reply.next().await.unwrap() {
+                Ok(delta) => deltas.push(delta),
+                Err(failure) => break failure,
+            }
+        };
+        assert_eq!((failure.kind, failure.partial.as_deref()), (Kind::Cut, Some(&*text(&deltas))), "{model}");
+        assert!(!text(&deltas).is_empty() && reply.next().await.is_none(), "{model}");
+        assert_eq!(reply.outcome().await.result.unwrap_err(), failure);
+        assert_eq!(simulator.stats().arrivals, 1, "{model}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_first_piece_it_is_tried_again() {
+    let simulator = simulator("script: [{contains: hard, times: 1, status: 500}]");
+    let client = client(&MODELS[..1], &simulator, RetryPolicy::default());
+    let outcome = client.stream(&Request::prompt("a hard one")).outcome().await;
+    assert!(outcome.text().unwrap().contains("a hard one"));
+    assert_eq!(outcome.attempts.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_dropped_gives_its_place_back() {
+    let simulator = simulator("");
+    let client = client(&MODELS[..1], &simulator, RetryPolicy::default());
+    let mut reply = client.stream(&Request::prompt("x"));
+    reply.next().await.unwrap().unwrap();
+    assert_eq!((client.snapshot().endpoints[0].in_flight, simulator.stats().in_flight), (1, 1));
+    drop(reply);
+    assert_eq!((client.snapshot().endpoints[0].in_flight, simulator.stats().in_flight), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whole_replies_may_be_read_as_streams() {
+    for model in MODELS {
+        let patient = RetryPolicy { max_attempts: 20, ..RetryPolicy::default() };
+        let streamed = RetryPolicy { stream: true, ..patient };
+        let prompts = || (0..20).map(|n| Request::prompt(format!("prompt {n}")));
+        let mut texts = Vec::new();
+        for retry in [patient, streamed] {
+            let client = client(&[model], &simulator("faults: {cut_body: 0.2, status_503: 0.2}"), retry);
+            let outcomes: Vec<_> = client.run(prompts()).collect().await;
+            let mut read: Vec<_> =
+                outcomes.iter().map(|(o, ())| (o.index, o.text().unwrap().to_owned(), o.usage())).collect();
+            read.sort_by_key(|(index, ..)| *index);
+            texts.push(read);
+        }
+        assert_eq!(texts[0], texts[1], "{model}");
+        let client = client(&[model], &simulator(""), streamed);
+        let embedded = client.send(&Request::embed("x")).await;
+        let expected = if model.starts_with("anthropic") { Err(Kind::Unsupported) } else { Ok(()) };
+        assert_eq!(embedded.result.map(|_| ()).map_err(|failure| failure.kind), expected, "{model}");
+    }
+}
+
+/// Says these pieces after these pauses, in seconds, and then nothing any more.
+struct Slow(Vec<(u64, Piece)>);
+
+impl Caller for Slow {
+    fn call<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn stream<'a>(&'a self, _: &'a Request, _: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        let pieces = self.0.clone().into_iter();
+        let pieces = stream::unfold(pieces, |mut pieces| async move {
+            let (pause, piece) = pieces.next()?;
+            sleep(Duration::from_secs(pause)).await;
+            Some((Ok(piece), pieces))
+        });
+        Box::pin(async move { Ok(pieces.chain(stream::pending()).boxed()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_ends_a_stream_and_a_sign_of_life_does_not() {
+    let said = || Piece::Delta(Delta::Text("a".to_owned()));
+    let cases = [
+        (vec![], 300),
+        (vec![(299, Piece::Alive)], 599),
+        (vec![(299, Piece::Alive), (299, said())], 658),
+        (vec![(299, said()), (59, Piece::Alive), (59, said())], 477),
+    ];
+    for (pieces, expected) in cases {
+        let retry = RetryPolicy { max_attempts: 1, ..RetryPolicy::default() };
+        let client = Client::builder().target(Target::caller("slow", Arc::new(Slow(pieces)))).retry(retry);
+        let began = Instant::now();
+        let failure = client.build().unwrap().stream(&Request::prompt("x")).outcome().await.result.unwrap_err();
+        assert_eq!((failure.kind, began.elapsed().as_secs()), (Kind::Timeout, expected));
+    }
+}
