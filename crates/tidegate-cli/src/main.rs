@@ -7,6 +7,7 @@ mod inspect;
 mod keys;
 mod logging;
 mod models;
+mod moment;
 mod progress;
 mod run;
 mod settings;

@@ -3,6 +3,7 @@
 //! Nothing here sleeps or retries: one call is one request on the wire, and its failure says what happened. A user's
 //! own [`Caller`] sits in the same place, under the same admission.
 
+pub mod form;
 pub mod limits;
 pub mod pool;
 pub mod provider;
@@ -10,6 +11,7 @@ pub mod status;
 pub mod transport;
 pub mod wire;
 
+use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -48,6 +50,11 @@ pub trait Caller: Send + Sync {
     ) -> BoxFuture<'a, Result<Response, Failure>> {
         let _ = hints;
         self.call(request)
+    }
+
+    /// Returns the most output tokens that one answer can have, where that is known.
+    fn max_output(&self) -> Option<u32> {
+        None
     }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
@@ -196,15 +203,10 @@ impl HttpCaller {
 
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
     fn encode(&self, request: &Request) -> Result<Bytes, Failure> {
-        let wire = self.wire.wire();
-        match &request.original {
-            Some(original) if original.wire != self.wire => {
-                let mut typed = original.wire.wire().typed(original)?;
-                typed.params = request.params.clone().over(typed.params);
-                wire.encode(&typed, &self.model, &self.quirks)
-            }
-            _ => wire.encode(request, &self.model, &self.quirks),
-        }
+        let request = form::formed(request, self.quirks.structure)?;
+        let foreign = request.original.as_ref().is_some_and(|original| original.wire != self.wire);
+        let request = if foreign { typed(&request)? } else { request };
+        self.wire.wire().encode(&request, &self.model, &self.quirks)
     }
 
     /// Sets the key's header, and returns it to tell this key from a later one.
@@ -261,6 +263,19 @@ impl HttpCaller {
     }
 }
 
+/// Returns the request without a body of the user's own: what has to be edited, or carried by another wire.
+///
+/// # Errors
+///
+/// [`Kind::BadRequest`] says what is wrong with the body.
+pub(crate) fn typed(request: &Request) -> Result<Cow<'_, Request>, Failure> {
+    let Some(original) = &request.original else { return Ok(Cow::Borrowed(request)) };
+    let mut typed = original.wire.wire().typed(original)?;
+    typed.params = request.params.clone().over(typed.params);
+    typed.schema.clone_from(&request.schema);
+    Ok(Cow::Owned(typed))
+}
+
 fn may_hold_a_secret(header: &HeaderName) -> bool {
     ["authorization", "cookie", "key", "token", "secret"].iter().any(|part| header.as_str().contains(part))
 }
@@ -276,6 +291,10 @@ impl Caller for HttpCaller {
         hints: &'a mut Hints,
     ) -> BoxFuture<'a, Result<Response, Failure>> {
         Box::pin(self.exchange(request, hints))
+    }
+
+    fn max_output(&self) -> Option<u32> {
+        self.quirks.max_output
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {

@@ -1,26 +1,30 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
 mod control;
+mod outputs;
+mod single;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::Stream;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
-use tokio_util::sync::CancellationToken;
 
-use crate::ask::ask;
+use crate::ask::check::Check;
+use crate::ask::policy::AskPolicy;
+use crate::call::form::Structure;
 use crate::call::pool::{Pool, PoolOptions};
 use crate::call::provider::{Provider, Quirks, Reach};
 use crate::call::transport::Transport;
 use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
 use crate::catalog::{self, ModelRef};
 use crate::dispatch::admission::{Admission, RouteId};
-use crate::dispatch::balance::Balance;
+use crate::dispatch::balance::{Balance, Chooser, Policy};
 use crate::dispatch::endpoint::Endpoint;
 use crate::dispatch::gate::SharedLimits;
-use crate::dispatch::{Dispatcher, Order, RetryPolicy};
+use crate::dispatch::hedge::Hedges;
+use crate::dispatch::{Dispatcher, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
 use crate::failure::Failure;
@@ -54,6 +58,11 @@ pub struct Target {
     limits: Limits,
     account: Option<(Arc<str>, Limits)>,
     price: Option<Price>,
+    max_input: Option<u32>,
+    max_output: Option<u32>,
+    weight: Option<f64>,
+    /// Whether it is asked only where it is named.
+    by_name: bool,
 }
 
 #[derive(Clone)]
@@ -76,11 +85,13 @@ impl Target {
     /// Makes a target of a model that the catalog found.
     #[must_use]
     pub fn of(model: &ModelRef) -> Target {
-        let price = model.facts().and_then(|facts| facts.price);
+        let facts = model.facts();
+        let (price, max_input) = (facts.and_then(|facts| facts.price), facts.and_then(|facts| facts.max_input));
+        let max_output = facts.and_then(|facts| facts.max_output);
         let base_url = model.provider.base_url.to_owned();
         let provider = Provider { quirks: quirks(model), ..*model.provider };
         let place = Place::Provider { provider, model: model.name.clone(), base_url };
-        Target { price, ..Target::at(&model.to_string(), place) }
+        Target { price, max_input, max_output, ..Target::at(&model.to_string(), place) }
     }
 
     /// Makes a target of a caller of the user's own.
@@ -99,6 +110,10 @@ impl Target {
             limits: Limits::default(),
             account: None,
             price: None,
+            max_input: None,
+            max_output: None,
+            weight: None,
+            by_name: false,
         }
     }
 
@@ -159,6 +174,30 @@ impl Target {
         self
     }
 
+    /// Sets its share of the requests under [`Balance::Weighted`]: 3 gets three times as many as 1, which is what others
+    /// count for if any has a weight.
+    #[must_use]
+    pub fn weight(mut self, weight: f64) -> Target {
+        self.weight = Some(weight);
+        self
+    }
+
+    /// Asks it only where an item, a task or a ladder names it.
+    #[must_use]
+    pub fn by_name(mut self) -> Target {
+        self.by_name = true;
+        self
+    }
+
+    /// Says what it makes of schemas, in place of what its provider is known for.
+    #[must_use]
+    pub fn structure(mut self, structure: Structure) -> Target {
+        if let Place::Provider { provider, .. } = &mut self.place {
+            provider.quirks.structure = structure;
+        }
+        self
+    }
+
     /// Returns the price in force, if one is known.
     #[must_use]
     pub fn known_price(&self) -> Option<Price> {
@@ -198,7 +237,9 @@ pub struct ClientBuilder {
     pace: Pace,
     pacing: Option<Pacing>,
     balance: Balance,
+    policy: Option<Box<dyn Policy>>,
     retry: RetryPolicy,
+    ask_policy: AskPolicy,
     pool: PoolOptions,
     scenario: Scenario,
     transport: Option<Arc<dyn Transport>>,
@@ -242,10 +283,31 @@ impl ClientBuilder {
         self
     }
 
+    /// Spreads requests over several models by a policy of the user's own, in place of one by name.
+    #[must_use]
+    pub fn policy(mut self, policy: impl Policy + 'static) -> ClientBuilder {
+        self.policy = Some(Box::new(policy));
+        self
+    }
+
     /// Sets how often and how patiently a request is tried.
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> ClientBuilder {
         self.retry = retry;
+        self
+    }
+
+    /// Sets what answers must pass, how often they are asked for again, and of whom.
+    #[must_use]
+    pub fn ask_policy(mut self, policy: AskPolicy) -> ClientBuilder {
+        self.ask_policy = policy;
+        self
+    }
+
+    /// Adds a check that every answer must pass.
+    #[must_use]
+    pub fn check(mut self, check: Check) -> ClientBuilder {
+        self.ask_policy.checks.push(check);
         self
     }
 
@@ -288,17 +350,48 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// No target, a base URL or a key that cannot be used.
-    pub fn build(self) -> Result<Client> {
+    /// No target, a base URL or a key that cannot be used, a weight or a share that is not one.
+    pub fn build(mut self) -> Result<Client> {
         if self.targets.is_empty() {
             return Err(Error::Usage("no model is given; name at least one".to_owned()));
         }
+        self.check_shares()?;
+        let models = self.models()?;
         let accounts = self.accounts()?;
         let endpoints = self.endpoints(&accounts)?;
-        let shared = SharedLimits { total: self.total, accounts };
-        let admission = Admission::new(endpoints.clone(), shared, self.balance, self.seed);
-        let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer };
-        Ok(Client { dispatcher: Arc::new(dispatcher) })
+        let mut chooser = Chooser::new(self.balance, self.seed);
+        if let Some(policy) = self.policy.take() {
+            chooser = chooser.with_policy(policy);
+        }
+        let admission =
+            Admission::new(endpoints.clone(), SharedLimits { total: self.total, accounts }, chooser, self.seed);
+        let hedges = Mutex::new(Hedges::new(endpoints.len()));
+        let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer, hedges };
+        Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy: Arc::new(self.ask_policy), models })
+    }
+
+    /// Returns the models that are asked where none is named.
+    fn models(&self) -> Result<Arc<[Arc<str>]>> {
+        let all: Vec<_> = self.targets.iter().map(|target| target.name.clone()).collect();
+        self.ask_policy.verify(&all)?;
+        let unnamed = self.targets.iter().filter(|target| !target.by_name);
+        let models: Arc<[_]> = unnamed.map(|target| target.name.clone()).collect();
+        match models.is_empty() {
+            true => Err(Error::Usage("every model is asked by name only; name one for the rest".to_owned())),
+            false => Ok(models),
+        }
+    }
+
+    fn check_shares(&self) -> Result<()> {
+        if let Some(target) = self.targets.iter().find(|target| !target.weight.is_none_or(|w| w > 0.0 && w.is_finite()))
+        {
+            return Err(Error::Usage(format!("{}: a weight must be more than 0", target.name)));
+        }
+        let shares = [("hedge", self.retry.hedge), ("retry budget", self.retry.budget)];
+        match shares.iter().find(|(_, share)| !share.is_none_or(|share| share >= 0.0)) {
+            Some((name, _)) => Err(Error::Usage(format!("{name}: the share must not be less than 0"))),
+            None => Ok(()),
+        }
     }
 
     /// Collects the accounts that targets name.
@@ -320,6 +413,7 @@ impl ClientBuilder {
         let transports = Transports::new(self);
         let mut keys: Vec<String> = Vec::new();
         let mut endpoints = Vec::new();
+        let weighted = self.targets.iter().any(|target| target.weight.is_some());
         for (order, target) in self.targets.iter().enumerate() {
             let secrets: Vec<Option<SecretString>> = match target.keys.len() {
                 0 => vec![None],
@@ -333,6 +427,7 @@ impl ClientBuilder {
                 });
                 let name = if i == 0 { target.name.clone() } else { format!("{}#{}", target.name, i + 1).into() };
                 let caller = transports.caller(target, secret, i)?;
+                let weight = target.weight.or(weighted.then_some(1.0));
                 let (limits, price) = (target.limits.or(self.pace.limits()), target.price);
                 let named = |account: &(Arc<str>, Limits)| accounts.iter().position(|(name, _)| *name == account.0);
                 endpoints.push(Arc::new(Endpoint {
@@ -340,7 +435,10 @@ impl ClientBuilder {
                     model: target.name.clone(),
                     order,
                     key,
+                    weight,
                     price,
+                    max_input: target.max_input,
+                    max_output: target.max_output,
                     caller,
                     limits,
                     account: target.account.as_ref().and_then(named),
@@ -409,6 +507,9 @@ pub type Requests<I> = stream::Map<stream::Iter<I>, fn(Request) -> Item<()>>;
 #[derive(Clone)]
 pub struct Client {
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) ask_policy: Arc<AskPolicy>,
+    /// The models that are asked where none is named.
+    models: Arc<[Arc<str>]>,
 }
 
 impl Client {
@@ -424,9 +525,7 @@ impl Client {
     ///
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
-        let stop = CancellationToken::new();
-        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry };
-        ask(&self.dispatcher, order, 0, ()).await
+        self.send_with(request, &self.ask_policy).await
     }
 
     /// Sends many requests; the outcomes come as they are done.
@@ -460,31 +559,35 @@ impl Client {
         self.dispatcher.admission.exhausted()
     }
 
-    /// Returns the names of the models, in the user's order.
+    /// Returns the names of the models that are asked where none is named, in the user's order.
     #[must_use]
     pub fn models(&self) -> Vec<Arc<str>> {
-        let mut models: Vec<Arc<str>> = Vec::new();
-        for endpoint in &self.dispatcher.endpoints {
-            if !models.contains(&endpoint.model) {
-                models.push(endpoint.model.clone());
-            }
-        }
-        models
+        self.models.to_vec()
+    }
+
+    /// Returns the names of all models.
+    pub(crate) fn all_models(&self) -> Vec<Arc<str>> {
+        self.dispatcher.endpoints.iter().map(|endpoint| endpoint.model.clone()).collect()
     }
 
     /// Returns the price of a model, where known.
     #[must_use]
     pub fn price(&self, model: &str) -> Option<Price> {
-        self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)?.price
+        self.endpoint(model)?.price
+    }
+
+    fn endpoint(&self, model: &str) -> Option<&Arc<Endpoint>> {
+        self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)
     }
 
     /// Returns the body that a model would be sent, where it is JSON.
     pub(crate) fn preview(&self, model: &str, request: &Request) -> Option<serde_json::Value> {
-        let endpoint = self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)?;
+        let endpoint = self.endpoint(model)?;
         serde_json::from_slice(&endpoint.caller.preview(request)?).ok()
     }
 
-    pub(crate) fn route(&self, model: Option<&str>) -> RouteId {
-        self.dispatcher.admission.route(model)
+    /// Returns the route over these models, the first preferred; over those that are asked without a name if there are none.
+    pub(crate) fn route(&self, models: &[Arc<str>]) -> RouteId {
+        self.dispatcher.admission.route(if models.is_empty() { &self.models } else { models })
     }
 }

@@ -4,6 +4,7 @@
 //! [`PROVIDERS`]; nothing else in the code knows a provider by name. Addresses and variable names are those of the
 //! providers' own SDKs and documentation (November 2026).
 
+use crate::call::form::Structure;
 use crate::call::wire::WireId;
 
 /// One provider.
@@ -82,11 +83,14 @@ pub struct Quirks {
     pub max_output: Option<u32>,
     /// Whether the model accepts temperature and the other sampling parameters.
     pub sampling: bool,
+    /// What it makes of a schema.
+    pub structure: Structure,
 }
 
 impl Quirks {
     /// The dialect that most servers of OpenAI's wire speak.
-    pub const COMMON: Quirks = Quirks { max_tokens: "max_tokens", seed: "seed", max_output: None, sampling: true };
+    pub const COMMON: Quirks =
+        Quirks { max_tokens: "max_tokens", seed: "seed", max_output: None, sampling: true, structure: Structure::Open };
 }
 
 const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -> Provider {
@@ -114,7 +118,7 @@ const ANTHROPIC_HEADERS: &[(&str, &str)] = &[("anthropic-version", "2023-06-01")
 pub const PROVIDERS: &[Provider] = &[
     Provider {
         base_url_variable: Some("OPENAI_BASE_URL"),
-        quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
+        quirks: Quirks { max_tokens: "max_completion_tokens", structure: Structure::Strict, ..Quirks::COMMON },
         ..hosted("openai", "https://api.openai.com/v1", "OPENAI_API_KEY")
     },
     Provider {
@@ -122,14 +126,22 @@ pub const PROVIDERS: &[Provider] = &[
         base_url_variable: Some("ANTHROPIC_BASE_URL"),
         auth: Auth::Header("x-api-key"),
         headers: ANTHROPIC_HEADERS,
+        quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
         ..hosted("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY")
     },
-    hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
     Provider {
-        quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
+        quirks: Quirks { structure: Structure::Strict, ..Quirks::COMMON },
+        ..hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY")
+    },
+    Provider {
+        // It has schemas for few of its models.
+        quirks: Quirks { max_tokens: "max_completion_tokens", structure: Structure::Json, ..Quirks::COMMON },
         ..hosted("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY")
     },
-    hosted("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    Provider {
+        quirks: Quirks { structure: Structure::Json, ..Quirks::COMMON },
+        ..hosted("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY")
+    },
     hosted("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
     Provider {
         quirks: Quirks { seed: "random_seed", ..Quirks::COMMON },
@@ -137,7 +149,10 @@ pub const PROVIDERS: &[Provider] = &[
     },
     hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
-    hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    Provider {
+        quirks: Quirks { structure: Structure::Json, ..Quirks::COMMON },
+        ..hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY")
+    },
     Provider {
         wire: WireId::Gemini,
         base_url_variable: Some("GOOGLE_GEMINI_BASE_URL"),
@@ -160,8 +175,13 @@ pub const PROVIDERS: &[Provider] = &[
 pub const COMPATIBLE: Provider = local("compatible", "", "TIDEGATE_API_KEY");
 
 /// The same for a server that speaks Anthropic's format.
-static COMPATIBLE_ANTHROPIC: Provider =
-    Provider { wire: WireId::Anthropic, auth: Auth::Header("x-api-key"), headers: ANTHROPIC_HEADERS, ..COMPATIBLE };
+static COMPATIBLE_ANTHROPIC: Provider = Provider {
+    wire: WireId::Anthropic,
+    auth: Auth::Header("x-api-key"),
+    headers: ANTHROPIC_HEADERS,
+    quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
+    ..COMPATIBLE
+};
 
 /// The same for a server that speaks Gemini's format.
 static COMPATIBLE_GEMINI: Provider =
