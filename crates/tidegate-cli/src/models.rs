@@ -184,7 +184,7 @@ mod tests {
     fn json_has_every_fact() {
         let listed: serde_json::Value = serde_json::from_str(&list(Some("openai"), true).unwrap()).unwrap();
         let row = listed.as_array().unwrap().iter().find(|row| row["model"] == "openai/gpt-5.5-pro").unwrap();
-        assert_eq!(row["callable"], false);
+        assert_eq!((&row["callable"], &row["kind"]), (&true.into(), &"responses".into()));
         assert_eq!((&row["price"]["input"], &row["price"]["long"]["above"]), (&30.0.into(), &272_000.into()));
     }
 }

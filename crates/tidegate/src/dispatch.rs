@@ -147,7 +147,7 @@ pub(crate) struct Dispatcher {
     pub(crate) classify: Option<Classify>,
 }
 
-/// Names the cause of a failure in place of the advice table's own reading; nothing where that is right.
+/// Names the cause of a failure in place of the built-in classification; nothing where that is right.
 pub(crate) type Classify = Arc<dyn Fn(&Failure) -> Option<Kind> + Send + Sync>;
 
 /// What is to be sent, and the signal that nothing more may be started.
@@ -334,6 +334,7 @@ impl Dispatcher {
             cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
             estimated: false,
             failure: failure.cloned(),
+            partial: None,
         };
         attempt.add_to(attempts);
         self.tell(endpoint, failure, settled);

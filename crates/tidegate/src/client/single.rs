@@ -12,6 +12,7 @@ use crate::dispatch::Order;
 use crate::dispatch::admission::Urgency;
 use crate::dispatch::balance::Labels;
 use crate::dispatch::retries::Retries;
+use crate::dispatch::streaming::Outlet;
 use crate::outcome::Outcome;
 use crate::request::Request;
 use crate::run::Item;
@@ -22,6 +23,7 @@ struct Wish<'a> {
     priority: u8,
     deadline: Option<Duration>,
     labels: Option<&'a Labels>,
+    outlet: Option<&'a Outlet>,
 }
 
 impl Client {
@@ -44,13 +46,25 @@ impl Client {
     ///
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send_item<C>(&self, item: &Item<C>) -> Outcome {
-        let wish = Wish { priority: item.priority, deadline: item.deadline, labels: Some(&item.labels) };
+        let wish = Wish { priority: item.priority, deadline: item.deadline, labels: Some(&item.labels), outlet: None };
         self.send_one(&item.request, &item.models, wish, &self.ask_policy).await
     }
 
     /// Sends one request that demands this of its answer.
     pub(crate) async fn send_with(&self, request: &Request, policy: &AskPolicy) -> Outcome {
         self.send_one(request, &[], Wish::default(), policy).await
+    }
+
+    /// Sends one request and puts the pieces of its reply there. What is demanded of answers is not checked: they are
+    /// told before they are whole.
+    pub(super) async fn stream_into(&self, request: &Request, outlet: &Outlet) -> Outcome {
+        let plain = AskPolicy::default();
+        let wish = Wish { outlet: Some(outlet), ..Wish::default() };
+        let mut outcome = self.send_one(request, &[], wish, &plain).await;
+        if let (Err(_), Some(last)) = (&outcome.result, outcome.attempts.last_mut()) {
+            last.partial = Some(outlet.take_text()).filter(|text| !text.is_empty());
+        }
+        outcome
     }
 
     async fn send_one(&self, request: &Request, models: &[Arc<str>], wish: Wish<'_>, policy: &AskPolicy) -> Outcome {
@@ -65,7 +79,7 @@ impl Client {
             labels: wish.labels.unwrap_or(&none),
             retries: &retries,
             purse: None,
-            outlet: None,
+            outlet: wish.outlet,
         };
         ask(&self.dispatcher, policy, order, 0, ()).await
     }

@@ -6,13 +6,8 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt};
-use tokio_util::sync::CancellationToken;
 
 use super::Client;
-use crate::dispatch::Order;
-use crate::dispatch::admission::Urgency;
-use crate::dispatch::balance::Labels;
-use crate::dispatch::retries::Retries;
 use crate::dispatch::streaming::Outlet;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -22,7 +17,8 @@ use crate::response::Delta;
 /// A reply as it comes: a stream of its pieces, and [in the end](Streaming::outcome) the whole.
 ///
 /// Every attempt waits for admission like any other request. Until the first piece is there the request may be tried
-/// again, here or elsewhere; after it a failure is the stream's last item, with the text that had come. Nothing is read
+/// again, here or elsewhere; after it a failure is the stream's last item, and its
+/// [`Attempt`](crate::Attempt) keeps the text that had come. Nothing is read
 /// from the connection before it is asked for here. Dropping the stream closes the connection and frees its place; what
 /// the call has used up to then stays counted.
 #[must_use = "a stream does nothing until its pieces are taken"]
@@ -36,25 +32,7 @@ impl Streaming {
     pub(super) fn new(client: Client, request: Request) -> Streaming {
         let outlet = Arc::new(Outlet::default());
         let pieces = outlet.clone();
-        let answer = async move {
-            let stop = CancellationToken::new();
-            let (retries, labels) = (Retries::default(), Labels::default());
-            let dispatcher = &client.dispatcher;
-            let order = Order {
-                request: &request,
-                route: client.route(&[]),
-                stop: &stop,
-                retry: dispatcher.retry,
-                urgency: Urgency::new(0, dispatcher.retry.deadline),
-                labels: &labels,
-                retries: &retries,
-                purse: None,
-                outlet: Some(&*pieces),
-            };
-            let mut attempts = Vec::with_capacity(1);
-            let result = dispatcher.dispatch(order, &mut attempts, ()).await;
-            Outcome { index: 0, result, attempts, checked: None, fallback: None }
-        };
+        let answer = async move { client.stream_into(&request, &pieces).await };
         Streaming { outlet, answer: answer.boxed(), outcome: None }
     }
 

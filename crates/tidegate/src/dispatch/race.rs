@@ -132,6 +132,7 @@ impl Dispatcher {
             cost: endpoint.price.map(|price| price.cost(&usage)),
             estimated: true,
             failure: Some(why),
+            partial: None,
         };
         attempt.add_to(attempts);
     }
