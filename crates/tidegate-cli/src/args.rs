@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tidegate::call::wire::WireId;
 use tidegate::{Balance, Kind, Price};
 
 pub(crate) use self::bedrock::BedrockArgs;
@@ -154,6 +155,9 @@ pub(crate) struct ModelArgs {
     /// Address of any OpenAI-compatible server, with /v1
     #[arg(long, value_name = "URL", value_parser = value::base_url)]
     pub(crate) base_url: Option<String>,
+    /// Format to prefer where a provider speaks it beside another [values: openai, responses]
+    #[arg(long, value_name = "WIRE", value_parser = value::wire)]
+    pub(crate) wire: Option<WireId>,
     /// How requests are spread over the models [default: order, a fallback list]
     #[arg(long, value_name = "POLICY", value_parser = policies(), conflicts_with = "each_model")]
     pub(crate) balance: Option<String>,
@@ -204,6 +208,9 @@ pub(crate) struct LimitArgs {
     /// Time to make a connection [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
     pub(crate) connect_timeout: Option<Duration>,
+    /// Read every reply as a stream, without a limit of its time while it comes
+    #[arg(long)]
+    pub(crate) stream: Option<bool>,
     /// Most attempts for a row; 429s do not count [default: 5]
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) max_attempts: Option<u32>,
@@ -368,10 +375,11 @@ const ACTIONS: [&str; 10] = [
 ];
 
 /// Flags of `run` that can also say no (`--each-model=false`), against a file that says yes.
-const SWITCHES: [&str; 8] = [
+const SWITCHES: [&str; 9] = [
     "allow_duplicate_ids",
     "skip_bad_rows",
     "each_model",
+    "stream",
     "quiet",
     "json_events",
     "allow_global",

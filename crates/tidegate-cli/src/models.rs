@@ -39,9 +39,13 @@ pub(crate) fn listing(args: &ModelsArgs) -> Result<String> {
 }
 
 fn is_callable(model: &Model) -> bool {
-    // Bedrock's embeddings have a form for each vendor.
-    let spoken = |row: &Provider| model.kind != ModelKind::Embedding || row.wire != WireId::Bedrock;
-    provider(model.provider).is_some_and(spoken) && model.kind != ModelKind::Responses
+    let spoken = |row: &Provider| match model.kind {
+        ModelKind::Responses => row.speaks(WireId::Responses),
+        // Bedrock's embeddings have a form for each vendor.
+        ModelKind::Embedding => row.wire != WireId::Bedrock,
+        _ => true,
+    };
+    provider(model.provider).is_some_and(spoken)
 }
 
 fn unlisted(name: &str) -> String {

@@ -215,6 +215,9 @@ fn client(
         .retry(RetryPolicy {
             max_attempts: settings.retry.max_attempts,
             timeout: settings.retry.timeout,
+            stream: settings.retry.stream,
+            first_delta: settings.retry.first_delta_timeout,
+            idle: settings.retry.idle_timeout,
             ..RetryPolicy::default()
         })
         .pool(pool_options(settings)?);
@@ -249,6 +252,15 @@ fn add_target(
     }
     if let Some(bedrock) = bedrock.filter(|_| endpoint.model.provider.auth == Auth::Aws) {
         target = target.bedrock(bedrock.clone());
+    }
+    if let Some(wire) = endpoint.wire {
+        target = target.wire(wire);
+    }
+    if let Some(version) = &endpoint.api_version {
+        target = target.api_version(version);
+    }
+    if endpoint.provider.auth == Some(settings::Auth::Bearer) {
+        target = target.auth(Auth::Bearer);
     }
     for (name, value) in &endpoint.headers {
         let value = HeaderValue::from_str(value.as_str())

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     /// The address of the server for every model whose provider has none set; as that provider's SDK means it.
     #[serde(deserialize_with = "value::base_url_setting")]
     pub(crate) base_url: Option<String>,
+    /// The format to prefer at every provider that speaks it beside another.
+    pub(crate) wire: Option<WireId>,
     /// The prompt's template.
     pub(crate) prompt: Option<String>,
     /// A file that holds the prompt's template; relative to the configuration file that names it.
@@ -94,6 +96,7 @@ impl Default for Settings {
         Settings {
             models: Vec::new(),
             base_url: None,
+            wire: None,
             prompt: None,
             template: None,
             system: None,
@@ -148,11 +151,26 @@ pub(crate) struct Retry {
     /// The time to make a connection; default 10 s.
     #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
     pub(crate) connect_timeout: Duration,
+    /// Whether replies are read as streams, which have no limit of their whole time; default: false.
+    pub(crate) stream: bool,
+    /// How long nothing may come of a stream before its first piece; default 300 s.
+    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
+    pub(crate) first_delta_timeout: Duration,
+    /// How long nothing may come of a stream after its first piece; default 60 s.
+    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
+    pub(crate) idle_timeout: Duration,
 }
 
 impl Default for Retry {
     fn default() -> Retry {
-        Retry { max_attempts: 5, timeout: Duration::from_secs(600), connect_timeout: Duration::from_secs(10) }
+        Retry {
+            max_attempts: 5,
+            timeout: Duration::from_secs(600),
+            connect_timeout: Duration::from_secs(10),
+            stream: false,
+            first_delta_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(60),
+        }
     }
 }
 
@@ -222,8 +240,12 @@ impl Default for Run {
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Provider {
-    /// The format that it speaks; needed for a provider of the user's own.
+    /// The format that it speaks; needed for a provider of the user's own. Of a built-in one, another that it speaks.
     pub(crate) wire: Option<WireId>,
+    /// How its key is sent; default: as its keys are.
+    pub(crate) auth: Option<Auth>,
+    /// The version that Azure's older addresses need.
+    pub(crate) api_version: Option<String>,
     /// Its address.
     #[serde(deserialize_with = "value::base_url_setting")]
     pub(crate) base_url: Option<String>,
@@ -238,6 +260,14 @@ pub(crate) struct Provider {
     pub(crate) headers: Headers,
     /// Limits of each of its models.
     pub(crate) limits: Limits,
+}
+
+/// How a key is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Auth {
+    /// As `Authorization: Bearer KEY`: tokens of Azure's Entra.
+    Bearer,
 }
 
 /// Settings of one model at one provider.

@@ -3,6 +3,7 @@
 //! Nothing here sleeps or retries: one call is one request on the wire, and its failure says what happened. A user's
 //! own [`Caller`] sits in the same place, under the same admission.
 
+mod address;
 pub(crate) mod auth;
 pub mod aws;
 pub mod eventstream;
@@ -116,22 +117,42 @@ pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
 
 /// The [`Caller`] of a provider: a wire over a transport.
 pub(crate) struct HttpCaller {
-    wire: WireId,
+    /// The formats that it speaks, the preferred one first.
+    spoken: Vec<Spoken>,
     quirks: Quirks,
     model: String,
-    /// Where each kind of task goes; nowhere if the wire does not have it.
-    chat: Option<Uri>,
-    stream: Option<Uri>,
-    embed: Option<Uri>,
     headers: HeaderMap,
     auth: Authoriser,
     transport: Arc<dyn Transport>,
+}
+
+/// A format that is spoken, and where each kind of task goes in it; nowhere if the format does not have it.
+struct Spoken {
+    wire: WireId,
+    chat: Option<Uri>,
+    stream: Option<Uri>,
+    embed: Option<Uri>,
+}
+
+impl Spoken {
+    fn new(id: WireId, target: &HttpTarget<'_>) -> Result<Spoken, String> {
+        let wire = id.wire();
+        let uri = |path: Option<String>| path.map(|path| address::of(target, &path)).transpose();
+        Ok(Spoken {
+            wire: id,
+            chat: uri(wire.path(TaskKind::Chat, target.model))?,
+            stream: uri(wire.stream_path(target.model))?,
+            embed: uri(wire.path(TaskKind::Embed, target.model))?,
+        })
+    }
 }
 
 /// What an [`HttpCaller`] is made of.
 pub(crate) struct HttpTarget<'a> {
     pub(crate) provider: &'a Provider,
     pub(crate) base_url: &'a str,
+    /// The version in the query, where the provider has one.
+    pub(crate) api_version: Option<&'a str>,
     /// The model's name as the provider knows it.
     pub(crate) model: &'a str,
     pub(crate) headers: HeaderMap,
@@ -144,8 +165,9 @@ pub(crate) struct HttpTarget<'a> {
 impl HttpCaller {
     pub(crate) fn new(target: HttpTarget<'_>) -> Result<HttpCaller, String> {
         let provider = target.provider;
-        let wire = provider.wire.wire();
-        let uri = |path: Option<String>| path.map(|path| address(target.base_url, &path)).transpose();
+        let others = provider.also.iter().filter(|wire| **wire != provider.wire);
+        let spoken = [&provider.wire].into_iter().chain(others).map(|wire| Spoken::new(*wire, &target));
+        let spoken = spoken.collect::<Result<_, _>>()?;
         let mut headers = target.headers;
         let product = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
         for (name, value) in
@@ -154,12 +176,9 @@ impl HttpCaller {
             headers.entry(*name).or_insert(HeaderValue::from_static(value));
         }
         Ok(HttpCaller {
-            wire: provider.wire,
+            spoken,
             quirks: provider.quirks,
             model: target.model.to_owned(),
-            chat: uri(wire.path(TaskKind::Chat, target.model))?,
-            stream: uri(wire.stream_path(target.model))?,
-            embed: uri(wire.path(TaskKind::Embed, target.model))?,
             headers,
             auth: Authoriser::new(target.identity, provider.auth, target.source)?,
             transport: target.transport,
@@ -167,36 +186,45 @@ impl HttpCaller {
     }
 
     async fn exchange(&self, request: &Request, hints: &mut Hints) -> Result<Response, Failure> {
-        let kind = request.kind();
+        let (spoken, kind) = (self.spoken(request), request.kind());
         let uri = match kind {
-            TaskKind::Chat => &self.chat,
-            TaskKind::Embed => &self.embed,
+            TaskKind::Chat => &spoken.chat,
+            TaskKind::Embed => &spoken.embed,
         };
         let uri =
             uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
         let (http, used) = self.http(uri, self.encode(request)?).await?;
         let reply = self.transport.send(http).await?;
         *hints = Hints::read(reply.headers());
-        self.read_or_renew(kind, reply, used).await
+        self.read_or_renew(spoken, kind, reply, used).await
     }
 
     /// Sends a request whose reply is to come piece by piece. What cannot, comes whole.
     async fn open(&self, request: &Request, hints: &mut Hints) -> Result<ReplyStream, Failure> {
-        let kind = request.kind();
-        let Some(uri) = self.stream.clone().filter(|_| kind == TaskKind::Chat) else {
+        let (spoken, kind) = (self.spoken(request), request.kind());
+        let Some(uri) = spoken.stream.clone().filter(|_| kind == TaskKind::Chat) else {
             return Ok(streaming::whole(self.exchange(request, hints).await?));
         };
-        let body = self.wire.wire().stream_body(self.encode(request)?)?;
-        let (http, used) = self.http(uri, body).await?;
+        let wire = spoken.wire.wire();
+        let (http, used) = self.http(uri, wire.stream_body(self.encode(request)?)?).await?;
         let (head, body) = self.transport.open(http).await?.into_parts();
         *hints = Hints::read(&head.headers);
         if streaming::is_stream(&head) {
-            let pieces = streaming::read(self.wire.wire(), head, body, self.secrets());
+            let pieces = streaming::read(wire, head, body, self.secrets());
             let model = self.model.clone();
             return Ok(pieces.map_ok(move |piece| named_piece(piece, &model)).boxed());
         }
         let reply = HttpReply::from_parts(head, read_whole(body).await?);
-        Ok(streaming::whole(self.read_or_renew(kind, reply, used).await?))
+        Ok(streaming::whole(self.read_or_renew(spoken, kind, reply, used).await?))
+    }
+
+    /// Returns the format for a request: the one that its body was written in, if that is spoken here, else the first
+    /// that has such a task.
+    fn spoken(&self, request: &Request) -> &Spoken {
+        let written = request.original.as_ref().map(|original| original.wire);
+        let same = self.spoken.iter().find(|spoken| Some(spoken.wire) == written);
+        let fitting = || self.spoken.iter().find(|spoken| request.kind() == TaskKind::Chat || spoken.embed.is_some());
+        same.or_else(fitting).unwrap_or(&self.spoken[0])
     }
 
     /// Makes the HTTP request of a body, and returns what it was authorised with to tell that from what comes later.
@@ -210,8 +238,14 @@ impl HttpCaller {
     }
 
     /// Reads a whole reply, and the key again if it was refused.
-    async fn read_or_renew(&self, kind: TaskKind, reply: HttpReply, used: Used) -> Result<Response, Failure> {
-        match self.read(kind, reply) {
+    async fn read_or_renew(
+        &self,
+        spoken: &Spoken,
+        kind: TaskKind,
+        reply: HttpReply,
+        used: Used,
+    ) -> Result<Response, Failure> {
+        match self.read(spoken, kind, reply) {
             Err(failure) if failure.kind == Kind::Auth && self.auth.renew(used, &*self.transport).await => {
                 Err(Failure { kind: Kind::StaleKey, ..failure })
             }
@@ -221,13 +255,14 @@ impl HttpCaller {
 
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
     fn encode(&self, request: &Request) -> Result<Bytes, Failure> {
-        let wire = self.wire.wire();
+        let spoken = self.spoken(request).wire;
+        let wire = spoken.wire();
         match &request.original {
             // InvokeModel's bodies are Anthropic's own.
-            Some(original) if original.wire == WireId::Anthropic && self.wire == WireId::BedrockInvoke => {
+            Some(original) if original.wire == WireId::Anthropic && spoken == WireId::BedrockInvoke => {
                 wire.encode(request, &self.model, &self.quirks)
             }
-            Some(original) if original.wire != self.wire => {
+            Some(original) if original.wire != spoken => {
                 let mut typed = original.wire.wire().typed(original)?;
                 typed.params = request.params.clone().over(typed.params);
                 wire.encode(&typed, &self.model, &self.quirks)
@@ -236,8 +271,8 @@ impl HttpCaller {
         }
     }
 
-    fn read(&self, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
-        let wire = self.wire.wire();
+    fn read(&self, spoken: &Spoken, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
+        let wire = spoken.wire.wire();
         let (head, body) = reply.into_parts();
         if head.status.is_success() {
             let response = wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure))?;
@@ -245,8 +280,10 @@ impl HttpCaller {
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
+        let kind = status::overruled(&head.headers, kind);
+        let in_message = status::retry_after_in(&message).filter(|_| kind.advice().slow_down);
         let failure = status::failure(&head, kind, message);
-        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?));
+        let hint = failure.retry_after.or_else(|| status::capped(wire.retry_after(&body)?)).or(in_message);
         Err(self.scrub(failure.with_retry_after(hint)))
     }
 
@@ -315,15 +352,5 @@ impl Caller for HttpCaller {
 
     fn preview(&self, request: &Request) -> Option<Bytes> {
         self.encode(request).ok()
-    }
-}
-
-/// Puts a path behind a base URL.
-fn address(base_url: &str, path: &str) -> Result<Uri, String> {
-    let text = format!("{}{path}", base_url.trim_end_matches('/'));
-    let uri: Uri = text.parse().map_err(|e| format!("`{base_url}` is not a base URL: {e}"))?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http" | "https"), Some(_)) => Ok(uri),
-        _ => Err(format!("`{base_url}` is not a base URL: it must start with http:// or https://")),
     }
 }

@@ -2,184 +2,38 @@
 
 mod spot;
 mod streaming;
+mod target;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::Stream;
 use futures_util::stream;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 pub use self::spot::{Bedrock, RegionOrder};
 use self::spot::{Spot, spots};
 pub use self::streaming::Streaming;
+use self::target::Place;
+pub use self::target::Target;
 use crate::ask::ask;
 use crate::call::pool::{Pool, PoolOptions};
-use crate::call::provider::{Provider, Quirks, Reach};
+use crate::call::provider::Reach;
 use crate::call::transport::Transport;
-use crate::call::{Caller, HttpCaller, HttpTarget, KeySource};
-use crate::catalog::{self, ModelRef};
+use crate::call::{Caller, HttpCaller, HttpTarget};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::Balance;
 use crate::dispatch::endpoint::{Endpoint, Split};
-use crate::dispatch::{Dispatcher, Order, RetryPolicy};
+use crate::dispatch::{Classify, Dispatcher, Order, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::limits::Limits;
 use crate::money::Price;
 use crate::outcome::Outcome;
 use crate::request::Request;
 use crate::run::{Item, Run};
 use crate::sim::{Scenario, SimTransport};
-
-/// A model to send to: where it is, with which keys, within which limits, at what price.
-///
-/// ```
-/// use tidegate::{Limits, Price, Target};
-/// let hosted = Target::new("openai/gpt-5-mini")?.key("sk-one").key("sk-two");
-/// let own = Target::new("vllm/tide-7b")?
-///     .base_url("http://10.0.0.7:8000/v1")
-///     .limits(Limits { concurrency: Some(256), ..Limits::default() })
-///     .price(Price::new(0.0, 0.0));
-/// # let _ = (hosted, own);
-/// # Ok::<(), tidegate::Error>(())
-/// ```
-#[derive(Clone)]
-pub struct Target {
-    /// The model as the user names it; records carry it.
-    name: Arc<str>,
-    place: Place,
-    keys: Vec<SecretString>,
-    source: Option<KeySource>,
-    headers: HeaderMap,
-    limits: Limits,
-    price: Option<Price>,
-    stated_price: bool,
-    bedrock: Option<Bedrock>,
-}
-
-#[derive(Clone)]
-enum Place {
-    Provider { provider: Provider, model: String, base_url: String },
-    Caller(Arc<dyn Caller>),
-}
-
-impl Target {
-    /// Makes a target from `provider/model` or from a bare name that exactly one provider has; the price comes from the
-    /// catalog.
-    ///
-    /// # Errors
-    ///
-    /// An unknown provider or name, with the nearest known one.
-    pub fn new(name: &str) -> Result<Target> {
-        Ok(Target::of(&catalog::resolve(name, None, &[])?))
-    }
-
-    /// Makes a target of a model that the catalog found.
-    #[must_use]
-    pub fn of(model: &ModelRef) -> Target {
-        let price = model.facts().and_then(|facts| facts.price);
-        let base_url = model.provider.base_url.to_owned();
-        let provider = Provider { quirks: quirks(model), ..*model.provider };
-        let place = Place::Provider { provider, model: model.name.clone(), base_url };
-        Target { price, ..Target::at(&model.to_string(), place) }
-    }
-
-    /// Makes a target of a caller of the user's own.
-    #[must_use]
-    pub fn caller(name: &str, caller: Arc<dyn Caller>) -> Target {
-        Target::at(name, Place::Caller(caller))
-    }
-
-    fn at(name: &str, place: Place) -> Target {
-        Target {
-            name: name.into(),
-            place,
-            keys: Vec::new(),
-            source: None,
-            headers: HeaderMap::new(),
-            limits: Limits::default(),
-            price: None,
-            stated_price: false,
-            bedrock: None,
-        }
-    }
-
-    /// Returns the model as records name it.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Sends to another address, given as the provider's own SDK means it.
-    #[must_use]
-    pub fn base_url(mut self, url: &str) -> Target {
-        if let Place::Provider { base_url, .. } = &mut self.place {
-            url.clone_into(base_url);
-        }
-        self
-    }
-
-    /// Adds a key; several keys are endpoints of their own.
-    #[must_use]
-    pub fn key(mut self, key: impl Into<SecretString>) -> Target {
-        self.keys.push(key.into());
-        self
-    }
-
-    /// Says how to read the keys again after one was refused.
-    #[must_use]
-    pub fn key_source(mut self, source: KeySource) -> Target {
-        self.source = Some(source);
-        self
-    }
-
-    /// Adds a header to every request.
-    #[must_use]
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Target {
-        self.headers.append(name, value);
-        self
-    }
-
-    /// Sets the limits of each of its endpoints.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Target {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets the price, in place of the catalog's.
-    #[must_use]
-    pub fn price(mut self, price: Price) -> Target {
-        (self.price, self.stated_price) = (Some(price), true);
-        self
-    }
-
-    /// Says where a model of Bedrock is asked; each region, account and way to the model is an endpoint of its own.
-    #[must_use]
-    pub fn bedrock(mut self, bedrock: Bedrock) -> Target {
-        self.bedrock = Some(bedrock);
-        self
-    }
-
-    /// Returns the price in force, if one is known.
-    #[must_use]
-    pub fn known_price(&self) -> Option<Price> {
-        self.price
-    }
-}
-
-/// Returns the provider's quirks with what the catalog knows of the model.
-fn quirks(model: &ModelRef) -> Quirks {
-    let quirks = model.provider.quirks;
-    match model.facts() {
-        Some(facts) => Quirks { max_output: facts.max_output, sampling: facts.sampling, ..quirks },
-        None => quirks,
-    }
-}
 
 /// Puts a [`Client`] together.
 ///
@@ -207,6 +61,7 @@ pub struct ClientBuilder {
     scenario: Scenario,
     transport: Option<Arc<dyn Transport>>,
     observer: Option<Arc<dyn Observer>>,
+    classify: Option<Classify>,
     seed: u64,
     regions_first: bool,
 }
@@ -276,6 +131,23 @@ impl ClientBuilder {
         self
     }
 
+    /// Names the causes of failures that this function knows better than the built-in classification.
+    ///
+    /// ```
+    /// use tidegate::{Client, Failure, Kind};
+    /// // A gateway of ours says 418 when it is busy.
+    /// let builder = Client::builder().classify(|failure: &Failure| (failure.status == Some(418)).then_some(Kind::Overloaded));
+    /// # let _ = builder;
+    /// ```
+    #[must_use]
+    pub fn classify<F>(mut self, classify: F) -> ClientBuilder
+    where
+        F: Fn(&Failure) -> Option<Kind> + Send + Sync + 'static,
+    {
+        self.classify = Some(Arc::new(classify));
+        self
+    }
+
     /// Makes random choices repeatable.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> ClientBuilder {
@@ -294,7 +166,8 @@ impl ClientBuilder {
         }
         let endpoints = self.endpoints()?;
         let admission = Admission::new(endpoints.clone(), self.total, self.balance, self.seed);
-        let dispatcher = Dispatcher { admission, endpoints, retry: self.retry, observer: self.observer };
+        let (retry, observer, classify) = (self.retry, self.observer, self.classify);
+        let dispatcher = Dispatcher { admission, endpoints, retry, observer, classify };
         Ok(Client { dispatcher: Arc::new(dispatcher) })
     }
 
@@ -359,9 +232,9 @@ impl Transports {
     }
 
     fn caller(&self, target: &Target, spot: Spot) -> Result<Arc<dyn Caller>> {
-        let provider = match &target.place {
+        let (provider, api_version) = match &target.place {
             Place::Caller(caller) => return Ok(caller.clone()),
-            Place::Provider { provider, .. } => provider,
+            Place::Provider { provider, api_version, .. } => (provider, api_version),
         };
         // A simulated provider with an address of its own is one that runs in another process.
         let transport = match provider.reach {
@@ -371,6 +244,7 @@ impl Transports {
         let caller = HttpCaller::new(HttpTarget {
             provider,
             base_url: &spot.base_url,
+            api_version: api_version.as_deref(),
             model: &spot.model,
             headers: target.headers.clone(),
             identity: spot.identity,

@@ -101,7 +101,11 @@ pub(crate) struct Dispatcher {
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     pub(crate) retry: RetryPolicy,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) classify: Option<Classify>,
 }
+
+/// Names the cause of a failure in place of the advice table's own reading; nothing where that is right.
+pub(crate) type Classify = Arc<dyn Fn(&Failure) -> Option<Kind> + Send + Sync>;
 
 /// What is to be sent, and the signal that nothing more may be started.
 pub(crate) struct Order<'a> {
@@ -179,7 +183,9 @@ impl Dispatcher {
         let (place, sent) = (lease.place, lease.sent);
         let endpoint = &self.endpoints[place];
         let mut hints = Hints::default();
-        let result = call(&*endpoint.caller, order, &mut hints).await;
+        let mut text = String::new();
+        let result = call(&*endpoint.caller, order, &mut hints, &mut text).await;
+        let result = result.map_err(|failure| self.named(failure));
         let took = sent.elapsed();
         let (usage, failure) = match &result {
             Ok(response) => (response.usage, None),
@@ -195,12 +201,19 @@ impl Dispatcher {
             usage,
             cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
             failure: failure.cloned(),
+            partial: Some(text).filter(|text| failure.is_some() && !text.is_empty()),
         };
         attempt.add_to(attempts);
         if let Some(failure) = failure {
             self.tell(endpoint, failure, settled);
         }
         result
+    }
+
+    /// Gives a failure the kind that the user sees in it.
+    fn named(&self, failure: Failure) -> Failure {
+        let kind = self.classify.as_ref().and_then(|classify| classify(&failure)).unwrap_or(failure.kind);
+        Failure { kind, ..failure }
     }
 
     fn tell(&self, endpoint: &Arc<Endpoint>, failure: &Failure, settled: Settled) {
@@ -220,12 +233,17 @@ impl Dispatcher {
     }
 }
 
-/// Makes one call, within the time that it is given.
-async fn call(caller: &dyn Caller, order: &Order<'_>, hints: &mut Hints) -> Result<Response, Failure> {
+/// Makes one call, within the time that it is given; `text` is what has come of a stream.
+async fn call(
+    caller: &dyn Caller,
+    order: &Order<'_>,
+    hints: &mut Hints,
+    text: &mut String,
+) -> Result<Response, Failure> {
     let Order { request, retry, outlet, .. } = order;
     if retry.stream || outlet.is_some() {
         // Boxed, because few requests are streamed and all would have to hold it.
-        return Box::pin(streaming::call(caller, request, hints, retry, *outlet)).await;
+        return Box::pin(streaming::call(caller, request, hints, retry, *outlet, text)).await;
     }
     match tokio::time::timeout(retry.timeout, caller.call_with_hints(request, hints)).await {
         Ok(result) => result,

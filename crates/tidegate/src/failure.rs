@@ -242,9 +242,6 @@ pub struct Failure {
     /// What was used all the same: a refused or empty reply is billed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// The text that had come when a stream broke off; no record holds it.
-    #[serde(skip)]
-    pub partial: Option<String>,
 }
 
 impl Failure {
@@ -260,7 +257,7 @@ impl Failure {
             message.truncate(end);
             message.push('…');
         }
-        Failure { kind, message, status: None, retry_after: None, request_id: None, usage: None, partial: None }
+        Failure { kind, message, status: None, retry_after: None, request_id: None, usage: None }
     }
 
     /// Makes the failure that a user's own [`Caller`](crate::Caller) returns for "429, wait this long".
@@ -293,13 +290,6 @@ impl Failure {
     #[must_use]
     pub fn with_usage(mut self, usage: Option<Usage>) -> Failure {
         self.usage = usage;
-        self
-    }
-
-    /// Sets the text that had come when a stream broke off.
-    #[must_use]
-    pub fn with_partial(mut self, partial: Option<String>) -> Failure {
-        self.partial = partial;
         self
     }
 

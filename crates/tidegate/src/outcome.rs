@@ -46,6 +46,9 @@ pub struct Attempt {
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// The text that had come when a stream broke off; no record holds it.
+    #[serde(skip)]
+    pub partial: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

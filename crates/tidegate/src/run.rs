@@ -33,6 +33,9 @@ use crate::request::Request;
 
 /// Requests that may wait for admission at the least, so that a small limit still overlaps reading and sending.
 const LEAST_AHEAD: usize = 16;
+/// Requests that may wait for admission at the most, if all wait for the same endpoints. Each outcome makes the run take
+/// again, so more would only be more memory to walk through: a tenth of the time of a fast run.
+const MOST_AHEAD: usize = 64;
 /// Bytes of requests that a run holds at the most, unless a single one is larger.
 const MOST_BYTES: usize = 256 << 20;
 
@@ -128,7 +131,9 @@ impl<S, C> Run<S, C> {
     }
 
     fn wants_more(&self) -> bool {
-        let ahead = (2 * self.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
+        let twice = (2 * self.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
+        // Those of a route that cannot send shall not keep another's from being taken.
+        let ahead = if self.routes.len() > 1 { twice } else { twice.min(MOST_AHEAD) };
         self.waiting.load(Ordering::Relaxed) < ahead
             && self.asked.len() < self.most
             && (self.bytes < MOST_BYTES || self.asked.is_empty())

@@ -33,6 +33,7 @@ mod ledger;
 mod limit;
 mod messages;
 mod plan;
+mod responses;
 mod route;
 mod scenario;
 mod schema;
@@ -65,7 +66,7 @@ use crate::call::wire::openai::server;
 /// The header that names a call for the statistics.
 pub const ID_HEADER: &str = "x-tidegate-id";
 
-const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions, /v1/embeddings, /v1/messages, \
+const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, \
                             /v1beta/models/MODEL:generateContent, /model/MODEL/converse, /v1/models, /__sim/stats and /__sim/reset.";
 
 /// A simulated provider; clones are the same one.

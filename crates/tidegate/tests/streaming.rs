@@ -13,7 +13,8 @@ use tidegate::sim::{Scenario, SimTransport, Simulator};
 use tidegate::{Caller, Client, Delta, Failure, Kind, Output, Request, Response, RetryPolicy, Target};
 use tokio::time::{Instant, sleep};
 
-const MODELS: [&str; 3] = ["openai/gpt-5-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"];
+const MODELS: [&str; 4] =
+    ["openai/gpt-5-mini", "openai/gpt-5.5-pro", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"];
 const PACE: &str = "latency: {fixed: {ms: 20}}\nms_per_output_token: 2\noutput_tokens: 60\n";
 
 fn simulator(scenario: &str) -> Simulator {
@@ -77,9 +78,14 @@ async fn a_stream_that_breaks_off_is_a_failure_with_its_text_and_is_not_sent_aga
                 Err(failure) => break failure,
             }
         };
-        assert_eq!((failure.kind, failure.partial.as_deref()), (Kind::Cut, Some(&*text(&deltas))), "{model}");
         assert!(!text(&deltas).is_empty() && reply.next().await.is_none(), "{model}");
-        assert_eq!(reply.outcome().await.result.unwrap_err(), failure);
+        let outcome = reply.outcome().await;
+        assert_eq!(
+            (failure.kind, outcome.attempts[0].partial.as_deref()),
+            (Kind::Cut, Some(&*text(&deltas))),
+            "{model}"
+        );
+        assert_eq!(outcome.result.unwrap_err(), failure);
         assert_eq!(simulator.stats().arrivals, 1, "{model}");
     }
 }
@@ -144,6 +150,16 @@ impl Caller for Slow {
         });
         Box::pin(async move { Ok(pieces.chain(stream::pending()).boxed()) })
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_may_be_named_by_the_user() {
+    let transport = SimTransport::to(simulator("script: [{contains: tea, times: 1, status: 418}]"));
+    let builder = Client::builder().target(Target::new("openai/gpt-5-mini").unwrap()).transport(Arc::new(transport));
+    let client = builder.classify(|failure: &Failure| (failure.status == Some(418)).then_some(Kind::Overloaded));
+    let outcome = client.build().unwrap().send(&Request::prompt("tea")).await;
+    assert!(outcome.result.is_ok());
+    assert_eq!(outcome.attempts[0].failure.as_ref().unwrap().kind, Kind::Overloaded);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! What the settings say about one model at one provider.
 
-use tidegate::call::provider::{Auth, compatible, provider};
+use tidegate::call::provider::{Auth, Paths, compatible, provider};
+use tidegate::call::wire::WireId;
 use tidegate::catalog::{self, ModelRef, bedrock};
 use tidegate::{Error, Price, Result};
 
@@ -12,6 +13,10 @@ use crate::{aws, keys};
 pub(crate) struct EndpointSettings {
     /// The model.
     pub(crate) model: ModelRef,
+    /// The format to speak, if not the provider's first.
+    pub(crate) wire: Option<WireId>,
+    /// The API version, where the provider has one.
+    pub(crate) api_version: Option<String>,
     /// The address; of the simulated provider only a name.
     pub(crate) base_url: String,
     /// Headers of every request.
@@ -65,6 +70,8 @@ impl Settings {
         headers.extend(provider.headers.clone());
         headers.extend(endpoint.headers);
         Ok(EndpointSettings {
+            wire: self.wire(&provider, &model)?,
+            api_version: api_version(&provider, &model),
             base_url: self.address(&provider, &model)?,
             headers,
             limits: endpoint.limits.or(provider.limits).or(self.limits),
@@ -82,9 +89,36 @@ impl Settings {
     fn address(&self, provider: &Provider, model: &ModelRef) -> Result<String> {
         match provider.base_url.as_ref().or(self.base_url.as_ref()) {
             Some(address) => Ok(address.clone()),
-            None => Ok(keys::base_url(model.provider)?.unwrap_or_else(|| aws::own_address(model.provider.base_url))),
+            None => match keys::base_url(model.provider)? {
+                Some(address) => Ok(address),
+                None if model.provider.needs_address() => Err(no_address(model)),
+                None => Ok(aws::own_address(model.provider.base_url)),
+            },
         }
     }
+
+    /// The format that was asked for: in the provider's table, or for all.
+    fn wire(&self, provider: &Provider, model: &ModelRef) -> Result<Option<WireId>> {
+        match provider.wire.or(self.wire) {
+            Some(wire) if !model.provider.speaks(wire) => {
+                Err(Error::Usage(format!("{} does not speak {}'s format; leave `wire` out", model.label, wire.name())))
+            }
+            wire => Ok(wire),
+        }
+    }
+}
+
+fn no_address(model: &ModelRef) -> Error {
+    let (label, variable) = (&model.label, model.provider.base_url_variable.unwrap_or_default());
+    Error::Usage(format!(
+        "{label} needs the address of your resource: set {variable}, or --base-url, or base_url under [providers.{label}]"
+    ))
+}
+
+/// The version in the provider's table, or else in the variable that Azure's SDK reads.
+fn api_version(provider: &Provider, model: &ModelRef) -> Option<String> {
+    let variable = || (model.provider.paths == Paths::Azure).then(|| keys::variable("OPENAI_API_VERSION")).flatten();
+    provider.api_version.clone().or_else(variable)
 }
 
 /// Returns the catalog's price, except that of Bedrock's models: it depends on the way on which they are reached.

@@ -103,7 +103,8 @@ fn check_provider(name: &str, entry: &Provider) -> Result<(), String> {
     let meant = closest(name, PROVIDERS.iter().map(|row| row.name));
     let meant = meant.map(|near| format!(" did you mean '{near}'?")).unwrap_or_default();
     Err(format!(
-        "[providers.{name}] is no built-in provider;{meant} one of your own needs a wire (openai, anthropic, gemini or bedrock) and a base_url"
+        "[providers.{name}] is no built-in provider;{meant} one of your own needs a wire (openai, responses, anthropic, gemini or bedrock) and a \
+         base_url"
     ))
 }
 

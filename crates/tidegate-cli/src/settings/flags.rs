@@ -57,6 +57,7 @@ fn prompt(table: &mut Table, args: &PromptArgs) -> Result<()> {
 fn model(table: &mut Table, args: &ModelArgs) -> Result<()> {
     set(table, "models", given(&args.model));
     set(table, "base_url", args.base_url.clone());
+    set(table, "wire", args.wire.map(|wire| wire.id()));
     set(table, "balance", args.balance.clone());
     set(table, "each_model", args.each_model);
     set(table, "repeat", args.repeat);
@@ -90,6 +91,7 @@ fn limit(table: &mut Table, args: &LimitArgs) {
     set(table, "total.concurrency", args.total_concurrency);
     set(table, "retry.timeout", args.timeout.map(duration::show));
     set(table, "retry.connect_timeout", args.connect_timeout.map(duration::show));
+    set(table, "retry.stream", args.stream);
     set(table, "retry.max_attempts", args.max_attempts);
 }
 

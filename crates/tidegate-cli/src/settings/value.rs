@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use http::{HeaderName, HeaderValue, Uri};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use tidegate::call::wire::WireId;
 use tidegate::{Kind, Params, Price};
 
 use super::Headers;
@@ -72,6 +73,12 @@ pub(crate) fn param(text: &str) -> Result<(String, toml::Value), String> {
     let value: serde_json::Value = serde_json::from_str(json).map_err(|_| quoted())?;
     let value = toml::Value::try_from(value).map_err(|_| "null cannot be sent; leave the field out".to_owned())?;
     if key.trim().is_empty() { Err("the key is missing".to_owned()) } else { Ok((key.trim().to_owned(), value)) }
+}
+
+/// Reads the name of a format that some provider speaks beside another.
+pub(crate) fn wire(text: &str) -> Result<WireId, String> {
+    let beside = [WireId::Openai, WireId::Responses];
+    beside.into_iter().find(|wire| wire.id() == text).ok_or_else(|| "write openai or responses".to_owned())
 }
 
 /// Reads a base URL, and cuts the slash at its end.

@@ -250,7 +250,7 @@ fn batch_lines_name_what_they_cannot_be() {
         json!({"custom_id": "a", "method": method, "url": url, "body": body}).to_string() + "\n"
     };
     for (line, wants) in [
-        (line("/v1/responses", "POST"), "the url `/v1/responses` is not supported"),
+        (line("/v1/completions", "POST"), "the url `/v1/completions` is not supported"),
         (line("/v1/chat/completions", "GET"), "`method` is not POST"),
     ] {
         let place = with_rows(&line);

@@ -232,7 +232,7 @@ fn reset(text: &str, now: Timestamp) -> Option<Duration> {
 }
 
 /// Reads `1h2m3.5s`, `12ms` and the like.
-fn go_duration(text: &str) -> Option<Duration> {
+pub(super) fn go_duration(text: &str) -> Option<Duration> {
     let mut seconds = 0.0;
     let mut rest = text;
     while !rest.is_empty() {

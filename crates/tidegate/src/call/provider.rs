@@ -14,8 +14,12 @@ pub struct Provider {
     pub name: &'static str,
     /// The format it speaks.
     pub wire: WireId,
+    /// Further formats that it speaks at the same address: bodies that were written for one of them go out as they are.
+    pub also: &'static [WireId],
     /// The base URL, as the provider's own SDK means it; `{region}` stands for the region of a request.
     pub base_url: &'static str,
+    /// How its paths are put behind the base URL.
+    pub paths: Paths,
     /// The variable that its SDK reads another base URL from.
     pub base_url_variable: Option<&'static str>,
     /// Where the key comes from.
@@ -28,6 +32,20 @@ pub struct Provider {
     pub quirks: Quirks,
     /// How it is reached.
     pub reach: Reach,
+}
+
+impl Provider {
+    /// Returns whether it speaks a format.
+    #[must_use]
+    pub fn speaks(&self, wire: WireId) -> bool {
+        self.wire == wire || self.also.contains(&wire)
+    }
+
+    /// Returns whether its base URL stands only for one that the user must give.
+    #[must_use]
+    pub fn needs_address(&self) -> bool {
+        self.reach == Reach::Network && self.base_url.ends_with(".invalid")
+    }
 }
 
 /// Where a provider's key comes from.
@@ -64,6 +82,17 @@ pub enum Auth {
     Aws,
 }
 
+/// How a format's paths are put behind a base URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Paths {
+    /// Right behind it.
+    Plain,
+    /// Behind `/openai/v1`, or, where an API version is set, behind `/openai/deployments/MODEL` with the version in the
+    /// query, as Azure has them.
+    Azure,
+}
+
 /// How a provider is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -95,7 +124,9 @@ const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -
     Provider {
         name,
         wire: WireId::Openai,
+        also: &[],
         base_url,
+        paths: Paths::Plain,
         base_url_variable: None,
         key: KeyRule::Required(key),
         auth: Auth::Bearer,
@@ -106,8 +137,11 @@ const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -
 }
 
 const fn local(name: &'static str, base_url: &'static str, key: &'static str) -> Provider {
-    Provider { key: KeyRule::Optional(key), ..hosted(name, base_url, key) }
+    Provider { key: KeyRule::Optional(key), also: BOTH, ..hosted(name, base_url, key) }
 }
+
+/// The formats of those who speak Responses beside Chat Completions.
+const BOTH: &[WireId] = &[WireId::Openai, WireId::Responses];
 
 /// Under the later version current models behave the same, but older ones lose their sampling parameters.
 const ANTHROPIC_HEADERS: &[(&str, &str)] = &[("anthropic-version", "2023-06-01")];
@@ -119,6 +153,7 @@ const BEDROCK: &str = "https://bedrock-runtime.{region}.amazonaws.com";
 pub const PROVIDERS: &[Provider] = &[
     Provider {
         base_url_variable: Some("OPENAI_BASE_URL"),
+        also: BOTH,
         quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
         ..hosted("openai", "https://api.openai.com/v1", "OPENAI_API_KEY")
     },
@@ -129,8 +164,18 @@ pub const PROVIDERS: &[Provider] = &[
         headers: ANTHROPIC_HEADERS,
         ..hosted("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY")
     },
-    hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    // Every resource has an address of its own, so that there is none to know beforehand.
     Provider {
+        base_url_variable: Some("AZURE_OPENAI_ENDPOINT"),
+        paths: Paths::Azure,
+        also: BOTH,
+        auth: Auth::Header("api-key"),
+        quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
+        ..hosted("azure", "https://azure.invalid", "AZURE_OPENAI_API_KEY")
+    },
+    Provider { also: BOTH, ..hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY") },
+    Provider {
+        also: BOTH,
         quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
         ..hosted("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY")
     },
@@ -141,7 +186,7 @@ pub const PROVIDERS: &[Provider] = &[
         ..hosted("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY")
     },
     hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
-    hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
+    Provider { also: BOTH, ..hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY") },
     hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
     Provider {
         wire: WireId::Gemini,
@@ -179,25 +224,34 @@ pub const PROVIDERS: &[Provider] = &[
 /// What a server without a name of its own is: any OpenAI-compatible one, by its base URL.
 pub const COMPATIBLE: Provider = local("compatible", "", "TIDEGATE_API_KEY");
 
+/// The same for a server that is to be spoken to in OpenAI's newer format.
+static COMPATIBLE_RESPONSES: Provider = Provider { wire: WireId::Responses, ..COMPATIBLE };
+
 /// The same for a server that speaks Anthropic's format.
-static COMPATIBLE_ANTHROPIC: Provider =
-    Provider { wire: WireId::Anthropic, auth: Auth::Header("x-api-key"), headers: ANTHROPIC_HEADERS, ..COMPATIBLE };
+static COMPATIBLE_ANTHROPIC: Provider = Provider {
+    wire: WireId::Anthropic,
+    also: &[],
+    auth: Auth::Header("x-api-key"),
+    headers: ANTHROPIC_HEADERS,
+    ..COMPATIBLE
+};
 
 /// The same for a server that speaks Gemini's format.
 static COMPATIBLE_GEMINI: Provider =
-    Provider { wire: WireId::Gemini, auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
+    Provider { wire: WireId::Gemini, also: &[], auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
 
 /// The same for a server that speaks Bedrock's format.
-static COMPATIBLE_BEDROCK: Provider = Provider { wire: WireId::Bedrock, auth: Auth::Aws, ..COMPATIBLE };
+static COMPATIBLE_BEDROCK: Provider = Provider { wire: WireId::Bedrock, also: &[], auth: Auth::Aws, ..COMPATIBLE };
 
 /// The same for a server that speaks Bedrock's InvokeModel.
-static COMPATIBLE_INVOKE: Provider = Provider { wire: WireId::BedrockInvoke, auth: Auth::Aws, ..COMPATIBLE };
+static COMPATIBLE_INVOKE: Provider = Provider { wire: WireId::BedrockInvoke, also: &[], auth: Auth::Aws, ..COMPATIBLE };
 
 /// Returns what a server without a name of its own is that speaks this format.
 #[must_use]
 pub fn compatible(wire: WireId) -> &'static Provider {
     match wire {
         WireId::Openai => &COMPATIBLE,
+        WireId::Responses => &COMPATIBLE_RESPONSES,
         WireId::Anthropic => &COMPATIBLE_ANTHROPIC,
         WireId::Gemini => &COMPATIBLE_GEMINI,
         WireId::Bedrock => &COMPATIBLE_BEDROCK,

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use crate::failure::{Failure, Kind};
+use crate::call::limits::go_duration;
+use crate::failure::{Failure, Kind, Retry};
 
 /// The longest wait that a provider's hint may ask for.
 pub const LONGEST_HINT: Duration = Duration::from_secs(600);
@@ -111,6 +112,33 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     sane.then(|| Duration::from_secs_f64(seconds.min(LONGEST_HINT.as_secs_f64())))
 }
 
+/// Reads how long to wait from a message: `try again in 1m2.5s`, `retry in 8.9s`, `retry after 37 seconds`.
+pub(crate) fn retry_after_in(message: &str) -> Option<Duration> {
+    let message = message.to_ascii_lowercase();
+    let said = ["try again in ", "retry in ", "retry after "].iter().find_map(|words| message.split_once(words))?.1;
+    let mut words = said.split_whitespace();
+    let first = words.next()?.trim_end_matches(['.', ',']);
+    match first.parse::<f64>() {
+        Ok(seconds) if words.next().is_some_and(|unit| unit.starts_with("second")) => {
+            capped(Duration::try_from_secs_f64(seconds).ok()?)
+        }
+        Ok(_) => None,
+        Err(_) => capped(go_duration(first)?),
+    }
+}
+
+/// Returns the kind of a failure when the provider says whether to send again (`x-should-retry`): no is believed of what
+/// would be tried again here, yes of what would not be tried at all.
+pub(crate) fn overruled(headers: &HeaderMap, kind: Kind) -> Kind {
+    let says = headers.get("x-should-retry").map(|value| value.as_bytes());
+    match (says, kind.advice()) {
+        (Some(b"false"), advice) if advice.slow_down => Kind::DayQuota,
+        (Some(b"false"), advice) if advice.retry == Retry::Here => Kind::BadRequest,
+        (Some(b"true"), advice) if advice.retry == Retry::Never => Kind::ServerError,
+        _ => kind,
+    }
+}
+
 /// Returns a hint as it is obeyed: none of zero, none longer than [`LONGEST_HINT`].
 pub(crate) fn capped(hint: Duration) -> Option<Duration> {
     Some(hint.min(LONGEST_HINT)).filter(|hint| !hint.is_zero())
@@ -140,6 +168,37 @@ mod tests {
         assert_eq!(hint(&[("retry-after", "86400")]), Some(LONGEST_HINT));
         for absurd in ["-1", "0", "NaN", "inf", "soon", ""] {
             assert_eq!(hint(&[("retry-after", absurd)]), None, "{absurd}");
+        }
+    }
+
+    #[test]
+    fn hints_are_read_from_messages() {
+        let hint = |message: &str| retry_after_in(message).map(|hint| hint.as_millis());
+        assert_eq!(hint("Limit 3, Used 3. Please try again in 20s. Visit"), Some(20_000));
+        assert_eq!(hint("please try again in 1m2.5s."), Some(62_500));
+        assert_eq!(hint("Please retry after 37 seconds."), Some(37_000));
+        assert_eq!(hint("Please retry in 17ms"), Some(17));
+        for none in ["try again later", "try again in a moment", "retry after 3", "retry after 0 seconds", "retry in"] {
+            assert_eq!(hint(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_provider_may_say_whether_to_send_again() {
+        let of = |says: &'static str, kind| {
+            overruled(
+                &[("x-should-retry", says)]
+                    .iter()
+                    .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+                    .collect(),
+                kind,
+            )
+        };
+        assert_eq!(of("false", Kind::ServerError), Kind::BadRequest);
+        assert_eq!(of("false", Kind::RateLimited), Kind::DayQuota);
+        assert_eq!(of("true", Kind::BadRequest), Kind::ServerError);
+        for kept in [Kind::OutOfCredit, Kind::Auth, Kind::TooLong] {
+            assert_eq!((of("true", kept), of("false", kept), of("maybe", kept)), (kept, kept, kept));
         }
     }
 

@@ -10,6 +10,7 @@ pub mod bedrock;
 mod body;
 pub mod gemini;
 pub mod openai;
+pub mod responses;
 mod stream;
 
 use std::time::Duration;
@@ -32,6 +33,8 @@ use crate::response::{Delta, Response};
 pub enum WireId {
     /// OpenAI Chat Completions and Embeddings, spoken by most servers.
     Openai,
+    /// OpenAI Responses.
+    Responses,
     /// Anthropic Messages.
     Anthropic,
     /// Google Gemini's generateContent and embedContent.
@@ -48,10 +51,24 @@ impl WireId {
     pub fn wire(self) -> &'static dyn Wire {
         match self {
             WireId::Openai => &openai::OpenAi,
+            WireId::Responses => &responses::Responses,
             WireId::Anthropic => &anthropic::Anthropic,
             WireId::Gemini => &gemini::Gemini,
             WireId::Bedrock => &bedrock::Bedrock,
             WireId::BedrockInvoke => &bedrock::invoke::Invoke,
+        }
+    }
+
+    /// Returns the name in settings.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            WireId::Openai => "openai",
+            WireId::Responses => "responses",
+            WireId::Anthropic => "anthropic",
+            WireId::Gemini => "gemini",
+            WireId::Bedrock => "bedrock",
+            WireId::BedrockInvoke => "bedrock_invoke",
         }
     }
 
@@ -60,6 +77,7 @@ impl WireId {
     pub const fn name(self) -> &'static str {
         match self {
             WireId::Openai => "OpenAI",
+            WireId::Responses => "OpenAI Responses",
             WireId::Anthropic => "Anthropic",
             WireId::Gemini => "Gemini",
             WireId::Bedrock => "Bedrock",
@@ -72,6 +90,7 @@ impl WireId {
 #[must_use]
 pub fn batch_url(url: &str) -> Option<(WireId, TaskKind)> {
     let openai = openai::batch_url(url).map(|kind| (WireId::Openai, kind));
+    let openai = openai.or_else(|| responses::batch_url(url).map(|kind| (WireId::Responses, kind)));
     openai.or_else(|| anthropic::batch_url(url).map(|kind| (WireId::Anthropic, kind)))
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::bedrock::{self, Names};
-use super::{Model, ModelKind, find, models, providers_of};
+use super::{Model, find, models, providers_of};
 use crate::call::provider::{Auth, COMPATIBLE, PROVIDERS, Provider, provider};
 use crate::error::{Error, Result};
 use crate::suggest::closest;
@@ -68,7 +68,7 @@ pub fn resolve(text: &str, base_url: Option<&str>, own: &[&str]) -> Result<Model
             return Ok(ModelRef { provider: &COMPATIBLE, label: first.to_owned().into(), name: name.to_owned() });
         }
         if let Some(provider) = provider(first) {
-            return known(provider, name, base_url);
+            return at(provider, name);
         }
     }
     match base_url {
@@ -86,19 +86,12 @@ pub fn similar(provider: &str, name: &str) -> Option<&'static str> {
     closest(name, models().iter().filter(|row| row.provider == provider).map(|row| row.name))
 }
 
-fn known(provider: &'static Provider, name: &str, base_url: Option<&str>) -> Result<ModelRef> {
+fn at(provider: &'static Provider, name: &str) -> Result<ModelRef> {
     let name = match provider.auth {
         Auth::Aws => bedrock::id_of(name, Names::Lenient)?,
         _ => name.to_owned(),
     };
-    let model = ModelRef { provider, label: provider.name.into(), name };
-    let only_responses = model.facts().is_some_and(|facts| facts.kind == ModelKind::Responses);
-    if only_responses && base_url.is_none() {
-        return Err(usage(format!(
-            "{model} answers only through the Responses API, which this version does not speak"
-        )));
-    }
-    Ok(model)
+    Ok(ModelRef { provider, label: provider.name.into(), name })
 }
 
 fn compatible(text: &str) -> ModelRef {
@@ -118,9 +111,11 @@ const COMPATIBLE_NAME: &str = COMPATIBLE.name;
 
 fn bare(name: &str, own: &[&str]) -> Result<ModelRef> {
     let rows = providers_of(name);
-    let spoken: Vec<_> = rows.iter().filter_map(|row| provider(row.provider)).collect();
+    // Who has no address before the user gives one is not meant by a bare name.
+    let spoken = rows.iter().filter_map(|row| provider(row.provider)).filter(|provider| !provider.needs_address());
+    let spoken: Vec<_> = spoken.collect();
     match (spoken.as_slice(), rows.first()) {
-        ([provider], _) => known(provider, name, None),
+        ([provider], _) => at(provider, name),
         ([], Some(row)) => Err(not_spoken(row.provider)),
         ([], None) => Err(unknown_name(name, own)),
         (several, _) => Err(ambiguous(name, several)),
@@ -230,14 +225,12 @@ mod tests {
             ("mylap/x", "no provider 'mylap'; did you mean 'mylab'?"),
             ("moonshotai/Kimi-K3", "no provider 'moonshotai'; did you mean 'together/moonshotai/Kimi-K3'?"),
             ("gpt-5-mni", "no model 'gpt-5-mni' in the catalog; did you mean 'gpt-5-mini'?"),
-            ("nobody/x", "there are openai, anthropic, openrouter"),
+            ("nobody/x", "there are openai, anthropic, azure, openrouter"),
             ("zzzz", "no model 'zzzz' in the catalog; write provider/model"),
             ("openai", "'openai' is a provider, not a model; write openai/MODEL"),
             ("openai/", "names no model"),
             ("", "names no model"),
             ("compatible/x", "add --base-url URL"),
-            ("openai/gpt-5.5-pro", "answers only through the Responses API"),
-            ("gpt-5.5-pro", "answers only through the Responses API"),
         ];
         for (text, expected) in cases {
             assert!(refusal(text).contains(expected), "{text}: {}", refusal(text));
@@ -246,10 +239,8 @@ mod tests {
 
     #[test]
     fn a_format_not_spoken_yet_says_what_is() {
-        for text in ["vertex_ai/y", "azure/gpt-5"] {
-            let refusal = refusal(text);
-            assert!(refusal.contains("does not speak its format; it can ask openai, "), "{text}: {refusal}");
-        }
+        let refusal = refusal("vertex_ai/y");
+        assert!(refusal.contains("does not speak its format; it can ask openai, "), "{refusal}");
     }
 
     #[test]

@@ -19,7 +19,8 @@ use crate::response::Delta;
 /// A reply as it comes: a stream of its pieces, and [in the end](Streaming::outcome) the whole.
 ///
 /// Every attempt waits for admission like any other request. Until the first piece is there the request may be tried
-/// again, here or elsewhere; after it a failure is the stream's last item, with the text that had come. Nothing is read
+/// again, here or elsewhere; after it a failure is the stream's last item, and its
+/// [`Attempt`](crate::Attempt) keeps the text that had come. Nothing is read
 /// from the connection before it is asked for here. Dropping the stream closes the connection and frees its place; what
 /// the call has used up to then stays counted.
 #[must_use = "a stream does nothing until its pieces are taken"]

@@ -57,22 +57,21 @@ impl Outlet {
     }
 }
 
-/// Makes one call, hands its pieces on and returns the whole reply. A failure keeps the text that had come.
+/// Makes one call, hands its pieces on and returns the whole reply; `text` is the text that has come.
 pub(super) async fn call(
     caller: &dyn Caller,
     request: &Request,
     hints: &mut Hints,
     retry: &RetryPolicy,
     outlet: Option<&Outlet>,
+    text: &mut String,
 ) -> Result<Response, Failure> {
-    let mut listener = Listener { text: String::new(), outlet };
-    let result = read(caller, request, hints, retry, &mut listener).await;
-    result.map_err(|failure| failure.with_partial(Some(listener.text).filter(|text| !text.is_empty())))
+    read(caller, request, hints, retry, &mut Listener { text, outlet }).await
 }
 
 /// Whoever listens to a reply, and what was said so far.
 struct Listener<'a> {
-    text: String,
+    text: &'a mut String,
     outlet: Option<&'a Outlet>,
 }
 

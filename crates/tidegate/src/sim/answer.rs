@@ -14,7 +14,7 @@ use super::scenario::{ReplyText, Scenario, Script};
 use super::schema;
 use super::voice::Voice;
 use crate::call::wire::openai::server::{
-    self, Answer, ChatRequest, DONE, EmbeddingRequest, MessageAsked, Reply, ResponseFormat, Texts,
+    self, Answer, ChatRequest, DONE, EmbeddingRequest, ForcedTool, MessageAsked, Reply, ResponseFormat, Texts,
 };
 use crate::call::wire::openai::types::UsageReply;
 
@@ -126,6 +126,9 @@ pub(super) fn refused(fate: Fate<'_>, voice: Voice) -> Option<Draft> {
         }
         Fate::Fault(Fault::Status503) => Some(draft(503, "The upstream is not available.", "server_error", None)),
         Fate::Fault(Fault::Status529) => Some(draft(529, "Overloaded", "overloaded_error", None)),
+        Fate::Fault(Fault::ContentFilter) if voice.azure => {
+            Some(draft(400, "The response was filtered by the content management policy.", "", Some("content_filter")))
+        }
         Fate::Fault(_) | Fate::Good => None,
     }
 }
@@ -151,9 +154,12 @@ pub(super) fn chat(
     let form = request.response_format.as_ref().map_or(Form::Text, form);
     let asked = Asked { messages: &request.messages, max_tokens: request.max_tokens(), form };
     let prompt = prompt_hash(asked.messages);
-    let answers: Vec<Answer> = (0..choices)
-        .map(|index| answer(scenario, &asked, fate, choice_hash(prompt, index)))
-        .collect::<Result<_, String>>()?;
+    let one = |hash| match call(request.forced_tool(), fate, hash)? {
+        Some(call) => Ok(call),
+        None => answer(scenario, &asked, fate, hash),
+    };
+    let answers: Vec<Answer> =
+        (0..choices).map(|index| one(choice_hash(prompt, index))).collect::<Result<_, String>>()?;
     let output = answers.iter().map(|answer| tokens(answer.text.len())).sum();
     let id = format!("chatcmpl-{prompt:016x}");
     let usage = usage(asked.input_tokens(), output);
@@ -207,8 +213,8 @@ pub(super) fn usage(input: u64, output: u64) -> UsageReply {
 /// Makes one answer; its end is told in OpenAI's words.
 pub(super) fn answer(scenario: &Scenario, asked: &Asked<'_, '_>, fate: Fate<'_>, hash: u64) -> Result<Answer, String> {
     let text = match fate {
-        Fate::Fault(Fault::EmptyContent) => return Ok(Answer { text: String::new(), finish: "stop" }),
-        Fate::Fault(Fault::ContentFilter) => return Ok(Answer { text: String::new(), finish: "content_filter" }),
+        Fate::Fault(Fault::EmptyContent) => return Ok(Answer::of(String::new(), "stop")),
+        Fate::Fault(Fault::ContentFilter) => return Ok(Answer::of(String::new(), "content_filter")),
         Fate::Scripted(Script { reply: Some(text), .. }) => text.clone(),
         _ => match asked.form {
             Form::Text => plain(scenario, asked.messages, hash),
@@ -218,14 +224,35 @@ pub(super) fn answer(scenario: &Scenario, asked: &Asked<'_, '_>, fate: Fate<'_>,
     Ok(shorten(text, asked.max_tokens))
 }
 
+/// Makes the call of a tool that must be called, as an answer whose text is the arguments; nothing if none must, or
+/// something else is to happen.
+pub(super) fn call(tool: Option<ForcedTool<'_>>, fate: Fate<'_>, hash: u64) -> Result<Option<Answer>, String> {
+    let Some(tool) = tool.filter(|_| calls_tools(fate)) else { return Ok(None) };
+    let wrong = |error: String| format!("Invalid schema for function '{}': {error}", tool.name);
+    let text = tool_input(tool.parameters.map_or("{}", |schema| schema.get()), fate, hash).map_err(wrong)?.to_string();
+    Ok(Some(Answer { text, finish: "tool_calls", tool: Some(tool.name.to_owned()) }))
+}
+
+/// Returns whether a tool that must be called is called.
+pub(super) fn calls_tools(fate: Fate<'_>) -> bool {
+    matches!(fate, Fate::Good | Fate::Fault(Fault::SchemaViolation))
+}
+
+/// Makes what a tool is called with.
+pub(super) fn tool_input(schema: &str, fate: Fate<'_>, hash: u64) -> Result<Value, String> {
+    let schema: Value = serde_json::from_str(schema).map_err(|error| error.to_string())?;
+    let input = schema::generate(&schema, hash)?;
+    Ok(if let Fate::Fault(Fault::SchemaViolation) = fate { violate(input) } else { input })
+}
+
 /// Cuts a text at the most output tokens.
 fn shorten(mut text: String, max_tokens: Option<u64>) -> Answer {
     let most = max_tokens.map_or(usize::MAX, |tokens| usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(4));
     if text.len() <= most {
-        return Answer { text, finish: "stop" };
+        return Answer::of(text, "stop");
     }
     text.truncate(text.floor_char_boundary(most));
-    Answer { text, finish: "length" }
+    Answer::of(text, "length")
 }
 
 fn plain(scenario: &Scenario, messages: &[MessageAsked<'_>], hash: u64) -> String {
@@ -288,9 +315,9 @@ pub(super) fn split(text: &str, most: usize) -> impl Iterator<Item = &str> {
 fn events(reply: &Reply<'_>, with_usage: bool) -> Vec<(Bytes, u64)> {
     let mut events = Vec::new();
     for (answer, index) in reply.answers.iter().zip(0..) {
-        events.push((reply.first_event(index), 0));
+        events.push((reply.first_event(index, answer), 0));
         let pieces = split(&answer.text, EVENT);
-        events.extend(pieces.map(|piece| (reply.text_event(index, piece), tokens(piece.len()))));
+        events.extend(pieces.map(|piece| (reply.piece_event(index, answer, piece), tokens(piece.len()))));
         events.push((reply.finish_event(index, answer.finish), 0));
     }
     if with_usage {

@@ -1,12 +1,9 @@
 //! The simulated model behind Anthropic's Messages: the same answers, with that format's blocks, tools and events.
 
-use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form};
-use super::fault::Fault;
 use super::scenario::Scenario;
-use super::schema;
 use crate::call::wire::anthropic::server::{MessagesRequest, Reply, Said, Tool};
 
 /// Writes the reply to a request for Messages.
@@ -30,7 +27,7 @@ pub(super) fn reply(scenario: &Scenario, request: &MessagesRequest<'_>, fate: Fa
         let body = if request.streams() { Body::Events(events(&reply)) } else { Body::Json(reply.whole()) };
         Draft::good(body, answer::usage(input_tokens, output_tokens))
     };
-    match request.forced_tool().filter(|_| matches!(fate, Fate::Good | Fate::Fault(Fault::SchemaViolation))) {
+    match request.forced_tool().filter(|_| answer::calls_tools(fate)) {
         Some(tool) => {
             let input = tool_input(tool, fate, prompt)?;
             Ok(draft(Some(Said::ToolUse(&tool.name, &input)), "tool_use", input.get().len()))
@@ -47,11 +44,7 @@ pub(super) fn reply(scenario: &Scenario, request: &MessagesRequest<'_>, fate: Fa
 fn tool_input(tool: &Tool<'_>, fate: Fate<'_>, hash: u64) -> Result<Box<RawValue>, String> {
     let wrong = |error: String| format!("tools.{}.input_schema: {error}", tool.name);
     let schema = tool.input_schema.ok_or_else(|| wrong("Field required".to_owned()))?;
-    let schema: Value = serde_json::from_str(schema.get()).map_err(|error| wrong(error.to_string()))?;
-    let mut input = schema::generate(&schema, hash).map_err(wrong)?;
-    if let Fate::Fault(Fault::SchemaViolation) = fate {
-        input = answer::violate(input);
-    }
+    let input = answer::tool_input(schema.get(), fate, hash).map_err(wrong)?;
     to_raw_value(&input).map_err(|error| error.to_string())
 }
 

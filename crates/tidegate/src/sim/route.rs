@@ -19,11 +19,15 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// Reads the path with or without `/v1` in front.
+    /// Reads the path with or without `/v1` in front, or as Azure has it.
     pub(super) fn of(method: &Method, uri: &Uri) -> Route {
-        let path = without_version(uri.path());
+        let path = match Azure::of(uri) {
+            Some(azure) => azure.path,
+            None => without_version(uri.path()),
+        };
         let (route, wanted) = match path {
             "chat/completions" => (Route::Call(WireId::Openai, TaskKind::Chat), Method::POST),
+            "responses" => (Route::Call(WireId::Responses, TaskKind::Chat), Method::POST),
             "embeddings" => (Route::Call(WireId::Openai, TaskKind::Embed), Method::POST),
             "messages" => (Route::Call(WireId::Anthropic, TaskKind::Chat), Method::POST),
             "models" => (Route::Models, Method::GET),
@@ -36,6 +40,30 @@ impl Route {
             },
         };
         if *method == wanted { route } else { Route::OtherMethod }
+    }
+}
+
+/// A path in one of Azure's two forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Azure<'a> {
+    /// The deployment, where the path names it.
+    pub(super) deployment: Option<&'a str>,
+    path: &'a str,
+}
+
+impl<'a> Azure<'a> {
+    /// Reads `/openai/v1/…`, or with an API version `/openai/deployments/NAME/…` and `/openai/…`.
+    pub(super) fn of(uri: &'a Uri) -> Option<Azure<'a>> {
+        let rest = uri.path().strip_prefix("/openai/")?;
+        if let Some(path) = rest.strip_prefix("v1/") {
+            return Some(Azure { deployment: None, path });
+        }
+        let versioned = uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("api-version=")));
+        match rest.strip_prefix("deployments/").and_then(|rest| rest.split_once('/')) {
+            _ if !versioned => None,
+            Some((deployment, path)) => Some(Azure { deployment: Some(deployment), path }),
+            None => Some(Azure { deployment: None, path: rest }),
+        }
     }
 }
 
@@ -87,7 +115,12 @@ mod tests {
         assert_eq!(route(&Method::POST, "/model/anthropic.claude%3A0/converse"), bedrock);
         assert_eq!(route(&Method::GET, "/models"), Route::Models);
         assert_eq!(route(&Method::GET, "/chat/completions"), Route::OtherMethod);
-        assert_eq!(route(&Method::POST, "/v1/responses"), Route::Nowhere);
+        assert_eq!(route(&Method::POST, "/v1/responses"), Route::Call(WireId::Responses, TaskKind::Chat));
+        assert_eq!(route(&Method::POST, "/v1/completions"), Route::Nowhere);
+        for azure in ["/openai/v1/chat/completions", "/openai/deployments/d/chat/completions?api-version=2024-10-21"] {
+            assert_eq!(route(&Method::POST, azure), Route::Call(WireId::Openai, TaskKind::Chat));
+        }
+        assert_eq!(route(&Method::POST, "/openai/deployments/d/chat/completions"), Route::Nowhere);
     }
 
     #[test]

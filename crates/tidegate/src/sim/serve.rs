@@ -13,19 +13,23 @@ use super::dice::{Dice, Draw, mix};
 use super::fault::Fault;
 use super::ledger::Receipt;
 use super::limit::{Cause, Cost, Gate, Refusal};
+use super::route::Azure;
 use super::scenario::Resource;
 use super::voice::Voice;
-use super::{ID_HEADER, Plan, Simulator, Visit, bedrock, delivery, gemini, headers, messages};
+use super::{ID_HEADER, Plan, Simulator, Visit, bedrock, delivery, gemini, headers, messages, responses};
 use crate::call::transport::HttpRequest;
 use crate::call::wire::WireId;
 use crate::call::wire::anthropic::server::MessagesRequest;
 use crate::call::wire::openai::server::{ChatRequest, EmbeddingRequest};
+use crate::call::wire::responses::server::ResponseRequest;
 use crate::request::TaskKind;
 
 /// What is known of a call on arrival.
 pub(super) struct Call<'a> {
     pub(super) request: &'a HttpRequest,
     pub(super) voice: Voice,
+    /// The model, where Azure's path names it.
+    deployment: Option<&'a str>,
     id: u64,
     body: u64,
     /// Whose limits apply.
@@ -74,8 +78,10 @@ impl Simulator {
         let (start, wall) = *state.start.get_or_insert_with(|| (now, SystemTime::now()));
         let since = now.saturating_duration_since(start);
         let attempt = state.ledger.arrive(id, since.as_secs(), self.scenario().remember_ids);
-        let voice = Voice { wire, number: mix(id ^ u64::from(attempt)) };
-        Call { request, voice, id, body, scope, at: since.as_secs_f64(), wall: wall + since, attempt }
+        let azure = Azure::of(request.uri());
+        let voice = Voice { wire, number: mix(id ^ u64::from(attempt)), azure: azure.is_some() };
+        let deployment = azure.and_then(|azure| azure.deployment);
+        Call { request, voice, deployment, id, body, scope, at: since.as_secs_f64(), wall: wall + since, attempt }
     }
 
     /// Checks and answers a request.
@@ -87,6 +93,7 @@ impl Simulator {
             (WireId::Bedrock, _) => self.prepare_converse(call, dice),
             (WireId::BedrockInvoke, _) => self.prepare_invoke(call, dice),
             (WireId::Openai, TaskKind::Chat) => self.prepare_chat(call, dice),
+            (WireId::Responses, _) => self.prepare_response(call, dice),
             (WireId::Openai, TaskKind::Embed) => self.prepare_embedding(call, dice),
         }
     }
@@ -103,6 +110,21 @@ impl Simulator {
             None => answer::chat(scenario, &asked, fate, unix_seconds(call.wall)).map_err(wrong(call))?,
         };
         Ok(Prepared { draft, fate, max_output_tokens: asked.max_tokens() })
+    }
+
+    fn prepare_response(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
+        let scenario = self.scenario();
+        let mut asked: ResponseRequest<'_> = read(call)?;
+        self.check_model(call, &asked.model)?;
+        asked.fold_instructions();
+        let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| {
+            asked.input.iter().any(|message| message.content.contain(text))
+        });
+        let draft = match answer::refused(fate, call.voice) {
+            Some(draft) => draft,
+            None => responses::reply(scenario, &asked, fate, unix_seconds(call.wall)).map_err(wrong(call))?,
+        };
+        Ok(Prepared { draft, fate, max_output_tokens: asked.max_output_tokens })
     }
 
     fn prepare_messages(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
@@ -168,6 +190,7 @@ impl Simulator {
 
     pub(super) fn check_model(&self, call: &Call<'_>, model: &str) -> Result<(), Denial> {
         let models = &self.scenario().models;
+        let model = call.deployment.unwrap_or(model);
         if models.is_empty() || models.iter().any(|known| known == model) {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::json;
 
 use super::scenario::HeaderStyle;
 use crate::call::wire::WireId;
@@ -12,13 +13,16 @@ use crate::call::wire::{anthropic, bedrock, gemini, openai};
 pub(super) struct Voice {
     pub(super) wire: WireId,
     pub(super) number: u64,
+    /// Whether Azure is asked, which has words of its own for some errors.
+    pub(super) azure: bool,
 }
 
 impl Voice {
     /// Writes an error; `kind` and `code` are those of OpenAI's, the others' follow from the status.
     pub(super) fn error(self, status: StatusCode, message: &str, kind: &str, code: Option<&str>) -> Bytes {
         match self.wire {
-            WireId::Openai => openai::server::error(message, kind, code),
+            WireId::Openai | WireId::Responses if self.azure => azure_error(status, message, kind, code),
+            WireId::Openai | WireId::Responses => openai::server::error(message, kind, code),
             WireId::Anthropic => anthropic::server::error(status, message, &self.request_id()),
             WireId::Gemini => gemini::server::error(status, message, &[]),
             WireId::Bedrock | WireId::BedrockInvoke => bedrock::server::error(status, None, message),
@@ -41,7 +45,8 @@ impl Voice {
     /// Adds the call's id under the name that the format's clients look for; Gemini's stands in the body.
     pub(super) fn sign(self, headers: &mut HeaderMap) {
         let name = match self.wire {
-            WireId::Openai => "x-request-id",
+            WireId::Openai | WireId::Responses if self.azure => "apim-request-id",
+            WireId::Openai | WireId::Responses => "x-request-id",
             WireId::Anthropic => "request-id",
             WireId::Bedrock | WireId::BedrockInvoke => "x-amzn-requestid",
             WireId::Gemini => return,
@@ -57,11 +62,30 @@ impl Voice {
         match (self.wire, wanted) {
             (WireId::Gemini | WireId::Bedrock | WireId::BedrockInvoke, _) => HeaderStyle::None,
             (WireId::Anthropic, HeaderStyle::Openai) => HeaderStyle::Anthropic,
+            (_, HeaderStyle::Openai) if self.azure => HeaderStyle::Azure,
             (_, wanted) => wanted,
         }
     }
 
     fn request_id(self) -> String {
         format!("req_{:016x}", self.number)
+    }
+}
+
+/// Writes an error as Azure's gateway does where it answers in place of the model.
+fn azure_error(status: StatusCode, message: &str, kind: &str, code: Option<&str>) -> Bytes {
+    let gateway = |code: &str, message: &str| json!({"error": {"code": code, "message": message}}).to_string().into();
+    match (status.as_u16(), code) {
+        (401, _) => gateway("401", "Access denied due to invalid subscription key or wrong API endpoint."),
+        (404, _) => gateway("DeploymentNotFound", "The API deployment for this resource does not exist."),
+        (429, _) => gateway("429", message),
+        (_, Some("content_filter")) => {
+            let filtered = json!({"violence": {"filtered": true, "severity": "medium"}});
+            let inner = json!({"code": "ResponsibleAIPolicyViolation", "content_filter_result": filtered});
+            let error = json!({"message": message, "type": null, "param": "prompt", "code": "content_filter",
+                "status": status.as_u16(), "innererror": inner});
+            json!({"error": error}).to_string().into()
+        }
+        _ => openai::server::error(message, kind, code),
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
@@ -19,6 +20,12 @@ use tokio::time::{Instant, timeout};
 const LIFE: Duration = Duration::from_secs(5);
 /// How long an address is tried before the next one is tried beside it (RFC 8305, section 8).
 const HEAD_START: Duration = Duration::from_millis(250);
+
+/// How long a connection may be silent before it is probed: many routers forget one after five minutes, and a model may
+/// think for longer than that.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long after one unanswered probe the next is sent.
+const BETWEEN_PROBES: Duration = Duration::from_secs(15);
 
 type Lookup = Shared<BoxFuture<'static, Result<Arc<[IpAddr]>, Arc<io::Error>>>>;
 
@@ -83,6 +90,8 @@ pub(super) async fn connect(addresses: &[IpAddr], port: u16) -> io::Result<TcpSt
             Ok(Some(Ok(stream))) => {
                 // Requests are small and written whole; waiting for more would only delay them.
                 stream.set_nodelay(true)?;
+                let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(BETWEEN_PROBES);
+                SockRef::from(&stream).set_tcp_keepalive(&probes)?;
                 return Ok(stream);
             }
             Ok(Some(Err(error))) => last = error,

@@ -355,7 +355,7 @@ fn failed_inside(head: &Parts, error: &ErrorBody) -> Failure {
 }
 
 /// Names the cause by this wire's structured codes; text is the business of [`status::kind`].
-fn kind_of(status: StatusCode, error: &ErrorBody) -> Option<Kind> {
+pub(super) fn kind_of(status: StatusCode, error: &ErrorBody) -> Option<Kind> {
     for name in [error.code.as_deref(), error.kind.as_deref()].into_iter().flatten() {
         let kind = match name {
             "insufficient_quota" | "credit_balance_exhausted" | "billing_hard_limit_reached" | "billing_not_active" => {

@@ -70,7 +70,7 @@ fn batch_kind(method: &RawValue, url: &RawValue) -> Result<(WireId, TaskKind), S
     let url = string("url", url)?;
     wire::batch_url(&url).ok_or_else(|| {
         let shown: String = url.chars().take(80).collect();
-        format!("the url `{shown}` is not supported; /v1/chat/completions, /v1/embeddings and /v1/messages are")
+        format!("the url `{shown}` is not supported; /v1/chat/completions, /v1/responses, /v1/embeddings and /v1/messages are")
     })
 }
 

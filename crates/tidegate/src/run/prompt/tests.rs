@@ -203,8 +203,8 @@ fn bodies_go_out_as_they_are() {
 
     let error = |json: &str| render(&options, json).unwrap_err();
     assert_eq!(
-        error(&line("POST", "/v1/responses", body)),
-        "the url `/v1/responses` is not supported; /v1/chat/completions, /v1/embeddings and /v1/messages are"
+        error(&line("POST", "/v1/completions", body)),
+        "the url `/v1/completions` is not supported; /v1/chat/completions, /v1/responses, /v1/embeddings and /v1/messages are"
     );
     assert_eq!(error(&line("GET", "/v1/chat/completions", body)), "`method` is not POST");
     assert_eq!(error(r#"{"body":{"messages":[],"stream":true}}"#), "`body` asks for a stream; leave `stream` out");

@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn replies_have_the_documented_fields() {
-        let answers = [Answer { text: "hé".into(), finish: "length" }];
+        let answers = [Answer::of("hé".into(), "length")];
         let usage = UsageReply {
             prompt_token_count: 3,
             candidates_token_count: 1,

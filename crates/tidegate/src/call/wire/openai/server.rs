@@ -9,14 +9,15 @@ use std::fmt;
 use bytes::Bytes;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::types::{ChatChunk, ChatReply, Choice, ChunkChoice, DeltaReply, MessageReply, UsageReply};
 
 /// A request for Chat Completions, as far as a server must understand it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ChatRequest<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     pub(crate) model: Cow<'a, str>,
     #[serde(borrow)]
     pub(crate) messages: Vec<MessageAsked<'a>>,
@@ -32,6 +33,31 @@ pub(crate) struct ChatRequest<'a> {
     stream_options: Option<StreamOptions>,
     #[serde(borrow, default)]
     pub(crate) response_format: Option<ResponseFormat<'a>>,
+    #[serde(borrow, default)]
+    tools: Option<Vec<Tool<'a>>>,
+    #[serde(borrow, default)]
+    tool_choice: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tool<'a> {
+    #[serde(borrow)]
+    function: Function<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Function<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    parameters: Option<&'a RawValue>,
+}
+
+/// A tool that must be called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ForcedTool<'r> {
+    pub(crate) name: &'r str,
+    pub(crate) parameters: Option<&'r RawValue>,
 }
 
 /// What a stream holds besides the text.
@@ -70,6 +96,17 @@ impl ChatRequest<'_> {
     /// Returns the most output tokens, by either name.
     pub(crate) fn max_tokens(&self) -> Option<u64> {
         self.max_completion_tokens.or(self.max_tokens)
+    }
+
+    /// Returns the tool that must be called, if one must.
+    pub(crate) fn forced_tool(&self) -> Option<ForcedTool<'_>> {
+        let (choice, tools) = (self.tool_choice?.get(), self.tools.as_ref()?);
+        let Function { name, parameters } = match serde_json::from_str::<Tool<'_>>(choice) {
+            Ok(wanted) => &tools.iter().find(|tool| tool.function.name == wanted.function.name)?.function,
+            Err(_) if choice == "\"required\"" => &tools.first()?.function,
+            Err(_) => return None,
+        };
+        Some(ForcedTool { name, parameters: *parameters })
     }
 
     /// Returns how many answers are asked for.
@@ -221,18 +258,28 @@ pub(crate) struct Reply<'a> {
 pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) finish: &'static str,
+    /// The tool to call; the text is its arguments then.
+    pub(crate) tool: Option<String>,
+}
+
+impl Answer {
+    /// Makes an answer that is text.
+    pub(crate) fn of(text: String, finish: &'static str) -> Answer {
+        Answer { text, finish, tool: None }
+    }
 }
 
 impl Reply<'_> {
     /// Writes the reply as one object.
     pub(crate) fn whole(&self) -> Bytes {
-        let choices = self.answers.iter().zip(0..).map(|(answer, index)| Choice {
+        let calls: Vec<_> = self.answers.iter().zip(0..).map(|(answer, index)| self.call(index, answer)).collect();
+        let choices = self.answers.iter().zip(&calls).zip(0..).map(|((answer, call), index)| Choice {
             index,
             message: MessageReply {
                 role: "assistant".into(),
-                content: Some(answer.text.as_str().into()),
+                content: answer.tool.is_none().then(|| answer.text.as_str().into()),
                 refusal: None,
-                tool_calls: Vec::new(),
+                tool_calls: call.iter().map(|call| &**call).collect(),
             },
             finish_reason: Some(answer.finish.into()),
         });
@@ -247,15 +294,36 @@ impl Reply<'_> {
         })
     }
 
+    /// Returns an answer's call of a tool, if it is one.
+    fn call(&self, index: u32, answer: &Answer) -> Option<Box<RawValue>> {
+        let function = json!({"name": answer.tool.as_ref()?, "arguments": answer.text});
+        to_raw_value(&json!({"id": self.call_id(index), "type": "function", "function": function})).ok()
+    }
+
+    fn call_id(&self, index: u32) -> String {
+        format!("{}_{index}", self.id.replacen("chatcmpl-", "call_", 1))
+    }
+
     /// Writes the event that begins an answer.
-    pub(crate) fn first_event(&self, index: u32) -> Bytes {
-        let delta = DeltaReply { role: Some("assistant".into()), content: Some("".into()) };
+    pub(crate) fn first_event(&self, index: u32, answer: &Answer) -> Bytes {
+        let call = answer.tool.as_ref().map(|name| {
+            let function = json!({"name": name, "arguments": ""});
+            json!({"index": 0, "id": self.call_id(index), "type": "function", "function": function})
+        });
+        let content = answer.tool.is_none().then(|| "".into());
+        let delta = DeltaReply { role: Some("assistant".into()), content, tool_calls: call.into_iter().collect() };
         self.event(vec![ChunkChoice { index, delta, finish_reason: None }], None)
     }
 
-    /// Writes the event that carries a piece of an answer.
-    pub(crate) fn text_event(&self, index: u32, text: &str) -> Bytes {
-        let delta = DeltaReply { role: None, content: Some(text.into()) };
+    /// Writes the event that carries a piece of an answer: of its text, or of its call's arguments.
+    pub(crate) fn piece_event(&self, index: u32, answer: &Answer, piece: &str) -> Bytes {
+        let delta = match &answer.tool {
+            None => DeltaReply { content: Some(piece.into()), ..DeltaReply::default() },
+            Some(_) => {
+                let call = json!({"index": 0, "function": {"arguments": piece}});
+                DeltaReply { tool_calls: vec![call], ..DeltaReply::default() }
+            }
+        };
         self.event(vec![ChunkChoice { index, delta, finish_reason: None }], None)
     }
 
@@ -414,7 +482,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_the_client_reads() {
-        let answers = [Answer { text: "hé".into(), finish: "stop" }];
+        let answers = [Answer::of("hé".into(), "stop")];
         let usage = UsageReply { prompt_tokens: 3, completion_tokens: 1, total_tokens: 4, ..UsageReply::default() };
         let body = Reply { id: "c1", model: "m", created: 5, answers: &answers, usage }.whole();
         let read: ChatReply<'_> = serde_json::from_slice(&body).unwrap();
