@@ -8,7 +8,7 @@ mapfile -t files < <(find tidegate/src tidegate-cli/src -name '*.rs' ! -path tid
 awk -v longest=500 '
 function forbidden(file, module, path) {
     if (file ~ /^(request|response|outcome|failure|event|limits|money)\.rs$/)
-        return module !~ /^(request|response|outcome|failure|event|limits|money)$/ && !(file == "request.rs" && path == "call::wire::WireId")
+        return module !~ /^(request|response|outcome|failure|event|limits|money|schema)$/ && !(file == "request.rs" && path == "call::wire::WireId")
     if (file ~ /^call(\.rs|\/)/) return module ~ /^(dispatch|ask|run|client)$/
     if (file ~ /^dispatch(\.rs|\/)/) return module ~ /^(ask|run)$/
     if (file ~ /^ask(\.rs|\/)/) return module == "run"

@@ -19,7 +19,7 @@ simulator, record = pages[pathlib.Path("docs/simulator.md")], pages[pathlib.Path
 problems = []
 UNKNOWN = "zzqqzz"
 # Flags of other programs that the pages name.
-FOREIGN = {"--workspace", "--locked", "--path", "--lib", "--open"}
+FOREIGN = {"--workspace", "--locked", "--path", "--lib", "--open", "--example"}
 
 
 def differ(what, documented, real):
@@ -129,13 +129,16 @@ def check_scenario(folder):
 def check_record(folder):
     by_heading = tables(record, lambda line: line.lstrip("# "))
     rows = "id,text\n1,a\n2,b\n"
-    run = ["run", "-", "--format", "csv", "-m", "sim/echo", "-p", "{{ text }}", "--repeat", "2", "--quiet"]
+    (folder / "one-fails.yaml").write_text("script: [{contains: a, status: 400}]")
+    run = ["run", "-", "--format", "csv", "-m", "sim/echo", "-p", "{{ text }}", "--repeat", "2", "--quiet",
+           "--fallback", "x", "--check", "true", "--scenario", "one-fails.yaml"]
     ask(*run, "-o", "out.jsonl", cwd=folder, stdin=rows)
-    differ("docs/record.md, the record", set(by_heading["The record"]), set(json.loads((folder / "out.jsonl").open().readline())))
+    fields = {field for line in (folder / "out.jsonl").open() for field in json.loads(line)}
+    differ("docs/record.md, the record", set(by_heading["The record"]), fields)
     differ("docs/record.md, the summary", set(by_heading["The summary"]), set(json.loads(ask("report", "out.jsonl", "--json", cwd=folder)[1])))
     ask(*run, "-o", "out.csv", cwd=folder, stdin=rows.replace("id,", "name,"))
     ours = (folder / "out.csv").open().readline().strip().split(",")[2:]
-    listed = re.findall(r"`(\w+)`", re.search(r"columns, then (.*?)\. A column", record, re.S)[1].replace("--repeat", ""))
+    listed = re.findall(r"`(\w+)`", re.search(r"columns, then (.*?)\. A column", record, re.S)[1].replace("--repeat", "").replace("--fallback", ""))
     if ours != listed:
         problems.append(f"docs/record.md, CSV: the columns are {', '.join(ours)}")
     causes = re.search(r"there are (.*)", ask("run", "-", f"--retry-failed={UNKNOWN}")[2])[1]

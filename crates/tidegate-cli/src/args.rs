@@ -4,6 +4,7 @@
 //! are made from the flags, so that none can be forgotten; what asks for one action (`--dry-run`) has no variable.
 
 mod bedrock;
+mod limit;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,10 +17,12 @@ use tidegate::call::wire::WireId;
 use tidegate::{Balance, Kind, Price};
 
 pub(crate) use self::bedrock::BedrockArgs;
+pub(crate) use self::limit::LimitArgs;
 use crate::duration;
 use crate::keys;
+use crate::moment;
 use crate::settings::value;
-use crate::settings::{Http2, InputFormat, LogFormat, OutputFormat};
+use crate::settings::{AtDeadline, Http2, InputFormat, LogFormat, OnFailure, OutputFormat};
 use crate::sim_server::SimArgs;
 
 /// Sends very many LLM requests as fast as the providers' limits allow, and loses none.
@@ -62,7 +65,11 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) bedrock: BedrockArgs,
     #[command(flatten)]
+    pub(crate) answer: AnswerArgs,
+    #[command(flatten)]
     pub(crate) limit: LimitArgs,
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -182,38 +189,79 @@ pub(crate) struct ModelArgs {
 }
 
 #[derive(Args)]
-#[command(next_help_heading = "Speed, limits and failures")]
-pub(crate) struct LimitArgs {
-    /// Requests per minute, for each endpoint [default: found out from the replies]
-    #[arg(long, value_name = "N", value_parser = value::rate)]
-    pub(crate) rpm: Option<f64>,
-    /// Tokens per minute, for each endpoint [default: found out from the replies]
-    #[arg(long, value_name = "N", value_parser = value::rate)]
-    pub(crate) tpm: Option<f64>,
-    /// Requests in flight, for each endpoint [default: 16 at the start, growing]
-    #[arg(long, value_name = "N", value_parser = value::count)]
-    pub(crate) concurrency: Option<u32>,
-    /// Requests per minute of the whole run
-    #[arg(long, value_name = "N", value_parser = value::rate)]
-    pub(crate) total_rpm: Option<f64>,
-    /// Tokens per minute of the whole run
-    #[arg(long, value_name = "N", value_parser = value::rate)]
-    pub(crate) total_tpm: Option<f64>,
-    /// Requests in flight of the whole run
-    #[arg(long, value_name = "N", value_parser = value::count)]
-    pub(crate) total_concurrency: Option<u32>,
-    /// Time of one attempt: 600, 600s, 10m, 250ms [default: 600s]
+#[command(next_help_heading = "Answers")]
+pub(crate) struct AnswerArgs {
+    /// File with the JSON Schema that every answer must satisfy
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
+    /// Fields of structured answers that become fields or columns, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) lift: Option<Vec<String>>,
+    /// Expression that must be true, such as 'output.total > 0'; may be repeated
+    #[arg(long, value_name = "EXPR")]
+    pub(crate) check: Vec<String>,
+    /// Regular expression that must be found in the answer; may be repeated
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) check_regex: Vec<String>,
+    /// Program that reads {"output": …} a line and writes true or false a line
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) check_command: Option<String>,
+    /// Time of that program for one answer [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
-    pub(crate) timeout: Option<Duration>,
-    /// Time to make a connection [default: 10s]
+    pub(crate) check_timeout: Option<Duration>,
+    /// How often a refused answer is asked for again [default: 2, or to the ladder's end]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_check_retries: Option<u32>,
+    /// Wait before a refused answer is asked for again [default: 0]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, allow_hyphen_values = true)]
+    pub(crate) check_delay: Option<Duration>,
+    /// Models and parameters by try: 'temperature=0;model=a/b,temperature=1'
+    #[arg(long, value_name = "RUNG;…", value_parser = value::ladder)]
+    pub(crate) ladder: Option<toml::Value>,
+    /// Causes that lead to the ladder's next rung [default: rejected,truncated]
+    #[arg(long, value_name = "CAUSE,…", value_delimiter = ',', value_parser = value::kind)]
+    pub(crate) ladder_on: Option<Vec<Kind>>,
+    /// Column that names a row's task, one of the configuration's [tasks]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) task_column: Option<String>,
+    /// Column that names a row's one model
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model_column: Option<String>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Budget, deadline and stopping")]
+pub(crate) struct StopArgs {
+    /// Most US dollars to spend for this output, over all runs
+    #[arg(long, value_name = "USD", value_parser = value::rate)]
+    pub(crate) budget_usd: Option<f64>,
+    /// Most tokens to use for this output, over all runs
+    #[arg(long, value_name = "N", value_parser = value::tokens)]
+    pub(crate) budget_tokens: Option<i64>,
+    /// Time after which nothing more is sent: 90s, 30m, 2h
     #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
-    pub(crate) connect_timeout: Option<Duration>,
-    /// Read every reply as a stream, without a limit of its time while it comes
-    #[arg(long)]
-    pub(crate) stream: Option<bool>,
-    /// Most attempts for a row; 429s do not count [default: 5]
+    pub(crate) max_time: Option<Duration>,
+    /// Moment after which nothing more is sent: 06:00 here, or 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = moment::check)]
+    pub(crate) stop_at: Option<String>,
+    /// What happens to calls in flight then [default: drain, within --drain-timeout]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub(crate) at_deadline: Option<AtDeadline>,
+    /// What a failed row means for the run [default: continue]
+    #[arg(long, value_name = "POLICY", value_enum)]
+    pub(crate) on_failure: Option<OnFailure>,
+    /// Text in the place of answers that are not to be had; such rows stay failed
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) fallback: Option<String>,
+    /// Share of failed rows above which the run stops, such as 0.1
+    #[arg(long, value_name = "SHARE", value_parser = value::share)]
+    pub(crate) max_failure_rate: Option<f64>,
+    /// Finished rows from which that share counts [default: 100]
     #[arg(long, value_name = "N", value_parser = value::count)]
-    pub(crate) max_attempts: Option<u32>,
+    pub(crate) min_sample: Option<u32>,
+    /// Causes of which one failed row stops the run, such as auth,content_filter
+    #[arg(long, value_name = "CAUSE,…", value_delimiter = ',', value_parser = value::kind)]
+    pub(crate) stop_on: Option<Vec<Kind>>,
 }
 
 #[derive(Args)]
@@ -488,18 +536,25 @@ mod tests {
 
     #[test]
     fn senseless_values_are_refused_with_the_flags_name() {
-        let cases: [(&[&str], &str); 12] = [
+        let cases: [(&[&str], &str); 19] = [
             (&["--rpm", "0"], "'--rpm <N>': must be more than 0"),
             (&["--rpm", "-5"], "'--rpm <N>': must be more than 0"),
             (&["--tpm", "NaN"], "'--tpm <N>': must be a number"),
             (&["--concurrency", "0"], "'--concurrency <N>': must be more than 0"),
             (&["--timeout", "-5s"], "'--timeout <TIME>': must be more than 0"),
+            (&["--deadline", "0"], "'--deadline <TIME>': must be more than 0"),
+            (&["--hedge=2%"], "not a number"),
             (&["--timeout", "0"], "'--timeout <TIME>': must be more than 0"),
             (&["--drain-timeout", "-1"], "'--drain-timeout <TIME>': must not be negative"),
             (&["--connect-timeout", "soon"], "not a duration; write 600"),
             (&["--price", "5"], "'--price <IN,OUT>': write IN,OUT"),
             (&["--param", "effort=high"], "the value is not JSON"),
             (&["--base-url", "localhost"], "not an address"),
+            (&["--budget-usd", "0"], "'--budget-usd <USD>': must be more than 0"),
+            (&["--budget-tokens", "1.5"], "'--budget-tokens <N>': not a whole number"),
+            (&["--max-failure-rate", "10"], "'--max-failure-rate <SHARE>': must be a share from 0 to 1"),
+            (&["--stop-at", "6 am"], "'--stop-at <WHEN>': write 06:00"),
+            (&["--stop-on", "auht"], "no such cause"),
             (&["--retry-failed=429"], "no such cause; there are rate_limited"),
         ];
         for (flags, expected) in cases {

@@ -43,7 +43,14 @@ fn tokens(found: &Inspection) -> String {
     let mut text = format!("about {} input tokens", range(found.input_tokens));
     let _ = write!(text, ", {} output tokens", range(found.output_tokens));
     if found.output_assumed {
-        text.push_str(" (at most 1,024 a request assumed; --max-tokens sets it)");
+        let most = format::count(found.assumed_output_tokens.unwrap_or_default());
+        let _ = match found.output_unknown {
+            true => write!(
+                text,
+                " (no --max-tokens, and the catalog does not know all models: {most} a request are only a guess)"
+            ),
+            false => write!(text, " (no --max-tokens: the most that the model writes is {most} a request)"),
+        };
     }
     match found.cost_usd {
         Some((low, high)) => {

@@ -10,6 +10,7 @@ mod keys;
 mod live;
 mod logging;
 mod models;
+mod moment;
 mod progress;
 mod run;
 mod settings;

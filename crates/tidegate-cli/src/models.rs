@@ -163,8 +163,8 @@ mod tests {
         assert_eq!(lines.len(), catalog::models().len() + 1);
         let notes = lines[0].find("NOTES").unwrap();
         assert!(lines.iter().all(|line| line.len() <= notes || line[..notes].ends_with("  ")));
-        assert!(lines.iter().find(|line| line.starts_with("azure/")).unwrap().contains("not callable yet"));
-        assert!(table.contains("This version can call: openai, anthropic, openrouter"));
+        assert!(lines.iter().find(|line| line.starts_with("vertex_ai/")).unwrap().contains("not callable yet"));
+        assert!(table.contains("This version can call: openai, anthropic, azure, openrouter"));
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
     fn json_has_every_fact() {
         let listed: serde_json::Value = serde_json::from_str(&list(Some("openai"), true).unwrap()).unwrap();
         let row = listed.as_array().unwrap().iter().find(|row| row["model"] == "openai/gpt-5.5-pro").unwrap();
-        assert_eq!(row["callable"], false);
+        assert_eq!((&row["callable"], &row["kind"]), (&true.into(), &"responses".into()));
         assert_eq!((&row["price"]["input"], &row["price"]["long"]["above"]), (&30.0.into(), &272_000.into()));
     }
 }

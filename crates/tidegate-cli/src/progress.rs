@@ -81,7 +81,7 @@ impl Watch {
         let (recent, steady) = (self.recent.rates(), self.steady.rates());
         let pace = Pace { elapsed: now.duration_since(self.began), now: recent, steady };
         let facts = Facts::new(numbers, self.client.snapshot(), pace);
-        if self.control.stop.is_cancelled() { facts.stopping() } else { facts }
+        if numbers.stopping || self.control.stop.is_cancelled() { facts.stopping() } else { facts }
     }
 }
 

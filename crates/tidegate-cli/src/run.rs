@@ -1,20 +1,27 @@
 //! `tidegate run`: settings become a client and a job, the job runs, its summary becomes an exit code.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use http::{HeaderName, HeaderValue};
 use tidegate::call::pool::{self, PoolOptions, ProxyRules, ProxyUrls};
 use tidegate::call::provider::Auth;
+use tidegate::run::fallback::Fallback;
 use tidegate::run::input::{self, InputOptions};
-use tidegate::run::job::{self, Control, Job};
+use tidegate::run::job::{self, AtDeadline, Control, Job, StopOn, Tasks};
 use tidegate::run::journal::Changed;
 use tidegate::run::output;
 use tidegate::run::prompt::PromptOptions;
 use tidegate::run::summary::{Stopped, Summary};
-use tidegate::{Balance, Bedrock, Client, ClientBuilder, Error, Kind, Limits, Observer, RetryPolicy, Target};
+use tidegate::{
+    AskPolicy, Balance, Bedrock, Budget, Check, Client, ClientBuilder, Error, Kind, Limits, Money, Observer,
+    RetryPolicy, Rung, Schema, Target,
+};
 
 use crate::args::{ReportArgs, RunArgs};
 use crate::aws::Signing;
@@ -22,10 +29,9 @@ use crate::keys::Keys;
 use crate::logging::LogOptions;
 use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
-use crate::settings::{self, EndpointSettings, Http2, InputFormat, OutputFormat, Settings};
-use crate::signals::Signals;
+use crate::settings::{self, EndpointSettings, Http2, InputFormat, OnFailure, OutputFormat, Settings};
 use crate::sim_server::read_scenario;
-use crate::{aws, inspect, keys, logging, progress, runtime};
+use crate::{aws, inspect, keys, logging, moment, progress, runtime, signals};
 
 /// File descriptors that are needed for other things than connections.
 const OTHER_FILES: u64 = 64;
@@ -62,21 +68,19 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     logging::start(&log_options(settings), &screen)?;
     let observer = Events::new(screen.clone(), settings.run.verbose);
     let client = client(settings, Some(Arc::new(observer)), keys::find, Signing::Needed)?;
-    let display = progress::show(client.clone(), control.clone(), screen.clone());
+    // Before anything is opened: a pipe that nobody writes to may be waited for for ever.
+    signals::watch(control.clone(), screen.clone(), job.drain_timeout)?;
+    for caution in job.cautions(&client) {
+        screen.line(&format!("warning: {caution}"));
+    }
     if job.out.is_none() {
         screen.line("results go to the standard output: without -o there is no journal, and the run cannot be resumed");
     }
-    let watch = async {
-        let signals = Signals::new()?.watch(control.clone(), screen.clone(), job.drain_timeout);
-        tokio::join!(signals, display);
-        Ok::<(), std::io::Error>(())
-    };
+    let display = progress::show(client.clone(), control.clone(), screen.clone());
     let summary = tokio::select! {
-        // In this order, because opening the input may wait for a pipe that nobody writes to: until that is over, and
-        // nothing has been sent, a signal ends the process as it would any other.
         biased;
         summary = job.run(&client, &control) => summary?,
-        failed = watch => return Err(failed.map_or_else(Into::into, |()| unreachable!("both watch for ever"))),
+        () = display => unreachable!("it is shown for ever"),
     };
     if let Some(path) = &settings.output.summary {
         crate::summary::write_json(&summary, path)?;
@@ -152,12 +156,15 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             system: settings.system.clone(),
             embed: settings.embed.clone(),
             params: settings.params.clone(),
+            schema: settings.schema.as_deref().map(schema).transpose()?,
             id_column: settings.id_column.clone(),
         },
         out: settings.output.path.clone(),
         format: output_format(settings),
         fields: settings.fields.clone().unwrap_or_default(),
         output_column: settings.output.column.clone(),
+        lift: settings.lift.clone().unwrap_or_default(),
+        tasks: tasks(settings)?,
         each_model: settings.each_model,
         repeat: u16::try_from(settings.repeat)
             .map_err(|_| Error::Usage("--repeat must be at most 65535".to_owned()))?,
@@ -175,7 +182,91 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             Some(kinds) if kinds.is_empty() => Kind::ALL.into_iter().filter(|kind| kind.is_transient()).collect(),
             Some(kinds) => kinds.clone(),
         },
+        budget: Budget {
+            usd: settings.budget.usd.map(Money::from_usd),
+            tokens: settings.budget.tokens.and_then(|tokens| u64::try_from(tokens).ok()),
+        },
+        stop_on: stop_on(settings),
+        fallback: fallback(settings)?,
+        max_time: max_time(settings)?,
+        at_deadline: match settings.stop.at_deadline {
+            settings::AtDeadline::Drain => AtDeadline::Drain,
+            settings::AtDeadline::Cancel => AtDeadline::Cancel,
+        },
         drain_timeout: settings.run.drain_timeout,
+    })
+}
+
+fn stop_on(settings: &Settings) -> StopOn {
+    let stop = &settings.stop;
+    let usual = StopOn::default();
+    StopOn {
+        first_failure: stop.on_failure == Some(OnFailure::Stop),
+        failure_rate: stop.max_failure_rate,
+        min_sample: stop.min_sample.map_or(usual.min_sample, u64::from),
+        kinds: stop.on.clone(),
+    }
+}
+
+/// Returns the last resort; one that is set counts unless another policy is asked for by name.
+fn fallback(settings: &Settings) -> anyhow::Result<Option<Fallback>> {
+    match (settings.stop.on_failure, &settings.stop.fallback) {
+        (Some(OnFailure::Fallback), None) => {
+            Err(Error::Usage("--on-failure fallback needs the text: give --fallback TEXT".to_owned()).into())
+        }
+        (None | Some(OnFailure::Fallback), Some(text)) => Ok(Some(Fallback::text(text))),
+        _ => Ok(None),
+    }
+}
+
+/// Returns how long the run may take: whichever ends first.
+fn max_time(settings: &Settings) -> anyhow::Result<Option<Duration>> {
+    let until = |text: &String| moment::until(text, &jiff::Zoned::now());
+    let left = settings.stop.at.as_ref().map(until).transpose();
+    let left = left.map_err(|reason| Error::Usage(format!("--stop-at: {reason}")))?;
+    Ok(settings.stop.max_time.into_iter().chain(left).min())
+}
+
+/// Reads the file of the schema.
+fn schema(path: &Path) -> anyhow::Result<Arc<Schema>> {
+    let wrong = |error: &dyn std::fmt::Display| Error::Usage(format!("the schema {}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let value = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+    Ok(Arc::new(Schema::new(value).map_err(|error| wrong(&error))?))
+}
+
+fn tasks(settings: &Settings) -> anyhow::Result<Tasks> {
+    let mut models = BTreeMap::new();
+    for (name, task) in &settings.tasks {
+        let full = task.models.iter().map(|model| settings.full_name(model)).collect::<tidegate::Result<_>>()?;
+        models.insert(name.clone(), full);
+    }
+    // Tasks that nothing else names are named by the column of that name.
+    let column = settings.task_column.clone().or_else(|| (!models.is_empty()).then(|| "task".to_owned()));
+    Ok(Tasks { models, task_column: column, model_column: settings.model_column.clone() })
+}
+
+/// Returns what answers must pass and how they are asked for again.
+fn ask_policy(settings: &Settings) -> anyhow::Result<AskPolicy> {
+    let checks = &settings.checks;
+    let mut all =
+        checks.expressions.iter().map(|source| Check::expression(source)).collect::<tidegate::Result<Vec<_>>>()?;
+    for pattern in &checks.regexes {
+        all.push(Check::regex(pattern)?);
+    }
+    all.extend(checks.command.iter().map(|command| Check::command(command, checks.timeout)));
+    let mut ladder = Vec::new();
+    for rung in &settings.ladder {
+        let model = rung.model.as_deref().map(|model| settings.full_name(model)).transpose()?;
+        ladder.push(Rung { model, params: rung.params.clone() });
+    }
+    let default = AskPolicy::default();
+    Ok(AskPolicy {
+        checks: all,
+        retries: checks.max_retries,
+        delay: checks.delay,
+        ladder,
+        advance_on: settings.ladder_on.clone().unwrap_or(default.advance_on),
     })
 }
 
@@ -218,8 +309,12 @@ fn client(
             stream: settings.retry.stream,
             first_delta: settings.retry.first_delta_timeout,
             idle: settings.retry.idle_timeout,
+            budget: settings.retry.budget,
+            deadline: settings.retry.deadline,
+            hedge: settings.retry.hedge.filter(|share| *share > 0.0),
             ..RetryPolicy::default()
         })
+        .ask_policy(ask_policy(settings)?)
         .pool(pool_options(settings)?);
     if let Some(path) = &settings.run.scenario {
         builder = builder.scenario(read_scenario(path)?);
@@ -261,6 +356,15 @@ fn add_target(
     }
     if endpoint.provider.auth == Some(settings::Auth::Bearer) {
         target = target.auth(Auth::Bearer);
+    }
+    if let Some(weight) = endpoint.weight {
+        target = target.weight(weight);
+    }
+    if let Some(structure) = endpoint.provider.structure {
+        target = target.structure(structure);
+    }
+    if endpoint.by_name {
+        target = target.by_name();
     }
     for (name, value) in &endpoint.headers {
         let value = HeaderValue::from_str(value.as_str())

@@ -6,12 +6,14 @@
 //!
 //! Flags win over the file *everywhere*: `--rpm 50` also replaces an `rpm` that the file sets for one endpoint.
 
+mod answers;
 mod bedrock;
 mod endpoint;
 mod file;
 mod flags;
 mod layers;
 mod mask;
+mod provider;
 pub(crate) mod value;
 
 use std::collections::BTreeMap;
@@ -22,9 +24,11 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tidegate::call::wire::WireId;
-use tidegate::{Error, Params, Price, Result};
+use tidegate::{Error, Kind, Params, Price, Result};
 
+use answers::{Checks, Rung, Task};
 pub(crate) use endpoint::EndpointSettings;
+pub(crate) use provider::{Auth, Endpoint, Provider};
 
 use crate::args::{CheckArgs, RunArgs};
 use crate::duration;
@@ -54,6 +58,18 @@ pub(crate) struct Settings {
     pub(crate) format: Option<InputFormat>,
     /// The fields of a result record that are written; default: all.
     pub(crate) fields: Option<Vec<String>>,
+    /// A file with the JSON Schema that every answer must satisfy; relative to the configuration file that names it.
+    pub(crate) schema: Option<PathBuf>,
+    /// Fields of structured answers that become fields of the record.
+    pub(crate) lift: Option<Vec<String>>,
+    /// The models and parameters of the first, second, … try for an answer.
+    pub(crate) ladder: Vec<Rung>,
+    /// The causes that lead to the ladder's next rung; default: `rejected` and `truncated`.
+    pub(crate) ladder_on: Option<Vec<Kind>>,
+    /// The column that names a row's task.
+    pub(crate) task_column: Option<String>,
+    /// The column that names the one model of a row.
+    pub(crate) model_column: Option<String>,
     /// How requests are spread over the models: a policy by name; default: `order`, a fallback list.
     pub(crate) balance: Option<String>,
     /// Whether every model is asked about every row; default: false.
@@ -78,6 +94,14 @@ pub(crate) struct Settings {
     pub(crate) total: Limits,
     /// How long and how often a request is tried.
     pub(crate) retry: Retry,
+    /// What may be spent for the output, over all runs.
+    pub(crate) budget: Budget,
+    /// When the run stops before its input is done.
+    pub(crate) stop: Stop,
+    /// What answers must pass.
+    pub(crate) checks: Checks,
+    /// The models of each task, by its name.
+    pub(crate) tasks: BTreeMap<String, Task>,
     /// Where and how results are written.
     pub(crate) output: Output,
     /// How the run treats its input, its end and its reader.
@@ -104,6 +128,12 @@ impl Default for Settings {
             id_column: None,
             format: None,
             fields: None,
+            schema: None,
+            lift: None,
+            ladder: Vec::new(),
+            ladder_on: None,
+            task_column: None,
+            model_column: None,
             balance: None,
             each_model: false,
             repeat: 1,
@@ -114,6 +144,10 @@ impl Default for Settings {
             limits: Limits::default(),
             total: Limits::default(),
             retry: Retry::default(),
+            budget: Budget::default(),
+            stop: Stop::default(),
+            checks: Checks::default(),
+            tasks: BTreeMap::new(),
             output: Output::default(),
             run: Run::default(),
             providers: BTreeMap::new(),
@@ -159,6 +193,16 @@ pub(crate) struct Retry {
     /// How long nothing may come of a stream after its first piece; default 60 s.
     #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
     pub(crate) idle_timeout: Duration,
+    /// The share of the rows that may be tried again, beside ten that always may; default: all. Smaller spares a provider
+    /// that fails everywhere, and fails rows that might have succeeded.
+    #[serde(deserialize_with = "value::share_setting")]
+    pub(crate) budget: Option<f64>,
+    /// The time for a row with everything; default: none. Shorter leaves slow rows unsent.
+    #[serde(deserialize_with = "duration::deserialize_optional", serialize_with = "duration::serialize_optional")]
+    pub(crate) deadline: Option<Duration>,
+    /// The share of extra calls that copies of slow ones may cost; default: no copies. Larger sends copies sooner.
+    #[serde(deserialize_with = "value::share_setting")]
+    pub(crate) hedge: Option<f64>,
 }
 
 impl Default for Retry {
@@ -170,8 +214,53 @@ impl Default for Retry {
             stream: false,
             first_delta_timeout: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(60),
+            budget: None,
+            deadline: None,
+            hedge: None,
         }
     }
+}
+
+/// What may be spent for an output, over all runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Budget {
+    /// US dollars, more than 0; default: no bound.
+    #[serde(deserialize_with = "value::rate_setting")]
+    pub(crate) usd: Option<f64>,
+    /// Input and output tokens, more than 0; default: no bound.
+    #[serde(deserialize_with = "value::tokens_setting")]
+    pub(crate) tokens: Option<i64>,
+}
+
+/// When a run stops before its input is done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Stop {
+    /// The time after which nothing more is sent; default: no bound.
+    #[serde(
+        deserialize_with = "duration::deserialize_optional",
+        serialize_with = "duration::serialize_optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) max_time: Option<Duration>,
+    /// The moment after which nothing more is sent: a time of day here, or RFC 3339; default: none.
+    #[serde(deserialize_with = "value::moment_setting")]
+    pub(crate) at: Option<String>,
+    /// What happens to calls in flight then.
+    pub(crate) at_deadline: AtDeadline,
+    /// What a failed row means for the run; default: `fallback` if there is one, else `continue`.
+    pub(crate) on_failure: Option<OnFailure>,
+    /// The text in the place of answers that are not to be had.
+    pub(crate) fallback: Option<String>,
+    /// The share of failed rows above which the run stops; default: none.
+    #[serde(deserialize_with = "value::share_setting")]
+    pub(crate) max_failure_rate: Option<f64>,
+    /// The finished rows from which that share counts; default 100.
+    #[serde(deserialize_with = "value::optional_count_setting")]
+    pub(crate) min_sample: Option<u32>,
+    /// The causes of which one failed row stops the run.
+    pub(crate) on: Vec<Kind>,
 }
 
 /// Where and how results are written.
@@ -236,54 +325,6 @@ impl Default for Run {
     }
 }
 
-/// Settings of one provider; at most one of the key sources.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Provider {
-    /// The format that it speaks; needed for a provider of the user's own. Of a built-in one, another that it speaks.
-    pub(crate) wire: Option<WireId>,
-    /// How its key is sent; default: as its keys are.
-    pub(crate) auth: Option<Auth>,
-    /// The version that Azure's older addresses need.
-    pub(crate) api_version: Option<String>,
-    /// Its address.
-    #[serde(deserialize_with = "value::base_url_setting")]
-    pub(crate) base_url: Option<String>,
-    /// The variable that holds its key.
-    pub(crate) key_env: Option<String>,
-    /// The file that holds its key; relative to the configuration file.
-    pub(crate) key_file: Option<PathBuf>,
-    /// The shell command that prints its key.
-    pub(crate) key_command: Option<String>,
-    /// Headers of every request to it.
-    #[serde(deserialize_with = "value::headers_setting")]
-    pub(crate) headers: Headers,
-    /// Limits of each of its models.
-    pub(crate) limits: Limits,
-}
-
-/// How a key is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Auth {
-    /// As `Authorization: Bearer KEY`: tokens of Azure's Entra.
-    Bearer,
-}
-
-/// Settings of one model at one provider.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Endpoint {
-    /// Its limits.
-    pub(crate) limits: Limits,
-    /// What its tokens cost.
-    #[serde(deserialize_with = "value::price_setting")]
-    pub(crate) price: Option<Price>,
-    /// Headers of every request to it.
-    #[serde(deserialize_with = "value::headers_setting")]
-    pub(crate) headers: Headers,
-}
-
 /// Headers by name, in lower case.
 pub(crate) type Headers = BTreeMap<String, HeaderText>;
 
@@ -335,6 +376,29 @@ pub(crate) enum OutputFormat {
     Csv,
     /// OpenAI's batch result lines, the provider's body untouched.
     Batch,
+}
+
+/// What a failed row means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnFailure {
+    /// Nothing, unless the first rows all fail alike.
+    Continue,
+    /// The first one stops it.
+    Stop,
+    /// A text takes the answer's place; the row stays failed.
+    Fallback,
+}
+
+/// What happens to calls in flight when the time is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AtDeadline {
+    /// They are waited for.
+    #[default]
+    Drain,
+    /// They are given up.
+    Cancel,
 }
 
 /// When HTTP/2 is spoken.

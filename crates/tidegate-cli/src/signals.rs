@@ -1,33 +1,51 @@
 //! Ctrl-C and SIGTERM: once means stop cleanly, twice means now.
+//!
+//! A thread of its own waits for them, because the run's may be waiting for a file: a pipe that nobody writes to opens
+//! never. As long as nothing is being sent there is nothing to finish, and the first signal ends the program.
+
+use std::io;
+use std::time::Duration;
 
 use tidegate::run::job::Control;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::progress::screen::Screen;
 
-/// The signals that ask for an end.
-pub(crate) struct Signals {
+/// The exit code of a run that was interrupted.
+const INTERRUPTED: i32 = 130;
+
+/// Takes the signals over, from when it returns, and passes them on to a job as long as the program lives.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn watch(control: Control, screen: Screen, drain: Duration) -> io::Result<()> {
+    let runtime = crate::runtime()?;
+    let mut signals = {
+        let _here = runtime.enter();
+        Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? }
+    };
+    let pass_on = async move {
+        signals.next().await;
+        if !control.progress.numbers().begun {
+            screen.line("stopped: nothing was sent");
+            std::process::exit(INTERRUPTED);
+        }
+        control.stop.cancel();
+        let drain = crate::format::duration(drain);
+        screen.line(&format!("stopping: waiting up to {drain} for what is in flight; once more to stop now"));
+        signals.next().await;
+        control.kill.cancel();
+    };
+    std::thread::Builder::new().name("tidegate-signals".to_owned()).spawn(move || runtime.block_on(pass_on))?;
+    Ok(())
+}
+
+struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    /// Takes the signals over; from here on they do not end the process by themselves.
-    pub(crate) fn new() -> std::io::Result<Signals> {
-        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// Passes the signals on to a job, for ever.
-    pub(crate) async fn watch(mut self, control: Control, screen: Screen, drain: std::time::Duration) {
-        self.next().await;
-        control.stop.cancel();
-        let drain = crate::format::duration(drain);
-        screen.line(&format!("stopping: waiting up to {drain} for what is in flight; once more to stop now"));
-        self.next().await;
-        control.kill.cancel();
-        std::future::pending().await
-    }
-
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate::run::summary::{Cause, ModelTally, Stopped, Summary};
-use tidegate::{EndpointSnapshot, Failure, Kind};
+use tidegate::{EndpointSnapshot, Kind};
 
 use crate::format;
 
@@ -40,8 +40,11 @@ pub(crate) fn print(
     let mut lines = vec![("Rows", rows(summary))];
     lines.extend(failures(summary));
     lines.extend(models(summary));
+    lines.extend(answers(summary).map(|text| ("Answers", text)));
+    lines.extend(ladder(summary).map(|text| ("Ladder", text)));
     lines.extend(tokens(summary).map(|text| ("Tokens", text)));
     lines.extend(cost(summary).map(|text| ("Cost", text)));
+    lines.extend(budget(summary).map(|text| ("Budget", text)));
     lines.extend(time(summary).map(|text| ("Time", text)));
     lines.extend(retries(summary).map(|text| ("Retries", text)));
     lines.extend(summary.endpoints.iter().filter_map(|endpoint| used(endpoint, summary.seconds)));
@@ -79,6 +82,8 @@ fn rows(summary: &Summary) -> String {
 }
 
 fn failures(summary: &Summary) -> Vec<Line> {
+    let fallbacks = (summary.fallbacks > 0)
+        .then(|| ("Failed", format!("{} with the fallback in place of an answer", format::count(summary.fallbacks))));
     let mut causes: Vec<_> = summary.causes.iter().collect();
     causes.sort_by_key(|(_, cause)| std::cmp::Reverse(cause.rows));
     let line = |(kind, cause): (&Kind, &Cause)| {
@@ -88,7 +93,7 @@ fn failures(summary: &Summary) -> Vec<Line> {
         };
         ("Failed", format!("{} {kind}{example}", format::count(cause.rows)))
     };
-    causes.into_iter().map(line).collect()
+    causes.into_iter().map(line).chain(fallbacks).collect()
 }
 
 fn models(summary: &Summary) -> Vec<Line> {
@@ -103,6 +108,34 @@ fn models(summary: &Summary) -> Vec<Line> {
         ("Models", text)
     };
     summary.models.iter().map(line).collect()
+}
+
+/// Says how answers were judged, if any was not taken as it came.
+fn answers(summary: &Summary) -> Option<String> {
+    let tally = &summary.answers;
+    let counts = [
+        (tally.refused, "replies refused"),
+        (tally.asked_again, "asked again"),
+        (tally.stripped, "code fences taken off"),
+    ];
+    let said: Vec<_> =
+        counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", format::count(*n))).collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
+fn ladder(summary: &Summary) -> Option<String> {
+    let tally = &summary.answers;
+    let saved = tally.saved().map(|share| {
+        let (cost, last) = (format::money(tally.ladder_usd), format::money(tally.last_rung_usd));
+        match share {
+            share if share >= 0.0 => format!("{cost} in place of {last}, {} saved", format::percent(share)),
+            _ => format!("{cost} in place of {last}: asking the last rung at once is cheaper"),
+        }
+    });
+    let escalated =
+        (tally.escalated > 0).then(|| format!("{} went up", format::counted(tally.escalated, "row", "rows")));
+    let said: Vec<String> = escalated.into_iter().chain(saved).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 fn tokens(summary: &Summary) -> Option<String> {
@@ -138,6 +171,23 @@ fn unknown(summary: &Summary) -> String {
         names if names.is_empty() => "unknown: some answers do not say how many tokens were used".to_owned(),
         names => format!("unknown: no price for {names}; give --price IN,OUT"),
     }
+}
+
+fn budget(summary: &Summary) -> Option<String> {
+    let spending = summary.budget?;
+    let money = spending.budget_usd.zip(spending.spent_usd);
+    let money = money.map(|(most, spent)| format!("{} of {} spent", format::money(spent), format::money(most)));
+    let tokens = spending
+        .budget_tokens
+        .map(|most| format!("{} of {} tokens used", format::count(spending.spent_tokens), format::count(most)));
+    let said: Vec<_> = money.into_iter().chain(tokens).collect();
+    let earlier = spending.before_tokens > 0 || spending.before_usd.is_some_and(|usd| usd > 0.0);
+    let unknown = (spending.unknown_before > 0).then(|| {
+        let answers = format::counted(spending.unknown_before, "earlier answer", "earlier answers");
+        format!("; {answers} of unknown cost not counted")
+    });
+    let all_runs = if earlier { ", by all runs together" } else { "" };
+    Some(format!("{}{all_runs}{}", said.join(", "), unknown.unwrap_or_default()))
 }
 
 fn time(summary: &Summary) -> Option<String> {
@@ -210,22 +260,19 @@ pub(crate) fn print_error(summary: &Summary, to: &mut impl Write) -> io::Result<
 }
 
 fn stopped(summary: &Summary) -> Option<String> {
-    let said = |failure: &Failure| format::one_line(&failure.to_string(), EXAMPLE);
     Some(match summary.stopped.as_ref()? {
-        Stopped::User => "Stopped: you asked for it.".to_owned(),
         // What the provider said was a warning when it happened.
         Stopped::NoEndpoint { .. } => "Stopped: no endpoint can serve any more; a warning above says why.".to_owned(),
-        Stopped::SameCause { failure, rows } => {
-            format!("Stopped: the first {rows} rows all failed alike: {}", said(failure))
-        }
         Stopped::Input { message } => format!("Stopped: {message}"),
-        _ => "Stopped early.".to_owned(),
+        Stopped::User => format!("Stopped: {}.", Stopped::User),
+        why => format!("Stopped: {}", format::one_line(&why.to_string(), EXAMPLE)),
     })
 }
 
 fn resume(stopped: Option<&Stopped>) -> &'static str {
     match stopped {
-        None | Some(Stopped::User) => "The same command resumes.",
+        None | Some(Stopped::User | Stopped::Deadline { .. } | Stopped::Failures { .. }) => "The same command resumes.",
+        Some(Stopped::Budget { .. }) => "With a higher budget the same command resumes.",
         Some(_) => "Once that is put right, the same command resumes.",
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
+use futures_util::stream::FuturesUnordered;
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue};
 use tidegate::call::provider::Quirks;
@@ -20,17 +21,19 @@ use tidegate::run::key::{self, KeyRule};
 use tidegate::run::output::{OutputOptions, Projection};
 use tidegate::run::prompt::{PromptOptions, Renderer, fingerprint};
 use tidegate::run::record::{Answer, Json, Record, write_record};
-use tidegate::{Client, Limits, Request, Response, Target, TaskKind, Usage, caller};
+use tidegate::{Client, Item, Limits, Request, Response, Target, TaskKind, Usage, caller};
 
 const ROW: &str = r#"{"id":"row-00000017","prompt":"Say in one sentence what the number 17 is good for."}"#;
 const REPLY: &str = r#"{"id":"chatcmpl-60ac3119414f7b50","object":"chat.completion","created":1795452288,"model":"sim","choices":[{"index":0,"message":{"role":"assistant","content":"It is the number of syllables in a haiku, and so good for poems.","refusal":null},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":15,"total_tokens":27,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}"#;
 const ROWS: u64 = 1000;
+const WAITING: u64 = 100_000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut criterion = Criterion::default().configure_from_args();
     wire(&mut criterion)?;
     headers(&mut criterion);
     admission(&mut criterion)?;
+    queue(&mut criterion)?;
     records(&mut criterion)?;
     intake(&mut criterion)?;
     criterion.final_summary();
@@ -85,6 +88,30 @@ fn admission(criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>
     Ok(())
 }
 
+/// A hundred thousand requests in ten classes that all wait for sixteen places: what one costs from first to last.
+fn queue(criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    let after_others = caller(move |_| async move {
+        tokio::task::yield_now().await;
+        Ok(Response::text("yes"))
+    });
+    let limits = Limits { concurrency: Some(16), ..Limits::default() };
+    let client = Client::builder().target(Target::caller("mine", after_others).limits(limits)).build()?;
+    let items: Vec<_> = (0..10).map(|class| Item::from(Request::prompt("17")).priority(class)).collect();
+    let mut group = criterion.benchmark_group("queue");
+    group.throughput(Throughput::Elements(WAITING)).sample_size(10);
+    group.bench_function("wait, admit and settle", |b| {
+        b.iter(|| {
+            let sends: FuturesUnordered<_> =
+                (0..WAITING).map(|i| client.send_item(&items[i as usize * 7 % items.len()])).collect();
+            runtime.block_on(futures_util::StreamExt::count(sends))
+        });
+    });
+    group.finish();
+    Ok(())
+}
+
 fn record() -> Record<'static> {
     Record {
         id: Some(Json::known(r#""row-00000017""#)),
@@ -99,6 +126,8 @@ fn record() -> Record<'static> {
         latency: Duration::from_micros(211_437),
         attempts: 1,
         request_id: Some("req_17".into()),
+        fallback: false,
+        checked: None,
         error: None,
     }
 }

@@ -1,14 +1,271 @@
-//! LOOP 2: over answers. Dispatch, and one day check, complain and ask again.
+//! LOOP 2: over answers. Dispatch, check, ask again with the complaint, escalate.
 //!
-//! Today every reply that decodes is an answer; this is where caches, checks and ladders stand between a run and its
-//! dispatches, without the run or the dispatcher knowing of them.
+//! Without a schema, a check or a ladder every reply that decodes is an answer. With one of them a reply is an answer once
+//! it has passed; one that has not is refused, and its model is asked again with what was wrong, or the ladder's next
+//! rung is asked. A refused reply is paid for like any other: its usage, its cost and the reason stay with its attempt.
+//!
+//! | what came | what then |
+//! |---|---|
+//! | a reply that passes | the answer |
+//! | one that does not | `rejected`: again with the complaint, as the last two messages |
+//! | one cut off by the output limit, where a schema is asked for | `truncated`: again with twice the limit, if the request has one |
+//! | a failure that the ladder advances on | the next rung; another model starts from the bare request |
+//! | any other failure | the outcome: retries for its sake are the dispatch's business, and over |
 
+pub(crate) mod check;
+mod complaint;
+mod json;
+pub(crate) mod policy;
+#[cfg(feature = "schemars")]
+pub(crate) mod typed;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use self::policy::{AskPolicy, Rung};
 use crate::dispatch::{Dispatcher, Order};
-use crate::outcome::Outcome;
+use crate::failure::{Failure, Kind};
+use crate::money::Money;
+use crate::outcome::{Attempt, Checked, Fault, Outcome};
+use crate::request::Request;
+use crate::response::{Finish, Output, Response, Usage};
 
 /// Asks until there is an answer, and says how that went.
-pub(crate) async fn ask<G>(dispatcher: &Dispatcher, order: Order<'_>, index: u64, admitted: G) -> Outcome {
+pub(crate) async fn ask<G>(
+    dispatcher: &Dispatcher,
+    policy: &AskPolicy,
+    order: Order<'_>,
+    index: u64,
+    admitted: G,
+) -> Outcome {
     let mut attempts = Vec::with_capacity(1);
-    let result = dispatcher.dispatch(order, &mut attempts, admitted).await;
-    Outcome { index, result, attempts }
+    if policy.is_plain() && order.request.schema.is_none() {
+        let result = dispatcher.dispatch(order, &mut attempts, admitted).await;
+        return Outcome { index, result, attempts, checked: None, fallback: None };
+    }
+    let checked = Checked::default();
+    let mut asking = Asking { dispatcher, policy, order, attempts, checked, edited: None, max_tokens: None };
+    let result = asking.answer(admitted).await;
+    let Asking { attempts, checked, .. } = asking;
+    Outcome { index, result, attempts, checked: Some(Box::new(checked)), fallback: None }
+}
+
+/// One request on its way to an answer that passes.
+struct Asking<'a> {
+    dispatcher: &'a Dispatcher,
+    policy: &'a AskPolicy,
+    order: Order<'a>,
+    attempts: Vec<Attempt>,
+    checked: Checked,
+    /// The request with the last complaint.
+    edited: Option<Request>,
+    /// The output limit after an answer that was cut off.
+    max_tokens: Option<u32>,
+}
+
+/// Why there is no answer yet.
+struct Refused {
+    failure: Failure,
+    /// The reply that was refused, and its value if it has one; nothing where no reply came.
+    reply: Option<(Response, Option<Value>)>,
+    faults: Vec<Fault>,
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Refused {
+        Refused { failure, reply: None, faults: Vec::new() }
+    }
+}
+
+impl Asking<'_> {
+    async fn answer<G>(&mut self, admitted: G) -> Result<Response, Failure> {
+        let mut admitted = Some(admitted);
+        loop {
+            self.checked.asks += 1;
+            let refused = match self.dispatch(admitted.take()).await {
+                Ok(response) => match self.judge(response).await {
+                    Ok(response) => {
+                        self.checked.last_rung_cost = self.last_rung_cost();
+                        return Ok(response);
+                    }
+                    Err(refused) => self.note(refused),
+                },
+                Err(failure) => failure.into(),
+            };
+            if !self.prepare_again(&refused)? {
+                return Err(self.give_up(refused));
+            }
+            let pause = tokio::time::sleep(self.policy.delay);
+            if !self.policy.delay.is_zero() && self.order.stop.run_until_cancelled(pause).await.is_none() {
+                return Err(self.give_up(refused));
+            }
+        }
+    }
+
+    fn rung(&self) -> Option<&Rung> {
+        self.policy.ladder.get(self.checked.rung as usize)
+    }
+
+    async fn dispatch<G>(&mut self, admitted: G) -> Result<Response, Failure> {
+        let mut request = Cow::Borrowed(self.edited.as_ref().unwrap_or(self.order.request));
+        let mut route = self.order.route;
+        if let Some(rung) = self.rung() {
+            if !rung.params.is_empty() {
+                request.to_mut().params = rung.params.clone().over(request.params.clone());
+            }
+            if let Some(model) = &rung.model {
+                route = self.dispatcher.admission.route(std::slice::from_ref(model));
+            }
+        }
+        if self.max_tokens.is_some() {
+            request.to_mut().params.max_tokens = self.max_tokens;
+        }
+        let order = Order { request: &request, route, ..self.order };
+        self.dispatcher.dispatch(order, &mut self.attempts, admitted).await
+    }
+
+    /// Decides whether a reply is an answer; one with a schema becomes its value.
+    async fn judge(&mut self, mut response: Response) -> Result<Response, Refused> {
+        let request = self.order.request;
+        if let Some(schema) = &request.schema {
+            if response.finish == Finish::Length {
+                let failure = Failure::new(Kind::Truncated, "the output limit was reached before the answer was whole");
+                return Err(Refused { reply: Some((response, None)), ..failure.into() });
+            }
+            match value(&response.output) {
+                Ok((value, stripped)) => {
+                    self.checked.stripped += u32::from(stripped);
+                    let faults = schema.faults(&value);
+                    if !faults.is_empty() {
+                        return Err(rejected(response, Some(value), faults));
+                    }
+                    response.output = Output::Json(value);
+                }
+                Err(message) => return Err(rejected(response, None, vec![Fault { path: String::new(), message }])),
+            }
+        }
+        let mut faults = Vec::new();
+        for check in &self.policy.checks {
+            faults.extend(check.faults(request, &response).await);
+        }
+        if faults.is_empty() {
+            return Ok(response);
+        }
+        let value = match &response.output {
+            Output::Json(value) => Some(value.clone()),
+            _ => None,
+        };
+        Err(rejected(response, value, faults))
+    }
+
+    /// Writes the reason to the attempt that brought the reply.
+    fn note(&mut self, refused: Refused) -> Refused {
+        if let Some(attempt) = self.attempts.iter_mut().rfind(|attempt| attempt.failure.is_none()) {
+            attempt.failure = Some(refused.failure.clone());
+        }
+        self.checked.refused += 1;
+        refused
+    }
+
+    /// Decides whether and how to ask again. Returns whether to.
+    fn prepare_again(&mut self, refused: &Refused) -> Result<bool, Failure> {
+        if self.checked.asks >= self.policy.tries() {
+            return Ok(false);
+        }
+        let kind = refused.failure.kind;
+        let next = self.checked.rung as usize + 1;
+        if let Some(rung) = self.policy.ladder.get(next).filter(|_| self.policy.advance_on.contains(&kind)) {
+            let same = rung.model == self.rung().and_then(|rung| rung.model.clone());
+            self.checked.rung += 1;
+            if !same {
+                (self.edited, self.max_tokens) = (None, None);
+                return Ok(true);
+            }
+            self.edit(refused)?;
+            self.max_tokens = self.more_tokens(kind).or(self.max_tokens);
+            return Ok(true);
+        }
+        match kind {
+            Kind::Rejected => self.edit(refused).map(|()| true),
+            Kind::Truncated => {
+                let more = self.more_tokens(kind);
+                self.max_tokens = more.or(self.max_tokens);
+                Ok(more.is_some())
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Appends the complaint to the bare request: earlier ones would be paid for again and say little.
+    fn edit(&mut self, refused: &Refused) -> Result<(), Failure> {
+        if let (Kind::Rejected, Some((response, value))) = (refused.failure.kind, &refused.reply) {
+            let reply = text(&response.output);
+            let edited = complaint::with_complaint(self.order.request, &reply, &refused.faults, value.as_ref())?;
+            self.edited = Some(edited);
+        }
+        Ok(())
+    }
+
+    /// Returns twice the output limit that was too small, as far as the model goes; nothing if there is none to raise.
+    fn more_tokens(&self, kind: Kind) -> Option<u32> {
+        if kind != Kind::Truncated {
+            return None;
+        }
+        let rung = self.rung().and_then(|rung| rung.params.max_tokens);
+        let had = self.max_tokens.or(rung).or(self.order.request.params.max_tokens)?;
+        let model = &self.attempts.last()?.model;
+        let most = self.dispatcher.endpoints.iter().find(|endpoint| endpoint.model == *model)?.caller.max_output();
+        let more = had.saturating_mul(2).min(most.unwrap_or(u32::MAX));
+        (more > had).then_some(more)
+    }
+
+    /// Returns the failure that is the outcome, and keeps what was wrong with the last answer.
+    fn give_up(&mut self, refused: Refused) -> Failure {
+        self.checked.faults = refused.faults;
+        match self.checked.asks {
+            1 => refused.failure,
+            asks if refused.failure.kind == Kind::Rejected => {
+                let message = format!("after {asks} answers: {}", refused.failure.message);
+                Failure { message: Failure::new(Kind::Rejected, message).message, ..refused.failure }
+            }
+            _ => refused.failure,
+        }
+    }
+
+    /// Returns what the last rung's model would have cost if it had been asked at once, where its price is known: the
+    /// bare request, and as much output as the answer has.
+    fn last_rung_cost(&self) -> Option<Money> {
+        let last: &Arc<str> = self.policy.ladder.last()?.model.as_ref()?;
+        let price = self.dispatcher.endpoints.iter().find(|endpoint| endpoint.model == *last)?.price?;
+        let asked = self.attempts.iter().find_map(|attempt| attempt.usage)?;
+        let answered = self.attempts.last()?.usage?;
+        let usage =
+            Usage { output_tokens: answered.output_tokens, reasoning_tokens: answered.reasoning_tokens, ..asked };
+        Some(price.cost(&usage))
+    }
+}
+
+fn rejected(response: Response, value: Option<Value>, faults: Vec<Fault>) -> Refused {
+    let failure = Failure::new(Kind::Rejected, complaint::summary(&faults))
+        .with_request_id(response.request_id.clone())
+        .with_usage(response.usage);
+    Refused { failure, reply: Some((response, value)), faults }
+}
+
+/// Returns the value of a reply that should be JSON, and whether a fence was taken off.
+fn value(output: &Output) -> Result<(Value, bool), String> {
+    match output {
+        Output::Text(text) => json::read(text),
+        Output::Json(_) => Err("not one JSON value: tools were called, or there are several answers".to_owned()),
+        Output::Embedding(_) => Err("not one JSON value: a vector".to_owned()),
+    }
+}
+
+fn text(output: &Output) -> Cow<'_, str> {
+    match output {
+        Output::Text(text) => text.into(),
+        other => other.clone().into_value().to_string().into(),
+    }
 }

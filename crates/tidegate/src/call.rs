@@ -7,6 +7,7 @@ mod address;
 pub(crate) mod auth;
 pub mod aws;
 pub mod eventstream;
+pub mod form;
 pub mod limits;
 pub mod pool;
 pub mod provider;
@@ -17,6 +18,7 @@ pub mod streaming;
 pub mod transport;
 pub mod wire;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -69,6 +71,11 @@ pub trait Caller: Send + Sync {
     /// - A caller that knows only whole replies need not write it.
     fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
         Box::pin(async move { Ok(streaming::whole(self.call_with_hints(request, hints).await?)) })
+    }
+
+    /// Returns the most output tokens that one answer can have, where that is known.
+    fn max_output(&self) -> Option<u32> {
+        None
     }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
@@ -256,19 +263,10 @@ impl HttpCaller {
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
     fn encode(&self, request: &Request) -> Result<Bytes, Failure> {
         let spoken = self.spoken(request).wire;
-        let wire = spoken.wire();
-        match &request.original {
-            // InvokeModel's bodies are Anthropic's own.
-            Some(original) if original.wire == WireId::Anthropic && spoken == WireId::BedrockInvoke => {
-                wire.encode(request, &self.model, &self.quirks)
-            }
-            Some(original) if original.wire != spoken => {
-                let mut typed = original.wire.wire().typed(original)?;
-                typed.params = request.params.clone().over(typed.params);
-                wire.encode(&typed, &self.model, &self.quirks)
-            }
-            _ => wire.encode(request, &self.model, &self.quirks),
-        }
+        let request = form::formed(request, self.quirks.structure)?;
+        let foreign = request.original.as_ref().is_some_and(|original| !spoken.takes(original.wire));
+        let request = if foreign { typed(&request)? } else { request };
+        spoken.wire().encode(&request, &self.model, &self.quirks)
     }
 
     fn read(&self, spoken: &Spoken, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
@@ -329,6 +327,19 @@ impl Secrets {
     }
 }
 
+/// Returns the request without a body of the user's own: what has to be edited, or carried by another wire.
+///
+/// # Errors
+///
+/// [`Kind::BadRequest`] says what is wrong with the body.
+pub(crate) fn typed(request: &Request) -> Result<Cow<'_, Request>, Failure> {
+    let Some(original) = &request.original else { return Ok(Cow::Borrowed(request)) };
+    let mut typed = original.wire.wire().typed(original)?;
+    typed.params = request.params.clone().over(typed.params);
+    typed.schema.clone_from(&request.schema);
+    Ok(Cow::Owned(typed))
+}
+
 fn may_hold_a_secret(header: &HeaderName) -> bool {
     ["authorization", "cookie", "key", "token", "secret"].iter().any(|part| header.as_str().contains(part))
 }
@@ -348,6 +359,10 @@ impl Caller for HttpCaller {
 
     fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
         Box::pin(self.open(request, hints))
+    }
+
+    fn max_output(&self) -> Option<u32> {
+        self.quirks.max_output
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {

@@ -1,30 +1,33 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
+mod outputs;
+mod single;
 mod spot;
 mod streaming;
 mod target;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::Stream;
 use futures_util::stream;
-use tokio_util::sync::CancellationToken;
 
 pub use self::spot::{Bedrock, RegionOrder};
 use self::spot::{Spot, spots};
 pub use self::streaming::Streaming;
 use self::target::Place;
 pub use self::target::Target;
-use crate::ask::ask;
+use crate::ask::check::Check;
+use crate::ask::policy::AskPolicy;
 use crate::call::pool::{Pool, PoolOptions};
 use crate::call::provider::Reach;
 use crate::call::transport::Transport;
 use crate::call::{Caller, HttpCaller, HttpTarget};
 use crate::dispatch::admission::{Admission, RouteId};
-use crate::dispatch::balance::Balance;
+use crate::dispatch::balance::{Balance, Chooser, Policy};
 use crate::dispatch::endpoint::{Endpoint, Split};
-use crate::dispatch::{Classify, Dispatcher, Order, RetryPolicy};
+use crate::dispatch::hedge::Hedges;
+use crate::dispatch::{Classify, Dispatcher, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
 use crate::failure::{Failure, Kind};
@@ -56,7 +59,9 @@ pub struct ClientBuilder {
     targets: Vec<Target>,
     total: Limits,
     balance: Balance,
+    policy: Option<Box<dyn Policy>>,
     retry: RetryPolicy,
+    ask_policy: AskPolicy,
     pool: PoolOptions,
     scenario: Scenario,
     transport: Option<Arc<dyn Transport>>,
@@ -96,10 +101,31 @@ impl ClientBuilder {
         self
     }
 
+    /// Spreads requests over several models by a policy of the user's own, in place of one by name.
+    #[must_use]
+    pub fn policy(mut self, policy: impl Policy + 'static) -> ClientBuilder {
+        self.policy = Some(Box::new(policy));
+        self
+    }
+
     /// Sets how often and how patiently a request is tried.
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> ClientBuilder {
         self.retry = retry;
+        self
+    }
+
+    /// Sets what answers must pass, how often they are asked for again, and of whom.
+    #[must_use]
+    pub fn ask_policy(mut self, policy: AskPolicy) -> ClientBuilder {
+        self.ask_policy = policy;
+        self
+    }
+
+    /// Adds a check that every answer must pass.
+    #[must_use]
+    pub fn check(mut self, check: Check) -> ClientBuilder {
+        self.ask_policy.checks.push(check);
         self
     }
 
@@ -159,21 +185,53 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// No target, a base URL or a key that cannot be used.
-    pub fn build(self) -> Result<Client> {
+    /// No target, a base URL or a key that cannot be used, a weight or a share that is not one.
+    pub fn build(mut self) -> Result<Client> {
         if self.targets.is_empty() {
             return Err(Error::Usage("no model is given; name at least one".to_owned()));
         }
+        self.check_shares()?;
+        let models = self.models()?;
         let endpoints = self.endpoints()?;
-        let admission = Admission::new(endpoints.clone(), self.total, self.balance, self.seed);
+        let mut chooser = Chooser::new(self.balance, self.seed);
+        if let Some(policy) = self.policy.take() {
+            chooser = chooser.with_policy(policy);
+        }
+        let admission = Admission::new(endpoints.clone(), self.total, chooser, self.seed);
+        let hedges = Mutex::new(Hedges::new(endpoints.len()));
         let (retry, observer, classify) = (self.retry, self.observer, self.classify);
-        let dispatcher = Dispatcher { admission, endpoints, retry, observer, classify };
-        Ok(Client { dispatcher: Arc::new(dispatcher) })
+        let dispatcher = Dispatcher { admission, endpoints, retry, observer, classify, hedges };
+        Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy: Arc::new(self.ask_policy), models })
+    }
+
+    /// Returns the models that are asked where none is named.
+    fn models(&self) -> Result<Arc<[Arc<str>]>> {
+        let all: Vec<_> = self.targets.iter().map(|target| target.name.clone()).collect();
+        self.ask_policy.verify(&all)?;
+        let unnamed = self.targets.iter().filter(|target| !target.by_name);
+        let models: Arc<[_]> = unnamed.map(|target| target.name.clone()).collect();
+        match models.is_empty() {
+            true => Err(Error::Usage("every model is asked by name only; name one for the rest".to_owned())),
+            false => Ok(models),
+        }
+    }
+
+    fn check_shares(&self) -> Result<()> {
+        if let Some(target) = self.targets.iter().find(|target| !target.weight.is_none_or(|w| w > 0.0 && w.is_finite()))
+        {
+            return Err(Error::Usage(format!("{}: a weight must be more than 0", target.name)));
+        }
+        let shares = [("hedge", self.retry.hedge), ("retry budget", self.retry.budget)];
+        match shares.iter().find(|(_, share)| !share.is_none_or(|share| share >= 0.0)) {
+            Some((name, _)) => Err(Error::Usage(format!("{name}: the share must not be less than 0"))),
+            None => Ok(()),
+        }
     }
 
     /// Makes an endpoint of every spot of every target.
     fn endpoints(&self) -> Result<Vec<Arc<Endpoint>>> {
         let transports = Transports::new(self);
+        let weighted = self.targets.iter().any(|target| target.weight.is_some());
         let mut found: Vec<(usize, &Target, Spot)> = Vec::new();
         for (place, target) in self.targets.iter().enumerate() {
             found.extend(spots(target)?.into_iter().map(|spot| (place, target, spot)));
@@ -193,8 +251,11 @@ impl ClientBuilder {
                 model: target.name.clone(),
                 order,
                 key,
+                weight: target.weight.or(weighted.then_some(1.0)),
                 price: spot.price,
                 split: spot.share.map(|(share, inside)| Split { group, share, inside }),
+                max_input: target.max_input,
+                max_output: target.max_output,
                 limits: target.limits,
                 caller: transports.caller(target, spot)?,
             }));
@@ -262,6 +323,9 @@ pub type Requests<I> = stream::Map<stream::Iter<I>, fn(Request) -> Item<()>>;
 #[derive(Clone)]
 pub struct Client {
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) ask_policy: Arc<AskPolicy>,
+    /// The models that are asked where none is named.
+    models: Arc<[Arc<str>]>,
 }
 
 impl Client {
@@ -277,9 +341,7 @@ impl Client {
     ///
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send(&self, request: &Request) -> Outcome {
-        let stop = CancellationToken::new();
-        let order = Order { request, route: self.route(None), stop: &stop, retry: self.dispatcher.retry, outlet: None };
-        ask(&self.dispatcher, order, 0, ()).await
+        self.send_with(request, &self.ask_policy).await
     }
 
     /// Sends one request and takes its reply piece by piece.
@@ -338,31 +400,35 @@ impl Client {
         self.dispatcher.admission.exhausted()
     }
 
-    /// Returns the names of the models, in the user's order.
+    /// Returns the names of the models that are asked where none is named, in the user's order.
     #[must_use]
     pub fn models(&self) -> Vec<Arc<str>> {
-        let mut models: Vec<Arc<str>> = Vec::new();
-        for endpoint in &self.dispatcher.endpoints {
-            if !models.contains(&endpoint.model) {
-                models.push(endpoint.model.clone());
-            }
-        }
-        models
+        self.models.to_vec()
+    }
+
+    /// Returns the names of all models.
+    pub(crate) fn all_models(&self) -> Vec<Arc<str>> {
+        self.dispatcher.endpoints.iter().map(|endpoint| endpoint.model.clone()).collect()
     }
 
     /// Returns the price of a model, where known.
     #[must_use]
     pub fn price(&self, model: &str) -> Option<Price> {
-        self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)?.price
+        self.endpoint(model)?.price
+    }
+
+    fn endpoint(&self, model: &str) -> Option<&Arc<Endpoint>> {
+        self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)
     }
 
     /// Returns the body that a model would be sent, where it is JSON.
     pub(crate) fn preview(&self, model: &str, request: &Request) -> Option<serde_json::Value> {
-        let endpoint = self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)?;
+        let endpoint = self.endpoint(model)?;
         serde_json::from_slice(&endpoint.caller.preview(request)?).ok()
     }
 
-    pub(crate) fn route(&self, model: Option<&str>) -> RouteId {
-        self.dispatcher.admission.route(model)
+    /// Returns the route over these models, the first preferred; over those that are asked without a name if there are none.
+    pub(crate) fn route(&self, models: &[Arc<str>]) -> RouteId {
+        self.dispatcher.admission.route(if models.is_empty() { &self.models } else { models })
     }
 }

@@ -7,28 +7,39 @@
 pub(crate) mod adaptive;
 pub(crate) mod admission;
 pub(crate) mod balance;
+pub(crate) mod budget;
 pub(crate) mod cooldown;
 pub(crate) mod endpoint;
 pub(crate) mod estimate;
 pub(crate) mod health;
+pub(crate) mod hedge;
 pub(crate) mod learned;
 pub(crate) mod limit;
 pub(crate) mod meter;
+mod payer;
+mod race;
+pub(crate) mod retries;
 pub(crate) mod slowdown;
 pub(crate) mod streaming;
+pub(crate) mod worst_case;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::admission::{Admission, Ask, Lease, RouteId};
+use self::admission::{Admission, Ask, Lease, RouteId, Urgency};
+use self::balance::Labels;
+use self::budget::{Charge, Purse};
 use self::endpoint::{Endpoint, Settled};
+use self::health::Verdict;
+use self::hedge::Hedges;
+use self::payer::{Paid, Payer};
+use self::retries::Retries;
 use self::streaming::Outlet;
-use crate::call::Caller;
 use crate::call::limits::Hints;
-use crate::event::{Event, Observer};
+use crate::event::{self, Event, Observer};
 use crate::failure::{Failure, Kind, Retry};
 use crate::outcome::Attempt;
 use crate::request::Request;
@@ -53,6 +64,15 @@ pub struct RetryPolicy {
     pub backoff: Duration,
     /// The longest backoff. Default 30 s.
     pub longest_backoff: Duration,
+    /// The time for one request with everything: waiting, backoffs, all attempts. Nothing is sent for it afterwards, and
+    /// what is in flight is given up. Default: none.
+    pub deadline: Option<Duration>,
+    /// Sends a second copy of a slow request where quota is idle, and of one that hangs. The share of extra calls that
+    /// this may cost beyond one replacement for each hanging call; 0.02 is a good one. Default: none, no copies.
+    pub hedge: Option<f64>,
+    /// The share of a run's requests that may be tried again, beside ten that always may; rejections for load do not
+    /// count. Default: none, all may: a request is not to fail because many others did.
+    pub budget: Option<f64>,
 }
 
 impl Default for RetryPolicy {
@@ -65,6 +85,9 @@ impl Default for RetryPolicy {
             idle: Duration::from_secs(60),
             backoff: Duration::from_millis(500),
             longest_backoff: Duration::from_secs(30),
+            deadline: None,
+            hedge: None,
+            budget: None,
         }
     }
 }
@@ -88,10 +111,19 @@ impl RetryPolicy {
         }
     }
 
+    /// Returns the longest that a request may take from its first admission, if no rejection for load comes between.
+    pub(crate) fn longest(&self) -> Duration {
+        let waits = (1..self.max_attempts).map(|spent| self.mean_backoff(spent).mul_f64(1.5));
+        waits.take(64).fold(self.timeout.saturating_mul(self.max_attempts), Duration::saturating_add)
+    }
+
+    fn mean_backoff(&self, spent: u32) -> Duration {
+        self.backoff.saturating_mul(1 << (spent - 1).min(16)).min(self.longest_backoff)
+    }
+
     /// Returns the wait before attempt `spent + 1`: exponential, with jitter over its whole upper half.
     fn backoff(&self, spent: u32) -> Duration {
-        let mean = self.backoff.saturating_mul(1 << (spent - 1).min(16)).min(self.longest_backoff);
-        mean.mul_f64(0.5 + fastrand::f64())
+        self.mean_backoff(spent).mul_f64(0.5 + fastrand::f64())
     }
 }
 
@@ -102,9 +134,10 @@ pub(crate) struct Dispatcher {
     pub(crate) retry: RetryPolicy,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) classify: Option<Classify>,
+    pub(crate) hedges: Mutex<Hedges>,
 }
 
-/// Names the cause of a failure in place of the advice table's own reading; nothing where that is right.
+/// Names the cause of a failure in place of the built-in classification; nothing where that is right.
 pub(crate) type Classify = Arc<dyn Fn(&Failure) -> Option<Kind> + Send + Sync>;
 
 /// What is to be sent, and the signal that nothing more may be started.
@@ -113,8 +146,32 @@ pub(crate) struct Order<'a> {
     pub(crate) route: RouteId,
     pub(crate) stop: &'a CancellationToken,
     pub(crate) retry: RetryPolicy,
+    pub(crate) urgency: Urgency,
+    pub(crate) labels: &'a Labels,
+    /// What the run has left for trying again.
+    pub(crate) retries: &'a Retries,
+    /// What pays for it, if there is a budget.
+    pub(crate) purse: Option<&'a Purse>,
     /// Where the reply's pieces go, if somebody wants them.
     pub(crate) outlet: Option<&'a Outlet>,
+}
+
+impl Order<'_> {
+    /// Waits for something, unless the run is stopped or the request's time is over before.
+    async fn wait<F: Future>(&self, what: F) -> Result<F::Output, Failure> {
+        let in_time = async {
+            match self.urgency.deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, what).await.map_err(|_| overdue()),
+                None => Ok(what.await),
+            }
+        };
+        self.stop.run_until_cancelled(in_time).await.unwrap_or_else(|| Err(cancelled()))
+    }
+
+    /// Returns whether the request's time is over by then.
+    fn is_over(&self, at: Instant) -> bool {
+        self.urgency.deadline.is_some_and(|deadline| at >= deadline)
+    }
 }
 
 /// What to do after a failed attempt.
@@ -135,25 +192,26 @@ impl Dispatcher {
         admitted: G,
     ) -> Result<Response, Failure> {
         let mut admitted = Some(admitted);
-        let mut route = order.route;
-        let mut tried = Vec::new();
         let mut spent = 0;
-        let turn = self.admission.turn();
-        let (bytes, max_tokens) = (order.request.size(), order.request.params.max_tokens);
+        let mut ask = self.ask(&order);
+        let payer = Payer::new(order.purse, order.request, &self.endpoints);
         loop {
             let waiting = Instant::now();
-            let ask = Ask { route, turn, bytes, max_tokens, tried: tried.clone() };
-            let lease = match order.stop.run_until_cancelled(self.admission.acquire(ask)).await {
-                Some(Ok(lease)) => lease,
-                Some(Err(refused)) => return Err(own_fault(attempts).unwrap_or(refused)),
-                None => return Err(cancelled()),
+            let mut paid = order.wait(payer.reserve(&self.admission.endpoints_of(ask.route))).await??;
+            let lease = match order.wait(self.admission.acquire(ask.clone())).await? {
+                Ok(lease) => lease,
+                Err(refused) => return Err(own_fault(attempts).unwrap_or(refused)),
             };
+            if order.is_over(lease.sent) {
+                lease.withdraw();
+                return Err(overdue());
+            }
             admitted.take();
-            let place = lease.place;
-            let waited = lease.sent.duration_since(waiting);
-            let failure = match self.attempt(&order, lease, waited, attempts).await {
-                Ok(response) => return Ok(response),
-                Err(failure) => failure,
+            payer.sent(&mut paid, lease.place)?;
+            let sent = Sent { waited: lease.sent.duration_since(waiting), lease, paid };
+            let (place, failure) = match self.attempt(&order, &payer, &ask, sent, attempts).await {
+                (_, Ok(response)) => return Ok(response),
+                (place, Err(failure)) => (place, failure),
             };
             if order.outlet.is_some_and(Outlet::began) {
                 return Err(failure);
@@ -161,53 +219,80 @@ impl Dispatcher {
             match order.retry.next(&failure, &mut spent) {
                 Next::GiveUp => return Err(failure),
                 Next::Again => {}
-                Next::Without { whole_model } => route = self.admission.without(route, place, whole_model),
+                Next::Without { whole_model } => ask.route = self.admission.without(ask.route, place, whole_model),
                 Next::After(pause) => {
-                    tried.push(place);
-                    if order.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                        return Err(cancelled());
+                    if !order.retries.take(order.retry.budget) {
+                        return Err(failure);
                     }
+                    if order.is_over(Instant::now() + pause) {
+                        return Err(out_of_time(&failure));
+                    }
+                    ask.tried.push(place);
+                    order.wait(tokio::time::sleep(pause)).await?;
                 }
             }
         }
     }
 
-    /// Makes one call and settles its lease.
+    /// Returns what a request asks of admission at its arrival.
+    fn ask(&self, order: &Order<'_>) -> Ask {
+        Ask {
+            route: order.route,
+            rank: self.admission.rank(Instant::now(), order.urgency),
+            priority: order.urgency.priority,
+            deadline: order.urgency.deadline,
+            labels: order.labels.clone(),
+            bytes: order.request.size(),
+            max_tokens: order.request.params.max_tokens,
+            tried: Vec::new(),
+        }
+    }
+
+    /// Makes one call, with copies of it if it is slow and that is wanted, and returns where it ended.
     async fn attempt(
         &self,
         order: &Order<'_>,
-        lease: Lease,
-        waited: Duration,
+        payer: &Payer<'_>,
+        ask: &Ask,
+        sent: Sent<'_>,
         attempts: &mut Vec<Attempt>,
-    ) -> Result<Response, Failure> {
-        let (place, sent) = (lease.place, lease.sent);
-        let endpoint = &self.endpoints[place];
-        let mut hints = Hints::default();
-        let mut text = String::new();
-        let result = call(&*endpoint.caller, order, &mut hints, &mut text).await;
-        let result = result.map_err(|failure| self.named(failure));
-        let took = sent.elapsed();
-        let (usage, failure) = match &result {
-            Ok(response) => (response.usage, None),
-            Err(failure) => (failure.usage, Some(failure)),
-        };
-        let settled = lease.settle(usage.as_ref(), failure, &hints);
-        let attempt = Attempt {
-            endpoint: endpoint.name.clone(),
-            model: endpoint.model.clone(),
-            times: 1,
-            waited,
-            took,
-            usage,
-            cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
-            failure: failure.cloned(),
-            partial: Some(text).filter(|text| failure.is_some() && !text.is_empty()),
-        };
-        attempt.add_to(attempts);
-        if let Some(failure) = failure {
-            self.tell(endpoint, failure, settled);
+    ) -> (usize, Result<Response, Failure>) {
+        let place = sent.lease.place;
+        // Copies of a reply that somebody takes piece by piece would be told twice.
+        if let Some(cap) = order.retry.hedge.filter(|_| order.outlet.is_none()) {
+            // Boxed, so that those who want no copies need not hold what it takes.
+            return Box::pin(self.race(order, (payer, cap), ask, sent, attempts)).await;
         }
-        result
+        let mut hints = Hints::default();
+        let result = self.call(order, place, sent.lease.sent, &mut hints).await;
+        self.settle(sent, &result, &hints, attempts);
+        (place, result)
+    }
+
+    /// Makes one call within its time.
+    async fn call(
+        &self,
+        order: &Order<'_>,
+        place: usize,
+        sent: Instant,
+        hints: &mut Hints,
+    ) -> Result<Response, Failure> {
+        let caller = &*self.endpoints[place].caller;
+        let result = if order.retry.stream || order.outlet.is_some() {
+            // Boxed, because few requests are streamed and all would have to hold it.
+            let call = Box::pin(streaming::call(caller, order.request, hints, &order.retry, order.outlet));
+            match order.urgency.deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(overdue())),
+                None => call.await,
+            }
+        } else {
+            let mine = sent + order.retry.timeout;
+            let until = order.urgency.deadline.map_or(mine, |deadline| deadline.min(mine));
+            tokio::time::timeout_at(until, caller.call_with_hints(order.request, hints))
+                .await
+                .unwrap_or_else(|_| Err(if until < mine { overdue() } else { no_reply_within(order.retry.timeout) }))
+        };
+        result.map_err(|failure| self.named(failure))
     }
 
     /// Gives a failure the kind that the user sees in it.
@@ -216,43 +301,85 @@ impl Dispatcher {
         Failure { kind, ..failure }
     }
 
-    fn tell(&self, endpoint: &Arc<Endpoint>, failure: &Failure, settled: Settled) {
-        let Some(observer) = &self.observer else { return };
-        let name = || endpoint.name.clone();
-        observer.event(&Event::AttemptFailed { endpoint: name(), failure: failure.clone() });
-        if let Some(pause) = settled.cooldown {
-            observer.event(&Event::CooldownStarted { endpoint: name(), pause });
+    /// Settles a call that has ended, and notes it among the attempts.
+    fn settle(&self, sent: Sent<'_>, result: &Result<Response, Failure>, hints: &Hints, attempts: &mut Vec<Attempt>) {
+        let Sent { lease, waited, paid } = sent;
+        let endpoint = &self.endpoints[lease.place];
+        let took = lease.sent.elapsed();
+        if let Some(paid) = paid {
+            paid.settle(Charge::of(result), endpoint.price);
         }
-        if settled.set_aside > 0 {
-            observer.event(&Event::SetAside {
-                endpoint: name(),
-                endpoints: settled.set_aside,
-                failure: failure.clone(),
-            });
+        let (usage, failure) = match result {
+            Ok(response) => (response.usage, None),
+            Err(failure) => (failure.usage, Some(failure)),
+        };
+        let settled = lease.settle(usage.as_ref(), failure, hints);
+        let attempt = Attempt {
+            endpoint: endpoint.name.clone(),
+            model: endpoint.model.clone(),
+            times: 1,
+            waited,
+            took,
+            usage,
+            cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
+            estimated: false,
+            failure: failure.cloned(),
+            partial: None,
+        };
+        attempt.add_to(attempts);
+        self.tell(endpoint, failure, settled);
+    }
+
+    fn hedges(&self) -> MutexGuard<'_, Hedges> {
+        // Nothing in there can panic between two statements that belong together.
+        self.hedges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, endpoint: &Arc<Endpoint>, failure: Option<&Failure>, settled: Settled) {
+        let tell = |event: &dyn Fn(Arc<str>) -> Event| {
+            event::tell(self.observer.as_ref(), || event(endpoint.name.clone()));
+        };
+        if let Some(failure) = failure {
+            tell(&|endpoint| Event::AttemptFailed { endpoint, failure: failure.clone() });
+            let endpoints = settled.set_aside;
+            if endpoints > 0 {
+                tell(&|endpoint| Event::SetAside { endpoint, endpoints, failure: failure.clone() });
+            }
+        }
+        if let Some(pause) = settled.cooldown {
+            tell(&|endpoint| Event::CooldownStarted { endpoint, pause });
+        }
+        match settled.health {
+            Some(Verdict::Ejected(pause)) => tell(&|endpoint| Event::Ejected { endpoint, pause }),
+            Some(Verdict::Readmitted) => tell(&|endpoint| Event::Readmitted { endpoint }),
+            None => {}
         }
     }
 }
 
-/// Makes one call, within the time that it is given; `text` is what has come of a stream.
-async fn call(
-    caller: &dyn Caller,
-    order: &Order<'_>,
-    hints: &mut Hints,
-    text: &mut String,
-) -> Result<Response, Failure> {
-    let Order { request, retry, outlet, .. } = order;
-    if retry.stream || outlet.is_some() {
-        // Boxed, because few requests are streamed and all would have to hold it.
-        return Box::pin(streaming::call(caller, request, hints, retry, *outlet, text)).await;
-    }
-    match tokio::time::timeout(retry.timeout, caller.call_with_hints(request, hints)).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::new(Kind::Timeout, format!("no reply within {:?}", retry.timeout))),
-    }
+/// A call under way: its lease, and how long it had waited for that.
+struct Sent<'a> {
+    lease: Lease,
+    waited: Duration,
+    /// What is reserved for it: charged in full if the call is given up.
+    paid: Paid<'a>,
 }
 
 fn cancelled() -> Failure {
     Failure::new(Kind::Cancelled, "the run was stopped before this request was answered")
+}
+
+fn overdue() -> Failure {
+    Failure::new(Kind::Deadline, "the time for this request was over before it was answered")
+}
+
+/// Returns the failure of a request that would be tried again if there were time.
+fn out_of_time(last: &Failure) -> Failure {
+    Failure::new(Kind::Deadline, format!("no time is left to try again after {last}"))
+}
+
+fn no_reply_within(time: Duration) -> Failure {
+    Failure::new(Kind::Timeout, format!("no reply within {time:?}"))
 }
 
 /// Returns the failure after which a request had nowhere to go, if it was its own and not the endpoints'.

@@ -1,5 +1,8 @@
 //! What observers see: events, which are facts in the past tense, and a snapshot, which they pull.
 //!
+//! Events go to the log too (`tracing`, target `tidegate::event`): names of endpoints, causes and what the provider said,
+//! never a key or a prompt.
+//!
 //! Observers only look. They are called outside every lock, in the order in which things happened to one request, and a
 //! slow one slows nobody but the request it was told about.
 
@@ -31,6 +34,19 @@ pub enum Event {
         #[serde(rename = "pause_s", serialize_with = "seconds")]
         pause: Duration,
     },
+    /// An endpoint does not work and is put aside until a probe succeeds.
+    Ejected {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// When it is probed first.
+        #[serde(rename = "pause_s", serialize_with = "seconds")]
+        pause: Duration,
+    },
+    /// An endpoint that was put aside works again.
+    Readmitted {
+        /// The endpoint.
+        endpoint: Arc<str>,
+    },
     /// An endpoint, or every endpoint of its key, is out of service for the rest of the run.
     SetAside {
         /// The endpoint.
@@ -40,6 +56,39 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// A run sends nothing more, by its own decision: what is in flight is waited for.
+    StopStarted {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Event {
+    /// Leaves the event in the log of whoever collects one.
+    fn log(&self) {
+        match self {
+            Event::AttemptFailed { endpoint, failure } => tracing::info!(%endpoint, %failure, "attempt failed"),
+            Event::CooldownStarted { endpoint, pause } => tracing::info!(%endpoint, ?pause, "pause started"),
+            Event::Ejected { endpoint, pause } => tracing::info!(%endpoint, ?pause, "endpoint put aside"),
+            Event::Readmitted { endpoint } => tracing::info!(%endpoint, "endpoint works again"),
+            Event::SetAside { endpoint, endpoints, failure } => {
+                tracing::warn!(%endpoint, endpoints, %failure, "endpoint out of service");
+            }
+            Event::StopStarted { reason } => tracing::warn!(%reason, "stopping"),
+        }
+    }
+}
+
+/// Logs an event, and tells it to an observer. It is only made if somebody wants to know.
+pub(crate) fn tell(observer: Option<&Arc<dyn Observer>>, event: impl FnOnce() -> Event) {
+    if observer.is_none() && !tracing::enabled!(tracing::Level::WARN) {
+        return;
+    }
+    let event = event();
+    event.log();
+    if let Some(observer) = observer {
+        observer.event(&event);
+    }
 }
 
 /// Is told what happens.

@@ -142,19 +142,25 @@ mod outcome;
 pub mod request;
 pub mod response;
 pub mod run;
+mod schema;
 pub mod sim;
 pub mod suggest;
 
+pub use ask::check::Check;
+pub use ask::policy::{AskPolicy, Rung};
+#[cfg(feature = "schemars")]
+pub use ask::typed::{Typed, Unanswered};
 pub use call::{Caller, KeySource, caller};
 pub use client::{Bedrock, Client, ClientBuilder, RegionOrder, Requests, Streaming, Target};
 pub use dispatch::RetryPolicy;
-pub use dispatch::balance::Balance;
+pub use dispatch::balance::{Ask, Balance, Candidate, Labels, Policy};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{EndpointSnapshot, Event, Observer, Snapshot};
 pub use failure::{Advice, Aside, Failure, Kind, Retry};
 pub use limits::{Limit, Limits};
-pub use money::{LongPrice, Money, Price};
-pub use outcome::{Attempt, Outcome};
+pub use money::{Budget, LongPrice, Money, Price, Spend};
+pub use outcome::{Attempt, Checked, Fault, Outcome};
 pub use request::{Message, Params, Part, Request, Role, Task, TaskKind};
 pub use response::{Delta, Finish, Output, Response, Usage};
 pub use run::{Item, Run};
+pub use schema::Schema;

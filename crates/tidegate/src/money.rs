@@ -27,6 +27,12 @@ impl Money {
         Money((usd * 1e12).round() as u64)
     }
 
+    /// Returns one of that many equal parts, rounded down.
+    #[must_use]
+    pub(crate) fn part(self, parts: u64) -> Money {
+        Money(self.0 / parts)
+    }
+
     /// Returns the amount in dollars.
     #[must_use]
     pub fn usd(self) -> f64 {
@@ -51,6 +57,61 @@ impl Sub for Money {
     type Output = Money;
     fn sub(self, other: Money) -> Money {
         Money(self.0.saturating_sub(other.0))
+    }
+}
+
+/// An amount of money and a number of tokens, which are always spent together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spend {
+    /// The money.
+    #[serde(rename = "picodollars")]
+    pub money: Money,
+    /// Input and output tokens.
+    pub tokens: u64,
+}
+
+impl Spend {
+    /// Returns the larger of each.
+    #[must_use]
+    pub fn max(self, other: Spend) -> Spend {
+        Spend { money: self.money.max(other.money), tokens: self.tokens.max(other.tokens) }
+    }
+}
+
+impl Add for Spend {
+    type Output = Spend;
+    fn add(self, other: Spend) -> Spend {
+        Spend { money: self.money + other.money, tokens: self.tokens.saturating_add(other.tokens) }
+    }
+}
+
+impl Sub for Spend {
+    type Output = Spend;
+    fn sub(self, other: Spend) -> Spend {
+        Spend { money: self.money - other.money, tokens: self.tokens.saturating_sub(other.tokens) }
+    }
+}
+
+/// The most that may be spent; what is not stated has no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Money.
+    pub usd: Option<Money>,
+    /// Input and output tokens together.
+    pub tokens: Option<u64>,
+}
+
+impl Budget {
+    /// Returns whether nothing is stated.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Budget::default()
+    }
+
+    /// Returns whether that much may be spent.
+    #[must_use]
+    pub fn covers(&self, spend: Spend) -> bool {
+        self.usd.is_none_or(|most| spend.money <= most) && self.tokens.is_none_or(|most| spend.tokens <= most)
     }
 }
 
@@ -131,6 +192,27 @@ impl Price {
             + tokens(usage.cached_tokens, cached)
             + tokens(usage.cache_write_tokens, written)
             + tokens(usage.output_tokens, output)
+    }
+}
+
+impl Price {
+    /// Returns the most that a call of at most so many tokens can cost, whatever part of its input is cached.
+    ///
+    /// ```
+    /// use tidegate::Price;
+    /// let price = Price { cache_write: Some(2.5), ..Price::new(2.0, 10.0) };
+    /// assert_eq!(price.most(1_000_000, 100_000).usd(), 3.5);
+    /// ```
+    #[must_use]
+    pub fn most(&self, input: u64, output: u64) -> Money {
+        // Within a tier the cost grows with each count, so that the dearest call is at the end of a tier and of one kind.
+        let ends = [input, self.long.map_or(input, |long| input.min(long.above))];
+        let kinds = |input_tokens| {
+            let plain = Usage { input_tokens, output_tokens: output, ..Usage::default() };
+            let cached = Usage { cached_tokens: input_tokens, ..plain };
+            [plain, cached, Usage { cache_write_tokens: input_tokens, ..plain }]
+        };
+        ends.into_iter().flat_map(kinds).map(|usage| self.cost(&usage)).max().unwrap_or_default()
     }
 }
 

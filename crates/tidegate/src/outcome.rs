@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::money::Money;
@@ -19,6 +19,56 @@ pub struct Outcome {
     pub result: Result<Response, Failure>,
     /// Every attempt, in order; empty if it was never sent.
     pub attempts: Vec<Attempt>,
+    /// The last resort that stands in the place of the answer, if there is none and one was asked for.
+    pub fallback: Option<Output>,
+    /// How it was judged, where there was a schema, a check or a ladder.
+    pub checked: Option<Box<Checked>>,
+}
+
+/// How answers were judged, and how often they were asked for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Checked {
+    /// How often an answer was asked for.
+    pub asks: u32,
+    /// Replies that were refused.
+    pub refused: u32,
+    /// Replies that a code fence was taken off.
+    pub stripped: u32,
+    /// The ladder's rung that was asked last, from 0.
+    pub rung: u32,
+    /// What was wrong with the last reply, field by field, if it was refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+    /// What the ladder's last rung would have cost if it had been asked at once, where its price is known.
+    #[serde(rename = "last_rung_cost_usd", with = "usd", skip_serializing_if = "Option::is_none")]
+    pub last_rung_cost: Option<Money>,
+}
+
+/// Money as a number of dollars.
+mod usd {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Money;
+
+    #[expect(clippy::ref_option, reason = "serde passes a reference")]
+    pub(super) fn serialize<S: Serializer>(money: &Option<Money>, to: S) -> Result<S::Ok, S::Error> {
+        money.map(Money::usd).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Money>, D::Error> {
+        Ok(Option::<f64>::deserialize(from)?.map(Money::from_usd))
+    }
+}
+
+/// One thing that is wrong with an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Where, as a JSON pointer; empty for the answer as a whole.
+    pub path: String,
+    /// What.
+    pub message: String,
 }
 
 /// One call made for a request.
@@ -43,6 +93,9 @@ pub struct Attempt {
     /// What it cost, where price and usage are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<Money>,
+    /// Whether usage and cost are estimates, because the call was given up and may have been served all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -93,6 +146,12 @@ impl Outcome {
         })
     }
 
+    /// Returns what was wrong with the last reply, field by field, if it was refused.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        self.checked.as_ref().map_or(&[], |checked| &checked.faults)
+    }
+
     /// Returns the attempt that decided the outcome.
     #[must_use]
     pub fn last(&self) -> Option<&Attempt> {
@@ -108,14 +167,13 @@ impl Outcome {
         })
     }
 
-    /// Returns what all attempts together cost. Nothing if the cost of an answer is unknown: never a zero that is a guess.
+    /// Returns what all attempts together cost. Nothing if the cost of a reply is unknown: never a zero that is a guess.
     #[must_use]
     pub fn cost(&self) -> Option<Money> {
-        let known = self.attempts.iter().filter_map(|attempt| attempt.cost);
-        match self.last() {
-            Some(last) if self.result.is_ok() && last.cost.is_none() => None,
-            Some(_) => known.reduce(|a, b| a + b),
-            None => None,
+        let replied = |attempt: &&Attempt| attempt.failure.as_ref().is_none_or(|failure| failure.usage.is_some());
+        if self.result.is_ok() && self.attempts.iter().filter(replied).any(|attempt| attempt.cost.is_none()) {
+            return None;
         }
+        self.attempts.iter().filter_map(|attempt| attempt.cost).reduce(|a, b| a + b)
     }
 }

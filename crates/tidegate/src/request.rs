@@ -4,11 +4,14 @@
 //! [`Original`]: the bytes of a body that was already written for one wire. Original bytes go out as they are, with only
 //! the model's name replaced, so a field that we have never heard of survives. Any edit has to go through the typed form.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::call::wire::WireId;
+use crate::schema::Schema;
 
 /// One request to a model.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,6 +21,8 @@ pub struct Request {
     pub task: Task,
     /// How it is to be answered.
     pub params: Params,
+    /// The form that the answer must have.
+    pub schema: Option<Arc<Schema>>,
     /// A body already written for one wire; the task is empty then.
     pub original: Option<Original>,
 }
@@ -202,6 +207,13 @@ impl Request {
     #[must_use]
     pub fn param(mut self, name: impl Into<String>, value: impl Into<Value>) -> Request {
         self.params.extra.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets the form that the answer must have.
+    #[must_use]
+    pub fn schema(mut self, schema: Arc<Schema>) -> Request {
+        self.schema = Some(schema);
         self
     }
 

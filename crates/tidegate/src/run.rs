@@ -4,6 +4,7 @@
 //! admission: enough ahead that a freed place is never idle, bounded by bytes and by *ready* waiters, so that requests
 //! which sleep in a backoff do not count. Memory therefore follows the limits, not the input.
 
+pub mod fallback;
 pub mod input;
 pub mod job;
 pub mod journal;
@@ -18,6 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
@@ -25,11 +27,20 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::ask::ask;
+use crate::ask::check::Check;
+use crate::ask::policy::AskPolicy;
 use crate::client::Client;
-use crate::dispatch::admission::RouteId;
+use crate::dispatch::admission::{RouteId, Urgency};
+use crate::dispatch::balance::Labels;
+use crate::dispatch::budget::{Account, Purse};
+use crate::dispatch::retries::Retries;
 use crate::dispatch::{Order, RetryPolicy};
+use crate::error::Result;
+use crate::failure::Kind;
+use crate::money::{Budget, Spend};
 use crate::outcome::Outcome;
 use crate::request::Request;
+use crate::run::fallback::Fallback;
 
 /// Requests that may wait for admission at the least, so that a small limit still overlaps reading and sending.
 const LEAST_AHEAD: usize = 16;
@@ -47,20 +58,55 @@ pub struct Item<C> {
     pub request: Request,
     /// Comes back with the outcome.
     pub context: C,
-    /// The one model to ask, by its name; any of the client's where absent.
-    pub model: Option<Arc<str>>,
+    /// Its class: those of a lower number go first, 0 before all, wherever requests wait for the same limits. Nobody
+    /// waits for ever: a class counts for as much as ten minutes of waiting. Default 0.
+    pub priority: u8,
+    /// The time for it with everything, in place of [`RetryPolicy::deadline`]; within a class, those whose time is over
+    /// sooner go first.
+    pub deadline: Option<Duration>,
+    /// What a [`Policy`](crate::Policy) of the user's own sees of it.
+    pub labels: Labels,
+    /// The models to ask, by their names, the first preferred; those that the client asks otherwise if empty.
+    pub models: Vec<Arc<str>>,
 }
 
 impl<C> Item<C> {
     /// Makes an item.
     pub fn new(request: Request, context: C) -> Item<C> {
-        Item { request, context, model: None }
+        Item { request, context, models: Vec::new(), priority: 0, deadline: None, labels: Labels::default() }
     }
 
     /// Asks one model only.
     #[must_use]
-    pub fn for_model(mut self, model: Arc<str>) -> Item<C> {
-        self.model = Some(model);
+    pub fn for_model(self, model: Arc<str>) -> Item<C> {
+        self.for_models(vec![model])
+    }
+
+    /// Asks these models only, the first preferred.
+    #[must_use]
+    pub fn for_models(mut self, models: Vec<Arc<str>>) -> Item<C> {
+        self.models = models;
+        self
+    }
+
+    /// Sets its class; 0 goes first.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Item<C> {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets the time for it with everything: waiting, backoffs, all attempts.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Item<C> {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Adds a label for a policy to see.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Item<C> {
+        self.labels.set(name, value);
         self
     }
 }
@@ -89,7 +135,11 @@ pub struct Run<S, C> {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
     retry: RetryPolicy,
-    routes: Vec<(Option<Arc<str>>, RouteId)>,
+    purse: Option<Arc<Purse>>,
+    fallback: Option<Fallback>,
+    retries: Arc<Retries>,
+    policy: Arc<AskPolicy>,
+    routes: Vec<(Vec<Arc<str>>, RouteId)>,
 }
 
 impl<S, C> Run<S, C> {
@@ -97,6 +147,7 @@ impl<S, C> Run<S, C> {
         let stop = CancellationToken::new();
         Run {
             retry: client.dispatcher.retry,
+            policy: client.ask_policy.clone(),
             client,
             source: Box::pin(source),
             source_ended: false,
@@ -107,6 +158,9 @@ impl<S, C> Run<S, C> {
             stopped: Box::pin(stop.clone().cancelled_owned()),
             stop,
             most: usize::MAX,
+            purse: None,
+            fallback: None,
+            retries: Arc::default(),
             routes: Vec::new(),
         }
     }
@@ -130,6 +184,43 @@ impl<S, C> Run<S, C> {
         self
     }
 
+    /// Spends no more than that: the worst case of each call is reserved before it is sent.
+    ///
+    /// A request that no longer fits, or whose worst case cannot be known for want of a price or of `max_tokens`, ends with
+    /// [`Kind::Budget`](crate::Kind::Budget), and nothing more is taken.
+    pub fn budget(self, budget: Budget) -> Run<S, C> {
+        self.pay_from(Arc::new(Purse::new(Account::new(budget, Spend::default()), None)))
+    }
+
+    /// Lets a purse pay for the calls.
+    pub(crate) fn pay_from(mut self, purse: Arc<Purse>) -> Run<S, C> {
+        self.purse = Some(purse);
+        self
+    }
+
+    /// Puts a last resort in the place of answers that are not to be had.
+    pub fn fallback(mut self, fallback: Fallback) -> Run<S, C> {
+        self.fallback = Some(fallback);
+        self
+    }
+
+    /// Demands this of the answers of this run, whatever the client does otherwise.
+    ///
+    /// # Errors
+    ///
+    /// A ladder that asks a model which the client does not have, or that goes on after what says nothing of the answer.
+    pub fn ask_policy(mut self, policy: AskPolicy) -> Result<Run<S, C>> {
+        policy.verify(&self.client.all_models())?;
+        self.policy = Arc::new(policy);
+        Ok(self)
+    }
+
+    /// Adds a check that every answer of this run must pass.
+    pub fn check(mut self, check: Check) -> Run<S, C> {
+        Arc::make_mut(&mut self.policy).checks.push(check);
+        self
+    }
+
     fn wants_more(&self) -> bool {
         let twice = (2 * self.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
         // Those of a route that cannot send shall not keep another's from being taken.
@@ -139,12 +230,12 @@ impl<S, C> Run<S, C> {
             && (self.bytes < MOST_BYTES || self.asked.is_empty())
     }
 
-    fn route(&mut self, model: Option<Arc<str>>) -> RouteId {
-        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == model) {
+    fn route(&mut self, models: Vec<Arc<str>>) -> RouteId {
+        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == models) {
             return *route;
         }
-        let route = self.client.route(model.as_deref());
-        self.routes.push((model, route));
+        let route = self.client.route(&models);
+        self.routes.push((models, route));
         route
     }
 }
@@ -171,16 +262,34 @@ where
     }
 
     fn start(&mut self, item: Item<C>) {
-        let Item { request, context, model } = item;
-        let route = self.route(model);
+        let urgency = Urgency::new(item.priority, item.deadline.or(self.retry.deadline));
+        let Item { request, context, models, labels, .. } = item;
+        let route = self.route(models);
         let bytes = request.size();
         let (client, stop, index, retry) = (self.client.clone(), self.stop.clone(), self.index, self.retry);
+        let (purse, fallback) = (self.purse.clone(), self.fallback.clone());
+        let retries = self.retries.clone();
+        retries.began();
+        let policy = self.policy.clone();
         let admitted = Waiting::new(&self.waiting);
         self.bytes += bytes;
         self.index += 1;
         self.asked.push(Box::pin(async move {
-            let order = Order { request: &request, route, stop: &stop, retry, outlet: None };
-            let outcome = ask(&client.dispatcher, order, index, admitted).await;
+            let order = Order {
+                request: &request,
+                route,
+                stop: &stop,
+                retry,
+                urgency,
+                labels: &labels,
+                retries: &retries,
+                purse: purse.as_deref(),
+                outlet: None,
+            };
+            let mut outcome = ask(&client.dispatcher, &policy, order, index, admitted).await;
+            if let (Some(fallback), Err(failure)) = (&fallback, &outcome.result) {
+                outcome.fallback = fallback.answer(&request, failure);
+            }
             (outcome, context, bytes)
         }));
     }
@@ -199,6 +308,7 @@ where
             match Pin::new(&mut self.asked).poll_next(cx) {
                 Poll::Ready(Some((outcome, context, bytes))) => {
                     self.bytes -= bytes;
+                    self.source_ended |= outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget);
                     return Poll::Ready(Some((outcome, context)));
                 }
                 Poll::Ready(None) if self.source_ended => return Poll::Ready(None),

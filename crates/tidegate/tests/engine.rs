@@ -7,7 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tidegate::{Balance, Caller, Client, Failure, Kind, Limits, Request, Response, RetryPolicy, Target, Usage, caller};
+use tidegate::run::fallback::Fallback;
+use tidegate::{
+    Balance, Budget, Caller, Client, Failure, Kind, Limits, Money, Output, Price, Request, Response, RetryPolicy,
+    Target, Usage, caller,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -328,4 +332,86 @@ async fn a_request_in_backoff_stays_unsent_when_the_key_dies_meanwhile() {
     let client = client([Target::caller("m", server.caller(MS, answer)).limits(limits(None, Some(1)))]);
     let outcomes: Vec<_> = client.run(prompts(2)).collect().await;
     assert!(outcomes.iter().all(|(outcome, ())| outcome.result.as_ref().is_err_and(|f| f.kind == Kind::Auth)));
+}
+
+/// Every third call fails; the others use just what they may.
+fn costly(count: usize, request: &Request) -> Result<Response, Failure> {
+    if count.is_multiple_of(3) {
+        return Err(Failure::new(Kind::ServerError, "no"));
+    }
+    let mut response = Response::text("ok");
+    response.usage = Some(Usage { input_tokens: request.size() as u64, output_tokens: 10, ..Usage::default() });
+    Ok(response)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_with_a_budget_ends_when_it_is_spent() {
+    let server = Server::default();
+    // A dollar for an output token: each answer costs ten.
+    let target = Target::caller("m", server.caller(100 * MS, costly)).price(Price::new(0.0, 1e6));
+    let endless = (0..).map(|i| Request::prompt(format!("prompt {i}")).max_tokens(15));
+    let budget = Budget { usd: Some(Money::from_usd(1000.0)), tokens: None };
+    let outcomes: Vec<_> = client([target]).run(endless).budget(budget).collect().await;
+    let spent: Money = outcomes.iter().filter_map(|(outcome, ())| outcome.cost()).sum();
+    // What is left would not pay for an answer of 15 tokens.
+    assert_eq!(spent, Money::from_usd(990.0));
+    let refused = outcomes.iter().filter_map(|(outcome, ())| outcome.result.as_ref().err());
+    let kinds: Vec<_> = refused.map(|failure| failure.kind).collect();
+    assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == Kind::Budget), "{kinds:?}");
+    assert!(outcomes.len() < 250, "it went on taking requests: {}", outcomes.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_price_or_a_bound_nothing_is_sent_under_a_budget() {
+    let server = Server::default();
+    let client = client([Target::caller("m", server.caller(MS, ok))]);
+    let budgets = [
+        (
+            Budget { usd: Some(Money::from_usd(1.0)), tokens: None },
+            Request::prompt("x").max_tokens(5),
+            "needs the price",
+        ),
+        (Budget { usd: None, tokens: Some(100) }, Request::prompt("x"), "the most output tokens"),
+    ];
+    for (budget, request, why) in budgets {
+        let outcomes: Vec<_> = client.run([request]).budget(budget).collect().await;
+        let failure = outcomes[0].0.result.as_ref().unwrap_err();
+        assert!(failure.kind == Kind::Budget && failure.message.contains(why), "{failure}");
+    }
+    assert_eq!(server.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_stands_in_without_being_an_answer() {
+    let client = client([Target::caller("m", Server::default().caller(MS, fail(Kind::BadRequest)))]);
+    let fallback = Fallback::new(|request, failure| Some(Output::Text(format!("{} {}", request.size(), failure.kind))));
+    let outcomes: Vec<_> = client.run(prompts(1)).fallback(fallback).collect().await;
+    let outcome = &outcomes[0].0;
+    assert!(outcome.result.is_err());
+    assert_eq!(outcome.fallback, Some(Output::Text("8 bad_request".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_of_slow_calls_are_paid_for_too() {
+    let server = Server::default();
+    let calls = server.clone();
+    let slow = caller(move |_: Request| {
+        let number = calls.log.lock().unwrap().len();
+        calls.log.lock().unwrap().push(Instant::now());
+        async move {
+            // Every tenth call hangs.
+            tokio::time::sleep(if number % 10 == 9 { 500_000 * MS } else { 100 * MS }).await;
+            let mut response = Response::text("ok");
+            response.usage = Some(Usage { output_tokens: 1, ..Usage::default() });
+            Ok(response)
+        }
+    });
+    let target = Target::caller("m", slow).price(Price::new(0.0, 1e6)).limits(limits(None, Some(20)));
+    let retry = RetryPolicy { hedge: Some(0.1), ..RetryPolicy::default() };
+    let client = Client::builder().target(target).retry(retry).build().unwrap();
+    let endless = (0..).map(|i| Request::prompt(format!("prompt {i}")).max_tokens(1));
+    let budget = Budget { usd: Some(Money::from_usd(300.0)), tokens: None };
+    let outcomes: Vec<_> = client.run(endless).budget(budget).collect().await;
+    assert_eq!(server.calls(), 300, "each call, a copy or not, costs a dollar");
+    assert!(outcomes.iter().any(|(outcome, ())| outcome.attempts.len() > 1), "no copy was made");
 }

@@ -33,7 +33,6 @@ impl Events {
 
 impl Observer for Events {
     fn event(&self, event: &Event) {
-        log(event);
         if self.screen.style == Style::Json {
             json_line(&self.screen, event);
         } else if let Some(text) = words(event, self.verbose) {
@@ -60,22 +59,15 @@ fn words(event: &Event, verbose: u8) -> Option<String> {
         Event::CooldownStarted { endpoint, pause } if verbose > 0 => {
             Some(format!("{endpoint}: pausing {}", format::duration(*pause)))
         }
+        Event::StopStarted { reason } => {
+            let why = format::one_line(reason, MESSAGE);
+            Some(format!("stopping: {why}; what is in flight is waited for"))
+        }
+        Event::Ejected { endpoint, pause } if verbose > 0 => {
+            Some(format!("{endpoint}: does not work; put aside, and probed in {}", format::duration(*pause)))
+        }
+        Event::Readmitted { endpoint } if verbose > 0 => Some(format!("{endpoint}: works again")),
         _ => None,
-    }
-}
-
-fn log(event: &Event) {
-    match event {
-        Event::AttemptFailed { endpoint, failure } => {
-            tracing::info!(target: LOG_TARGET, %endpoint, %failure, "attempt failed");
-        }
-        Event::CooldownStarted { endpoint, pause } => {
-            tracing::info!(target: LOG_TARGET, %endpoint, ?pause, "pause started");
-        }
-        Event::SetAside { endpoint, endpoints, failure } => {
-            tracing::warn!(target: LOG_TARGET, %endpoint, endpoints, %failure, "endpoint out of service");
-        }
-        _ => {}
     }
 }
 
@@ -155,7 +147,10 @@ mod tests {
     fn attempts_and_pauses_are_told_with_v() {
         let failed = Event::AttemptFailed { endpoint: "m".into(), failure: Failure::new(Kind::Timeout, "no reply") };
         let pause = Event::CooldownStarted { endpoint: "m".into(), pause: Duration::from_millis(3100) };
-        assert_eq!((words(&failed, 0), words(&pause, 0)), (None, None));
+        let ejected = Event::Ejected { endpoint: "m".into(), pause: Duration::from_millis(500) };
+        assert_eq!((words(&failed, 0), words(&pause, 0), words(&ejected, 0)), (None, None, None));
+        assert_eq!(words(&ejected, 1).unwrap(), "m: does not work; put aside, and probed in 500ms");
+        assert_eq!(words(&Event::Readmitted { endpoint: "m".into() }, 1).unwrap(), "m: works again");
         assert_eq!(words(&failed, 1).unwrap(), "m: timeout: no reply");
         assert_eq!(words(&pause, 1).unwrap(), "m: pausing 3.1s");
     }

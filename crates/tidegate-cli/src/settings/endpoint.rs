@@ -1,5 +1,7 @@
 //! What the settings say about one model at one provider.
 
+use std::sync::Arc;
+
 use tidegate::call::provider::{Auth, Paths, compatible, provider};
 use tidegate::call::wire::WireId;
 use tidegate::catalog::{self, ModelRef, bedrock};
@@ -23,10 +25,14 @@ pub(crate) struct EndpointSettings {
     pub(crate) headers: Headers,
     /// Limits that were set.
     pub(crate) limits: Limits,
+    /// Its share under the policy `weighted`, if one was set.
+    pub(crate) weight: Option<f64>,
     /// What tokens cost, if anybody knows.
     pub(crate) price: Option<Price>,
     /// The provider's table in the configuration.
     pub(crate) provider: Provider,
+    /// Whether only a ladder, a task or a row names it.
+    pub(crate) by_name: bool,
 }
 
 impl Settings {
@@ -44,8 +50,25 @@ impl Settings {
         let names: Vec<String> = endpoints.iter().map(|endpoint| endpoint.model.to_string()).collect();
         match names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
             Some((_, name)) => Err(Error::Usage(format!("{name} is named twice; name each model once"))),
-            None => Ok(endpoints),
+            None => self.with_named(endpoints),
         }
+    }
+
+    /// Adds the models that only the ladder or a task names.
+    fn with_named(&self, mut endpoints: Vec<EndpointSettings>) -> Result<Vec<EndpointSettings>> {
+        let rungs = self.ladder.iter().filter_map(|rung| rung.model.as_ref());
+        for model in rungs.chain(self.tasks.values().flat_map(|task| &task.models)) {
+            let endpoint = EndpointSettings { by_name: true, ..self.endpoint(model)? };
+            if endpoints.iter().all(|known| known.model.to_string() != endpoint.model.to_string()) {
+                endpoints.push(endpoint);
+            }
+        }
+        Ok(endpoints)
+    }
+
+    /// Returns a model's full name, as records have it.
+    pub(crate) fn full_name(&self, model: &str) -> Result<Arc<str>> {
+        Ok(self.endpoint(model)?.model.to_string().into())
     }
 
     fn endpoint(&self, model: &str) -> Result<EndpointSettings> {
@@ -75,9 +98,11 @@ impl Settings {
             base_url: self.address(&provider, &model)?,
             headers,
             limits: endpoint.limits.or(provider.limits).or(self.limits),
+            weight: endpoint.weight,
             price: endpoint.price.or(self.price).or_else(|| known_price(&model)),
             provider,
             model,
+            by_name: false,
         })
     }
 

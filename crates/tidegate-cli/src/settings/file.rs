@@ -139,7 +139,7 @@ fn normalise(table: &mut Table, base: &Path) {
 }
 
 fn is_path(key: &str) -> bool {
-    ["template", "key_file", "path", "summary", "scenario", "log_file"].contains(&key)
+    ["template", "schema", "key_file", "path", "summary", "scenario", "log_file"].contains(&key)
 }
 
 fn lower_case(headers: &Table) -> Table {

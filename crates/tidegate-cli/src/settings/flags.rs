@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use clap::ValueEnum;
-use tidegate::{Error, Result};
+use tidegate::{Error, Kind, Result};
 use toml::{Table, Value};
 
 use super::value;
 use crate::args::{
-    BedrockArgs, CheckArgs, InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs, WatchArgs,
+    AnswerArgs, BedrockArgs, CheckArgs, InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs, StopArgs,
+    WatchArgs,
 };
 use crate::duration;
 
@@ -19,7 +20,9 @@ pub(super) fn table(args: &RunArgs) -> Result<Table> {
     prompt(&mut table, &args.prompt)?;
     model(&mut table, &args.model)?;
     bedrock(&mut table, &args.bedrock);
+    answers(&mut table, &args.answer)?;
     limit(&mut table, &args.limit);
+    stop(&mut table, &args.stop);
     output(&mut table, &args.output)?;
     watch(&mut table, &args.watch)?;
     Ok(table)
@@ -82,6 +85,23 @@ fn bedrock(table: &mut Table, args: &BedrockArgs) {
     set(table, "bedrock.strict_names", args.strict_names);
 }
 
+fn answers(table: &mut Table, args: &AnswerArgs) -> Result<()> {
+    set(table, "schema", path(args.schema.as_deref())?);
+    set(table, "lift", args.lift.clone());
+    set(table, "checks.expressions", given(&args.check));
+    set(table, "checks.regexes", given(&args.check_regex));
+    set(table, "checks.command", args.check_command.clone());
+    set(table, "checks.timeout", args.check_timeout.map(duration::show));
+    set(table, "checks.delay", args.check_delay.map(duration::show));
+    set(table, "checks.max_retries", args.max_check_retries);
+    set(table, "ladder", args.ladder.clone());
+    let kinds = |kinds: &Vec<Kind>| kinds.iter().map(|kind| kind.name().to_owned()).collect::<Vec<_>>();
+    set(table, "ladder_on", args.ladder_on.as_ref().map(kinds));
+    set(table, "task_column", args.task_column.clone());
+    set(table, "model_column", args.model_column.clone());
+    Ok(())
+}
+
 fn limit(table: &mut Table, args: &LimitArgs) {
     set(table, "limits.rpm", args.rpm);
     set(table, "limits.tpm", args.tpm);
@@ -93,6 +113,23 @@ fn limit(table: &mut Table, args: &LimitArgs) {
     set(table, "retry.connect_timeout", args.connect_timeout.map(duration::show));
     set(table, "retry.stream", args.stream);
     set(table, "retry.max_attempts", args.max_attempts);
+    set(table, "retry.budget", args.retry_budget);
+    set(table, "retry.deadline", args.deadline.map(duration::show));
+    set(table, "retry.hedge", args.hedge);
+}
+
+fn stop(table: &mut Table, args: &StopArgs) {
+    set(table, "budget.usd", args.budget_usd);
+    set(table, "budget.tokens", args.budget_tokens);
+    set(table, "stop.max_time", args.max_time.map(duration::show));
+    set(table, "stop.at", args.stop_at.clone());
+    set(table, "stop.at_deadline", args.at_deadline.and_then(name));
+    set(table, "stop.on_failure", args.on_failure.and_then(name));
+    set(table, "stop.fallback", args.fallback.clone());
+    set(table, "stop.max_failure_rate", args.max_failure_rate);
+    set(table, "stop.min_sample", args.min_sample);
+    let names = |kinds: &Vec<Kind>| kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>();
+    set(table, "stop.on", args.stop_on.as_ref().map(names));
 }
 
 fn output(table: &mut Table, args: &OutputArgs) -> Result<()> {
@@ -164,11 +201,16 @@ mod tests {
     fn every_flag_finds_its_place() {
         let flags = "-m a -m b,c -p x --stop y --param top_p=0.5 --param o={\"k\":[1]} --seed -3 --price 1,2.5 --rpm 5 --total-rpm 7 \
                      --timeout 250ms -o out --output-format batch --fields id,output --http2 never -vv --each-model=false \
-                     --skip-bad-rows --drain-timeout 0 --header X-A:b:c";
+                     --skip-bad-rows --drain-timeout 0 --header X-A:b:c --budget-usd 2.5 --budget-tokens 5000000000 --max-time 2h \
+                     --stop-at 06:00 --at-deadline cancel --on-failure fallback --fallback n/a --max-failure-rate 0.1 \
+                     --min-sample 20 --stop-on auth,content-filter";
         let expected = "models = ['a', 'b', 'c']\nprompt = 'x'\nfields = ['id', 'output']\neach_model = false\n\
                         params = { stop = ['y'], seed = -3, extra = { top_p = 0.5, o = { k = [1] } } }\n\
                         price = { input = 1.0, output = 2.5 }\nlimits.rpm = 5.0\ntotal.rpm = 7.0\nheaders.x-a = 'b:c'\n\
                         retry.timeout = '250ms'\noutput = { path = 'out', format = 'batch' }\n\
+                        budget = { usd = 2.5, tokens = 5000000000 }\n\
+                        stop = { max_time = '7200s', at = '06:00', at_deadline = 'cancel', on_failure = 'fallback', fallback = 'n/a', \
+                        max_failure_rate = 0.1, min_sample = 20, on = ['auth', 'content_filter'] }\n\
                         run = { http2 = 'never', verbose = 2, skip_bad_rows = true, drain_timeout = '0s' }";
         assert_eq!(of(&flags.split_whitespace().collect::<Vec<_>>()).unwrap(), expected.parse().unwrap());
     }

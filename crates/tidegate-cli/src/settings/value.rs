@@ -9,6 +9,7 @@ use tidegate::call::wire::WireId;
 use tidegate::{Kind, Params, Price};
 
 use super::Headers;
+use crate::moment;
 
 const MORE_THAN_ZERO: &str = "must be more than 0";
 
@@ -25,6 +26,15 @@ fn check_rate(rate: f64) -> Result<f64, String> {
     }
 }
 
+/// Reads a share from 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    check_share(text.parse().map_err(|_| "not a number; write a share from 0 to 1, such as 0.02".to_owned())?)
+}
+
+fn check_share(share: f64) -> Result<f64, String> {
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("must be a share from 0 to 1, such as 0.02".to_owned()) }
+}
+
 /// Reads a count of at least 1.
 pub(crate) fn count(text: &str) -> Result<u32, String> {
     check_count(text.parse().map_err(|_| "not a whole number".to_owned())?)
@@ -36,6 +46,15 @@ fn check_count(count: i64) -> Result<u32, String> {
         Ok(small) if FITTING.contains(&count) => Ok(small),
         _ if count < 1 => Err(MORE_THAN_ZERO.to_owned()),
         _ => Err(format!("must be at most {}", u32::MAX)),
+    }
+}
+
+/// Reads a number of tokens; as TOML knows no other whole numbers, up to its largest.
+pub(crate) fn tokens(text: &str) -> Result<i64, String> {
+    match text.parse() {
+        Ok(tokens) if tokens > 0 => Ok(tokens),
+        Ok(_) => Err(MORE_THAN_ZERO.to_owned()),
+        Err(_) => Err("not a whole number".to_owned()),
     }
 }
 
@@ -81,6 +100,35 @@ pub(crate) fn wire(text: &str) -> Result<WireId, String> {
     beside.into_iter().find(|wire| wire.id() == text).ok_or_else(|| "write openai or responses".to_owned())
 }
 
+/// Reads the rungs of a ladder, `model=a/b,temperature=0;…`, as the list that the configuration file has.
+pub(crate) fn ladder(text: &str) -> Result<toml::Value, String> {
+    text.split(';').map(rung).collect::<Result<Vec<_>, _>>().map(toml::Value::Array)
+}
+
+fn rung(text: &str) -> Result<toml::Value, String> {
+    let (mut rung, mut params, mut extra) = (toml::Table::new(), toml::Table::new(), toml::Table::new());
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (key, value) =
+            part.split_once('=').ok_or("write model=provider/model,temperature=0; rungs have ; between")?;
+        let (key, value) = (key.trim(), value.trim());
+        // A text needs no quotes here.
+        let json = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
+        let json = toml::Value::try_from(json).map_err(|_| "null cannot be sent; leave the field out".to_owned())?;
+        match key {
+            "model" => drop(rung.insert(key.to_owned(), value.into())),
+            "temperature" | "max_tokens" | "seed" => drop(params.insert(key.to_owned(), json)),
+            _ => drop(extra.insert(key.to_owned(), json)),
+        }
+    }
+    if !extra.is_empty() {
+        params.insert("extra".to_owned(), extra.into());
+    }
+    if !params.is_empty() {
+        rung.insert("params".to_owned(), params.into());
+    }
+    Ok(rung.into())
+}
+
 /// Reads a base URL, and cuts the slash at its end.
 pub(crate) fn base_url(text: &str) -> Result<String, String> {
     const HOW: &str = "not an address; write http://host:port/v1 or https://…";
@@ -112,12 +160,24 @@ pub(super) fn rate_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     check_rate(f64::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
+pub(super) fn share_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    check_share(f64::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
 pub(super) fn count_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     check_count(i64::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 pub(super) fn optional_count_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     count_setting(deserializer).map(Some)
+}
+
+pub(super) fn tokens_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    tokens(&i64::deserialize(deserializer)?.to_string()).map(Some).map_err(D::Error::custom)
+}
+
+pub(super) fn moment_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    moment::check(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 pub(super) fn price_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Price>, D::Error> {

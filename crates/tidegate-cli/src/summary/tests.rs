@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use tidegate::Limits;
 use tidegate::run::summary::{Percentiles, Tally};
+use tidegate::{Failure, Limits};
 
 use super::*;
 

@@ -4,9 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod answers;
 mod bad_input;
 mod command;
 mod http;
 mod kill;
 mod resume;
+mod stops;
 mod support;

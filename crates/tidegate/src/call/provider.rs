@@ -4,6 +4,7 @@
 //! [`PROVIDERS`]; nothing else in the code knows a provider by name. Addresses and variable names are those of the
 //! providers' own SDKs and documentation (November 2026).
 
+use crate::call::form::Structure;
 use crate::call::wire::WireId;
 
 /// One provider.
@@ -113,11 +114,14 @@ pub struct Quirks {
     pub max_output: Option<u32>,
     /// Whether the model accepts temperature and the other sampling parameters.
     pub sampling: bool,
+    /// What it makes of a schema.
+    pub structure: Structure,
 }
 
 impl Quirks {
     /// The dialect that most servers of OpenAI's wire speak.
-    pub const COMMON: Quirks = Quirks { max_tokens: "max_tokens", seed: "seed", max_output: None, sampling: true };
+    pub const COMMON: Quirks =
+        Quirks { max_tokens: "max_tokens", seed: "seed", max_output: None, sampling: true, structure: Structure::Open };
 }
 
 const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -> Provider {
@@ -154,7 +158,7 @@ pub const PROVIDERS: &[Provider] = &[
     Provider {
         base_url_variable: Some("OPENAI_BASE_URL"),
         also: BOTH,
-        quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
+        quirks: Quirks { max_tokens: "max_completion_tokens", structure: Structure::Strict, ..Quirks::COMMON },
         ..hosted("openai", "https://api.openai.com/v1", "OPENAI_API_KEY")
     },
     Provider {
@@ -162,6 +166,7 @@ pub const PROVIDERS: &[Provider] = &[
         base_url_variable: Some("ANTHROPIC_BASE_URL"),
         auth: Auth::Header("x-api-key"),
         headers: ANTHROPIC_HEADERS,
+        quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
         ..hosted("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY")
     },
     // Every resource has an address of its own, so that there is none to know beforehand.
@@ -170,16 +175,24 @@ pub const PROVIDERS: &[Provider] = &[
         paths: Paths::Azure,
         also: BOTH,
         auth: Auth::Header("api-key"),
-        quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
+        quirks: Quirks { max_tokens: "max_completion_tokens", structure: Structure::Strict, ..Quirks::COMMON },
         ..hosted("azure", "https://azure.invalid", "AZURE_OPENAI_API_KEY")
     },
-    Provider { also: BOTH, ..hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY") },
     Provider {
         also: BOTH,
-        quirks: Quirks { max_tokens: "max_completion_tokens", ..Quirks::COMMON },
+        quirks: Quirks { structure: Structure::Strict, ..Quirks::COMMON },
+        ..hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY")
+    },
+    Provider {
+        also: BOTH,
+        // It has schemas for few of its models.
+        quirks: Quirks { max_tokens: "max_completion_tokens", structure: Structure::Json, ..Quirks::COMMON },
         ..hosted("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY")
     },
-    hosted("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    Provider {
+        quirks: Quirks { structure: Structure::Json, ..Quirks::COMMON },
+        ..hosted("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY")
+    },
     hosted("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
     Provider {
         quirks: Quirks { seed: "random_seed", ..Quirks::COMMON },
@@ -187,7 +200,10 @@ pub const PROVIDERS: &[Provider] = &[
     },
     hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     Provider { also: BOTH, ..hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY") },
-    hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    Provider {
+        quirks: Quirks { structure: Structure::Json, ..Quirks::COMMON },
+        ..hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY")
+    },
     Provider {
         wire: WireId::Gemini,
         base_url_variable: Some("GOOGLE_GEMINI_BASE_URL"),
@@ -201,6 +217,7 @@ pub const PROVIDERS: &[Provider] = &[
         // Without a key requests are signed.
         key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
         auth: Auth::Aws,
+        quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
         ..hosted("bedrock", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
     },
     Provider {
@@ -208,6 +225,7 @@ pub const PROVIDERS: &[Provider] = &[
         base_url_variable: Some("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
         key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
         auth: Auth::Aws,
+        quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
         ..hosted("bedrock-invoke", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
     },
     Provider {
@@ -233,6 +251,7 @@ static COMPATIBLE_ANTHROPIC: Provider = Provider {
     also: &[],
     auth: Auth::Header("x-api-key"),
     headers: ANTHROPIC_HEADERS,
+    quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
     ..COMPATIBLE
 };
 
@@ -241,10 +260,22 @@ static COMPATIBLE_GEMINI: Provider =
     Provider { wire: WireId::Gemini, also: &[], auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
 
 /// The same for a server that speaks Bedrock's format.
-static COMPATIBLE_BEDROCK: Provider = Provider { wire: WireId::Bedrock, also: &[], auth: Auth::Aws, ..COMPATIBLE };
+static COMPATIBLE_BEDROCK: Provider = Provider {
+    wire: WireId::Bedrock,
+    also: &[],
+    auth: Auth::Aws,
+    quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
+    ..COMPATIBLE
+};
 
 /// The same for a server that speaks Bedrock's InvokeModel.
-static COMPATIBLE_INVOKE: Provider = Provider { wire: WireId::BedrockInvoke, also: &[], auth: Auth::Aws, ..COMPATIBLE };
+static COMPATIBLE_INVOKE: Provider = Provider {
+    wire: WireId::BedrockInvoke,
+    also: &[],
+    auth: Auth::Aws,
+    quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
+    ..COMPATIBLE
+};
 
 /// Returns what a server without a name of its own is that speaks this format.
 #[must_use]

@@ -6,10 +6,8 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt};
-use tokio_util::sync::CancellationToken;
 
 use super::Client;
-use crate::dispatch::Order;
 use crate::dispatch::streaming::Outlet;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -34,15 +32,7 @@ impl Streaming {
     pub(super) fn new(client: Client, request: Request) -> Streaming {
         let outlet = Arc::new(Outlet::default());
         let pieces = outlet.clone();
-        let answer = async move {
-            let stop = CancellationToken::new();
-            let (dispatcher, route) = (&client.dispatcher, client.route(None));
-            let order =
-                Order { request: &request, route, stop: &stop, retry: dispatcher.retry, outlet: Some(&*pieces) };
-            let mut attempts = Vec::with_capacity(1);
-            let result = dispatcher.dispatch(order, &mut attempts, ()).await;
-            Outcome { index: 0, result, attempts }
-        };
+        let answer = async move { client.stream_into(&request, &pieces).await };
         Streaming { outlet, answer: answer.boxed(), outcome: None }
     }
 

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 
 use super::spot::Bedrock;
+use crate::call::form::Structure;
 use crate::call::provider::{Auth, Provider, Quirks};
 use crate::call::wire::WireId;
 use crate::call::{Caller, KeySource};
@@ -38,6 +39,11 @@ pub struct Target {
     pub(super) price: Option<Price>,
     pub(super) stated_price: bool,
     pub(super) bedrock: Option<Bedrock>,
+    pub(super) max_input: Option<u32>,
+    pub(super) max_output: Option<u32>,
+    pub(super) weight: Option<f64>,
+    /// Whether it is asked only where it is named.
+    pub(super) by_name: bool,
 }
 
 #[derive(Clone)]
@@ -60,14 +66,16 @@ impl Target {
     /// Makes a target of a model that the catalog found.
     #[must_use]
     pub fn of(model: &ModelRef) -> Target {
-        let price = model.facts().and_then(|facts| facts.price);
+        let facts = model.facts();
+        let (price, max_input) = (facts.and_then(|facts| facts.price), facts.and_then(|facts| facts.max_input));
+        let max_output = facts.and_then(|facts| facts.max_output);
         let base_url = model.provider.base_url.to_owned();
         let mut provider = Box::new(Provider { quirks: quirks(model), ..*model.provider });
         if model.facts().is_some_and(|facts| facts.kind == ModelKind::Responses) && provider.speaks(WireId::Responses) {
             provider.wire = WireId::Responses;
         }
         let place = Place::Provider { provider, model: model.name.clone(), base_url, api_version: None };
-        Target { price, ..Target::at(&model.to_string(), place) }
+        Target { price, max_input, max_output, ..Target::at(&model.to_string(), place) }
     }
 
     /// Makes a target of a caller of the user's own.
@@ -87,6 +95,10 @@ impl Target {
             price: None,
             stated_price: false,
             bedrock: None,
+            max_input: None,
+            max_output: None,
+            weight: None,
+            by_name: false,
         }
     }
 
@@ -171,6 +183,30 @@ impl Target {
     #[must_use]
     pub fn bedrock(mut self, bedrock: Bedrock) -> Target {
         self.bedrock = Some(bedrock);
+        self
+    }
+
+    /// Sets its share of the requests under [`Balance::Weighted`]: 3 gets three times as many as 1, which is what others
+    /// count for if any has a weight.
+    #[must_use]
+    pub fn weight(mut self, weight: f64) -> Target {
+        self.weight = Some(weight);
+        self
+    }
+
+    /// Asks it only where an item, a task or a ladder names it.
+    #[must_use]
+    pub fn by_name(mut self) -> Target {
+        self.by_name = true;
+        self
+    }
+
+    /// Says what it makes of schemas, in place of what its provider is known for.
+    #[must_use]
+    pub fn structure(mut self, structure: Structure) -> Target {
+        if let Place::Provider { provider, .. } = &mut self.place {
+            provider.quirks.structure = structure;
+        }
         self
     }
 

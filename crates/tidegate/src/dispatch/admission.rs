@@ -5,9 +5,14 @@
 //! ends), the waiter at the head of its queue keeps the clock: it alone holds a timer.
 //!
 //! There is one queue per *route*, a set of endpoints. A request that must not go back to an endpoint continues on the
-//! route without it, so a cooling model never blocks another's queue. Within a queue the order is that of first arrival: a
-//! retry keeps its place.
+//! route without it, so a cooling model never blocks another's queue.
+//!
+//! Within a queue the order is that of [`Rank`]: classes first, in a class those whose time is over soonest, then first
+//! arrival; a retry keeps its place. A class counts for as much as ten minutes of waiting, and a deadline moves a request
+//! within its class only. So nobody starves: what arrives more than ten minutes later for each class between them, and ten
+//! more, never goes first.
 
+mod places;
 mod scheduler;
 mod tickets;
 
@@ -16,14 +21,16 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use self::places::Places;
 use self::scheduler::Scheduler;
 use self::tickets::{Fate, Ticket, TicketId};
 use crate::call::limits::Hints;
-use crate::dispatch::balance::Balance;
-use crate::dispatch::endpoint::{Call, Endpoint, Settled, State};
+use crate::dispatch::balance::{Chooser, Labels};
+use crate::dispatch::endpoint::{Call, Endpoint, Settled};
 use crate::dispatch::limit::Cost;
 use crate::event::Snapshot;
 use crate::failure::{Failure, Kind};
@@ -34,15 +41,48 @@ use crate::response::Usage;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RouteId(usize);
 
-/// A request's place in the queues, given at its first arrival.
+/// How long a request must wait to be as urgent as one that just arrives in the class above.
+const CLASS: Duration = Duration::from_secs(600);
+
+/// How urgent a request is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Urgency {
+    /// Its class; 0 is the most urgent.
+    pub(crate) priority: u8,
+    /// When its time is over, if ever.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Urgency {
+    /// Returns the urgency of a request that arrives now and has that much time.
+    pub(crate) fn new(priority: u8, time: Option<Duration>) -> Urgency {
+        // A time so long that the clock cannot show its end has none.
+        Urgency { priority, deadline: time.and_then(|time| Instant::now().checked_add(time)) }
+    }
+}
+
+/// A request's place in the queues, given at its first arrival: when it is due, and whose turn it is among equals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Turn(u64);
+pub(crate) struct Rank {
+    due: Instant,
+    turn: u64,
+}
+
+impl Rank {
+    fn new(arrived: Instant, turn: u64, urgency: Urgency) -> Rank {
+        let within = urgency.deadline.map_or(CLASS, |deadline| CLASS.min(deadline.duration_since(arrived)));
+        Rank { due: arrived + CLASS * u32::from(urgency.priority) + within, turn }
+    }
+}
 
 /// What a request asks of admission.
 #[derive(Debug, Clone)]
 pub(crate) struct Ask {
     pub(crate) route: RouteId,
-    pub(crate) turn: Turn,
+    pub(crate) rank: Rank,
+    pub(crate) priority: u8,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) labels: Labels,
     pub(crate) bytes: usize,
     pub(crate) max_tokens: Option<u32>,
     /// Endpoints where it has failed already; empty on the first attempt.
@@ -57,15 +97,16 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(endpoints: Vec<Arc<Endpoint>>, total: Limits, balance: Balance, seed: u64) -> Arc<Admission> {
-        let scheduler = Scheduler::new(endpoints, total, balance, seed, Instant::now());
-        let capacity = AtomicUsize::new(scheduler.capacity());
-        Arc::new(Admission { scheduler: Mutex::new(scheduler), turns: AtomicU64::new(0), capacity })
+    pub(crate) fn new(endpoints: Vec<Arc<Endpoint>>, total: Limits, chooser: Chooser, seed: u64) -> Arc<Admission> {
+        let places = Places::new(endpoints, total, chooser, seed, Instant::now());
+        let capacity = AtomicUsize::new(places.capacity());
+        let scheduler = Mutex::new(Scheduler::new(places));
+        Arc::new(Admission { scheduler, turns: AtomicU64::new(0), capacity })
     }
 
-    /// Returns the next place in the queues.
-    pub(crate) fn turn(&self) -> Turn {
-        Turn(self.turns.fetch_add(1, Ordering::Relaxed))
+    /// Returns the place in the queues of a request that arrives now.
+    pub(crate) fn rank(&self, now: Instant, urgency: Urgency) -> Rank {
+        Rank::new(now, self.turns.fetch_add(1, Ordering::Relaxed), urgency)
     }
 
     /// Returns how many requests the endpoints may have in flight together.
@@ -73,21 +114,28 @@ impl Admission {
         self.capacity.load(Ordering::Relaxed)
     }
 
-    /// Returns the route over every endpoint, or over those of one model.
-    pub(crate) fn route(&self, model: Option<&str>) -> RouteId {
+    /// Returns the route over the endpoints of these models, the first preferred.
+    pub(crate) fn route(&self, models: &[Arc<str>]) -> RouteId {
         let mut scheduler = self.lock();
-        let of = |state: &State| model.is_none_or(|model| &*state.endpoint.model == model);
-        let set = (0..scheduler.states.len()).filter(|&i| of(&scheduler.states[i])).collect();
+        let states = &scheduler.places.states;
+        let of = |model: &Arc<str>, i: &usize| states[*i].endpoint.model == *model;
+        let all = 0..states.len();
+        let set = models.iter().flat_map(|model| all.clone().filter(move |i| of(model, i))).collect();
         scheduler.route(set)
     }
 
     /// Returns the route without one endpoint, or without its whole model.
     pub(crate) fn without(&self, route: RouteId, endpoint: usize, whole_model: bool) -> RouteId {
         let mut scheduler = self.lock();
-        let model = scheduler.states[endpoint].endpoint.model.clone();
-        let keep = |i: usize| i != endpoint && !(whole_model && scheduler.states[i].endpoint.model == model);
+        let model = |i: usize| &scheduler.places.states[i].endpoint.model;
+        let keep = |i: usize| i != endpoint && !(whole_model && model(i) == model(endpoint));
         let set = scheduler.routes[route.0].endpoints.iter().copied().filter(|&i| keep(i)).collect();
         scheduler.route(set)
+    }
+
+    /// Returns the endpoints of a route.
+    pub(crate) fn endpoints_of(&self, route: RouteId) -> Vec<usize> {
+        self.lock().routes[route.0].endpoints.clone()
     }
 
     /// Waits until the request may be sent.
@@ -103,6 +151,12 @@ impl Admission {
         Acquire { admission: self.clone(), ask: Some(ask), ticket: None, clock: None }
     }
 
+    /// Admits a request at once where quota is idle: where an endpoint is ready that nobody waits for.
+    pub(crate) fn try_admit(self: &Arc<Admission>, ask: &Ask) -> Option<Lease> {
+        let admitted = self.change(|scheduler, now| scheduler.admit_idle(ask, now));
+        admitted.map(|(place, cost)| Lease::new(self.clone(), place, cost, ask.bytes))
+    }
+
     /// Returns how the endpoints are doing.
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.lock().snapshot(Instant::now())
@@ -111,8 +165,8 @@ impl Admission {
     /// Returns why no endpoint serves any more, if so.
     pub(crate) fn exhausted(&self) -> Option<Failure> {
         let scheduler = self.lock();
-        let serving = scheduler.states.iter().any(|state| state.aside.is_none());
-        if serving { None } else { scheduler.states.first().and_then(|state| state.aside.clone()) }
+        let states = &scheduler.places.states;
+        if states.iter().any(|state| state.aside.is_none()) { None } else { states.first()?.aside.clone() }
     }
 
     /// Changes the scheduler, lets whoever may go now go, and wakes them outside the lock.
@@ -121,7 +175,7 @@ impl Admission {
         let now = Instant::now();
         let result = act(&mut scheduler, now);
         scheduler.pump(now);
-        self.capacity.store(scheduler.capacity(), Ordering::Relaxed);
+        self.capacity.store(scheduler.places.capacity(), Ordering::Relaxed);
         let wakers = std::mem::take(&mut scheduler.wakers);
         drop(scheduler);
         wakers.into_iter().for_each(Waker::wake);
@@ -191,14 +245,7 @@ impl Acquire {
     fn outcome(&mut self, ticket: Option<Ticket>) -> Result<Lease, Failure> {
         let bytes = self.ticket.take().map_or(0, |(_, bytes)| bytes);
         match ticket.map(|ticket| ticket.fate) {
-            Some(Fate::Admitted { place, cost }) => Ok(Lease {
-                admission: self.admission.clone(),
-                place,
-                cost,
-                bytes,
-                sent: Instant::now(),
-                state: LeaseState::Admitted,
-            }),
+            Some(Fate::Admitted { place, cost }) => Ok(Lease::new(self.admission.clone(), place, cost, bytes)),
             Some(Fate::Refused(failure)) => Err(failure),
             Some(Fate::Waiting) | None => Err(Failure::new(Kind::Cancelled, "the request gave up its place")),
         }
@@ -210,9 +257,7 @@ impl Drop for Acquire {
         let Some((id, _)) = self.ticket else { return };
         self.admission.change(|scheduler, now| {
             if let Some(Fate::Admitted { place, cost }) = scheduler.tickets.remove(id).map(|ticket| ticket.fate) {
-                scheduler.states[place].withdraw(now, cost);
-                scheduler.total.release();
-                scheduler.total.give_back(now, 1.0, cost.tokens());
+                scheduler.places.withdraw(now, place, cost);
             }
         });
     }
@@ -238,11 +283,27 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
+    fn new(admission: Arc<Admission>, place: usize, cost: Cost, bytes: usize) -> Lease {
+        Lease { admission, place, cost, bytes, sent: Instant::now(), state: LeaseState::Admitted }
+    }
+
+    /// Returns what the call is thought to use.
+    pub(crate) fn estimate(&self) -> Usage {
+        let tokens = |estimate: f64| estimate.round() as u64;
+        Usage { input_tokens: tokens(self.cost.input), output_tokens: tokens(self.cost.output), ..Usage::default() }
+    }
+
+    /// Gives back what was taken for a call that was not made.
+    pub(crate) fn withdraw(mut self) {
+        self.state = LeaseState::Settled;
+        self.admission.change(|scheduler, now| scheduler.places.withdraw(now, self.place, self.cost));
+    }
+
     /// Tells limiter and health how the call ended.
     pub(crate) fn settle(mut self, usage: Option<&Usage>, failure: Option<&Failure>, hints: &Hints) -> Settled {
         self.state = LeaseState::Settled;
         let call = Call { sent: self.sent, bytes: self.bytes, cost: self.cost, usage, failure, hints };
-        self.admission.change(|scheduler, now| scheduler.settle(now, self.place, &call))
+        self.admission.change(|scheduler, now| scheduler.places.settle(now, self.place, &call))
     }
 }
 
@@ -250,10 +311,10 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if self.state == LeaseState::Admitted {
             let (place, cost) = (self.place, self.cost);
-            self.admission.change(|scheduler, _| {
-                scheduler.states[place].abandon(cost);
-                scheduler.total.release();
-            });
+            self.admission.change(|scheduler, _| scheduler.places.abandon(place, cost));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

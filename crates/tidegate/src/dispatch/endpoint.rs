@@ -11,7 +11,7 @@ use crate::dispatch::adaptive::Adaptive;
 use crate::dispatch::balance::Candidate;
 use crate::dispatch::cooldown::Cooldown;
 use crate::dispatch::estimate::Estimate;
-use crate::dispatch::health::Health;
+use crate::dispatch::health::{Health, Verdict};
 use crate::dispatch::learned::Learned;
 use crate::dispatch::limit::{Bucket, Cost, Ready, Taken};
 use crate::dispatch::meter::Meter;
@@ -32,10 +32,16 @@ pub(crate) struct Endpoint {
     pub(crate) order: usize,
     /// Which key it uses: endpoints with the same number share one.
     pub(crate) key: usize,
+    /// Its share of the requests under the policy `weighted`, if one was given.
+    pub(crate) weight: Option<f64>,
     /// What its tokens cost, where known.
     pub(crate) price: Option<Price>,
     /// Which endpoints it divides requests with by a share, if any.
     pub(crate) split: Option<Split>,
+    /// The most input tokens that it reads in one call, where known.
+    pub(crate) max_input: Option<u32>,
+    /// The most output tokens that it writes in one call, where known.
+    pub(crate) max_output: Option<u32>,
     /// Does the calls.
     pub(crate) caller: Arc<dyn Caller>,
     /// What it may be sent.
@@ -89,6 +95,8 @@ pub(crate) struct Settled {
     pub(crate) cooldown: Option<Duration>,
     /// How many endpoints it took out of service.
     pub(crate) set_aside: usize,
+    /// Whether the endpoint was put aside, or taken back, for how it works.
+    pub(crate) health: Option<Verdict>,
 }
 
 impl State {
@@ -149,10 +157,16 @@ impl State {
         self.endpoint.split.filter(|split| split.group == group).map(|split| (split.inside, self.counts.sent))
     }
 
-    /// Returns what a policy sees of it.
-    pub(crate) fn candidate(&self, tried: bool) -> Candidate {
+    /// Returns what a policy sees of it, the endpoint with that number.
+    pub(crate) fn candidate(&self, place: usize, tried: bool) -> Candidate<'_> {
         let limit = self.limit().max(1);
+        // Before the first reply it is taken for one that needs a second.
+        let latency = if self.latency == 0.0 { 1.0 } else { self.latency };
         Candidate {
+            endpoint: &self.endpoint.name,
+            model: &self.endpoint.model,
+            weight: self.endpoint.weight.unwrap_or(limit as f64 / latency),
+            place,
             order: self.endpoint.order,
             in_flight: self.gate.in_flight,
             headroom: 1.0 - self.gate.in_flight as f64 / limit as f64,
@@ -213,7 +227,7 @@ impl State {
     }
 
     /// Notes how a call sent at `sent` ended. Out-of-service decisions are the scheduler's.
-    pub(crate) fn settle(&mut self, now: Instant, call: &Call<'_>, jitter: f64) -> Option<Duration> {
+    pub(crate) fn settle(&mut self, now: Instant, call: &Call<'_>, jitter: f64) -> Settled {
         let full = self.gate.in_flight >= self.limit();
         self.gate.release();
         if let Some(usage) = call.usage {
@@ -223,8 +237,8 @@ impl State {
             self.give_back(now, 0.0, call.cost.input - input, call.cost.output - output);
         }
         self.read(now, call);
-        self.health.ended(now, call.cost.probe, call.failure.map(|failure| failure.kind));
-        match call.failure {
+        let health = self.health.ended(now, call.cost.probe, call.failure.map(|failure| failure.kind));
+        let cooldown = match call.failure {
             None => {
                 self.counts.succeeded += 1;
                 self.cooldown.succeeded(call.sent);
@@ -236,7 +250,8 @@ impl State {
                 None
             }
             Some(failure) => self.failed(now, call, failure, jitter),
-        }
+        };
+        Settled { cooldown, set_aside: 0, health }
     }
 
     fn failed(&mut self, now: Instant, call: &Call<'_>, failure: &Failure, jitter: f64) -> Option<Duration> {

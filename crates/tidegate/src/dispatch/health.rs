@@ -55,6 +55,15 @@ struct Aside {
     probe: Option<Instant>,
 }
 
+/// What a call has changed about an endpoint's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is put aside, for so long at first.
+    Ejected(Duration),
+    /// It works again.
+    Readmitted,
+}
+
 impl Default for Health {
     fn default() -> Health {
         Health { row: 0, calls: 0, share: 1.0, aside: None }
@@ -85,27 +94,33 @@ impl Health {
         }
     }
 
-    /// Notes how a call ended; `probe` says whether it was one.
-    pub(crate) fn ended(&mut self, now: Instant, probe: bool, failure: Option<Kind>) {
+    /// Notes how a call ended; `probe` says whether it was one. Returns what that has changed.
+    pub(crate) fn ended(&mut self, now: Instant, probe: bool, failure: Option<Kind>) -> Option<Verdict> {
         let worked = !failure.is_some_and(failed);
         match &mut self.aside {
-            None => self.count(now, worked),
+            None => return self.count(now, worked),
             Some(_) if !probe => {}
-            Some(_) if worked => *self = Health::default(),
+            Some(_) if worked => {
+                *self = Health::default();
+                return Some(Verdict::Readmitted);
+            }
             Some(aside) => {
                 aside.pause = (aside.pause * 2).min(LONGEST);
                 (aside.until, aside.probe) = (now + aside.pause, None);
             }
         }
+        None
     }
 
-    fn count(&mut self, now: Instant, worked: bool) {
+    fn count(&mut self, now: Instant, worked: bool) -> Option<Verdict> {
         self.calls = self.calls.saturating_add(1);
         self.row = if worked { 0 } else { self.row + 1 };
         self.share += RECENT * (f64::from(u8::from(worked)) - self.share);
-        if self.row >= ROW || (self.share < TOO_LOW && self.calls >= SAMPLE) {
-            self.aside = Some(Aside { until: now + FIRST, pause: FIRST, probe: None });
+        if self.row < ROW && (self.share >= TOO_LOW || self.calls < SAMPLE) {
+            return None;
         }
+        self.aside = Some(Aside { until: now + FIRST, pause: FIRST, probe: None });
+        Some(Verdict::Ejected(FIRST))
     }
 }
 
@@ -125,7 +140,8 @@ mod tests {
     /// Returns the health of an endpoint that was put aside at `now`.
     fn aside(now: Instant) -> Health {
         let mut health = Health::default();
-        (0..ROW).for_each(|_| health.ended(now, false, DEAD));
+        let last = (0..ROW).map(|_| health.ended(now, false, DEAD)).last();
+        assert_eq!(last, Some(Some(Verdict::Ejected(FIRST))));
         health
     }
 
@@ -134,8 +150,8 @@ mod tests {
         let start = Instant::now();
         let mut health = Health::default();
         for _ in 0..100 {
-            (1..ROW).for_each(|_| health.ended(start, false, Some(Kind::ServerError)));
-            (0..4).for_each(|_| health.ended(start, false, None));
+            (1..ROW).for_each(|_| _ = health.ended(start, false, Some(Kind::ServerError)));
+            (0..4).for_each(|_| _ = health.ended(start, false, None));
         }
         assert_eq!(health.wait(start), None, "a third still works");
         assert_eq!(aside(start).wait(start), Some(start + FIRST));
@@ -146,7 +162,7 @@ mod tests {
         let start = Instant::now();
         let mut health = Health::default();
         for _ in 0..30 {
-            (1..ROW).for_each(|_| health.ended(start, false, Some(Kind::Timeout)));
+            (1..ROW).for_each(|_| _ = health.ended(start, false, Some(Kind::Timeout)));
             health.ended(start, false, None);
         }
         assert!(health.wait(start).is_some());
@@ -157,7 +173,7 @@ mod tests {
         let start = Instant::now();
         let mut health = Health::default();
         for kind in [Kind::RateLimited, Kind::Overloaded, Kind::BadRequest, Kind::TooLong, Kind::ContentFilter] {
-            (0..50).for_each(|_| health.ended(start, false, Some(kind)));
+            (0..50).for_each(|_| assert_eq!(health.ended(start, false, Some(kind)), None));
         }
         assert_eq!(health.wait(start), None);
     }
@@ -176,7 +192,7 @@ mod tests {
             assert_eq!(health.wait(now - MS), Some(now));
         }
         health.admit(now);
-        health.ended(now + MS, true, None);
+        assert_eq!(health.ended(now + MS, true, None), Some(Verdict::Readmitted));
         assert_eq!(health.wait(now + MS), None);
         assert!(!health.admit(now + MS));
     }

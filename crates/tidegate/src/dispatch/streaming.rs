@@ -30,12 +30,18 @@ use crate::response::{Delta, Response};
 pub(crate) struct Outlet {
     pieces: Mutex<VecDeque<Delta>>,
     began: AtomicBool,
+    text: Mutex<String>,
 }
 
 impl Outlet {
     /// Returns whether a piece has ever been put here.
     pub(crate) fn began(&self) -> bool {
         self.began.load(Ordering::Relaxed)
+    }
+
+    /// Takes the text that has come so far.
+    pub(crate) fn take_text(&self) -> String {
+        std::mem::take(&mut *self.text.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes the next piece.
@@ -48,6 +54,9 @@ impl Outlet {
     /// Whoever takes it polls this again afterwards: nobody needs to be woken.
     async fn put(&self, delta: Delta) {
         self.began.store(true, Ordering::Relaxed);
+        if let Delta::Text(more) = &delta {
+            self.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(more);
+        }
         self.pieces().push_back(delta);
         poll_fn(|_| if self.pieces().is_empty() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
@@ -57,41 +66,13 @@ impl Outlet {
     }
 }
 
-/// Makes one call, hands its pieces on and returns the whole reply; `text` is the text that has come.
+/// Makes one call, hands its pieces on and returns the whole reply.
 pub(super) async fn call(
     caller: &dyn Caller,
     request: &Request,
     hints: &mut Hints,
     retry: &RetryPolicy,
     outlet: Option<&Outlet>,
-    text: &mut String,
-) -> Result<Response, Failure> {
-    read(caller, request, hints, retry, &mut Listener { text, outlet }).await
-}
-
-/// Whoever listens to a reply, and what was said so far.
-struct Listener<'a> {
-    text: &'a mut String,
-    outlet: Option<&'a Outlet>,
-}
-
-impl Listener<'_> {
-    async fn hear(&mut self, delta: Delta) {
-        if let Delta::Text(more) = &delta {
-            self.text.push_str(more);
-        }
-        if let Some(outlet) = self.outlet {
-            outlet.put(delta).await;
-        }
-    }
-}
-
-async fn read(
-    caller: &dyn Caller,
-    request: &Request,
-    hints: &mut Hints,
-    retry: &RetryPolicy,
-    listener: &mut Listener<'_>,
 ) -> Result<Response, Failure> {
     let mut patience = retry.first_delta;
     let opened = timeout(patience, caller.stream(request, hints)).await;
@@ -100,7 +81,9 @@ async fn read(
         match timeout(patience, pieces.next()).await.map_err(|_| silent(patience))? {
             Some(Ok(Piece::Delta(delta))) => {
                 patience = retry.idle;
-                listener.hear(delta).await;
+                if let Some(outlet) = outlet {
+                    outlet.put(delta).await;
+                }
             }
             Some(Ok(Piece::Alive)) => {}
             Some(Ok(Piece::Done(response))) => return Ok(*response),

@@ -6,12 +6,15 @@
 //! was not answered for a reason that is not its own (a stop, a refused key) is never recorded, so that the same command
 //! sends it again.
 
+mod cautions;
 mod changes;
 mod identity;
 mod inspect;
 mod intake;
 mod policy;
 mod results;
+mod spending;
+mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,10 +29,16 @@ use tokio_util::sync::CancellationToken;
 pub use self::inspect::{Inspection, Sample};
 use self::intake::{Bad, Intake, Taken, Task};
 use self::policy::Policy;
+pub use self::policy::StopOn;
+use self::spending::Till;
+pub use self::tasks::Tasks;
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::event::{self, Event};
 use crate::failure::Kind;
+use crate::money::Budget;
 use crate::run::Item;
+use crate::run::fallback::Fallback;
 use crate::run::input::InputOptions;
 use crate::run::journal::{self, Changed, Closed, Invocation, Journal, Manifest, Resume, Rules, Writer};
 use crate::run::output::{Format, OutputOptions, Projection};
@@ -60,6 +69,10 @@ pub struct Job {
     pub fields: Vec<String>,
     /// What the field `output` is called.
     pub output_column: Option<String>,
+    /// Fields of structured answers that become fields of their own, such as `total` or `address.city`.
+    pub lift: Vec<String>,
+    /// Which models a row is for.
+    pub tasks: Tasks,
     /// Whether every model is asked about every row.
     pub each_model: bool,
     /// How often each row is asked; at least 1.
@@ -76,8 +89,28 @@ pub struct Job {
     pub changed: Changed,
     /// The kinds of failed records that are sent again.
     pub retry_failed: Vec<Kind>,
+    /// What may be spent for this output, over all invocations.
+    pub budget: Budget,
+    /// Which failed rows stop the run.
+    pub stop_on: StopOn,
+    /// What stands in the place of answers that are not to be had; such rows stay failed.
+    pub fallback: Option<Fallback>,
+    /// How long the run may take.
+    pub max_time: Option<Duration>,
+    /// What happens to calls in flight when that time is over.
+    pub at_deadline: AtDeadline,
     /// How long a stopped run waits for what is in flight.
     pub drain_timeout: Duration,
+}
+
+/// What happens to calls in flight when the time allowed for a run is over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AtDeadline {
+    /// They are waited for, as after any other stop.
+    #[default]
+    Drain,
+    /// They are given up: their rows stay unsent, and may have been billed.
+    Cancel,
 }
 
 impl Default for Job {
@@ -89,6 +122,8 @@ impl Default for Job {
             format: None,
             fields: Vec::new(),
             output_column: None,
+            lift: Vec::new(),
+            tasks: Tasks::default(),
             each_model: false,
             repeat: 1,
             rows: None,
@@ -97,6 +132,11 @@ impl Default for Job {
             allow_duplicate_ids: false,
             changed: Changed::Ask,
             retry_failed: Vec::new(),
+            budget: Budget::default(),
+            stop_on: StopOn::default(),
+            fallback: None,
+            max_time: None,
+            at_deadline: AtDeadline::Drain,
             drain_timeout: Duration::from_secs(25),
         }
     }
@@ -122,11 +162,14 @@ impl Job {
     /// with a later row stops the intake and is told in the summary.
     pub async fn run(&self, client: &Client, control: &Control) -> Result<Summary> {
         let begun = Instant::now();
+        self.check_budget(client)?;
         let Prepared { intake, journal, manifest, repaired } = self.prepare(client, &control.progress)?;
+        let till = self.till(client, journal.as_ref())?;
         let (writer, manifest, mut warnings) = start(journal, manifest)?;
         let (source, side) = read_ahead(intake)?;
-        let mut work = Work::new(client, control, writer, side);
-        let ended = work.consume(source, self.drain_timeout).await;
+        control.progress.note(|numbers| numbers.begun = true);
+        let mut work = Work::new(self, client, control, writer, side, till);
+        let ended = work.consume(source, begun).await;
         // Stored is what was committed: an error of the writer outranks whatever the run had to say.
         let (closed, mut summary) = work.close()?;
         ended?;
@@ -141,8 +184,11 @@ impl Job {
     /// Opens input and output and decides what is new, what is done and what has changed; sends nothing.
     fn prepare(&self, client: &Client, progress: &Progress) -> Result<Prepared> {
         let (input, renderer) = self.open()?;
-        let output = self.output_options(input.columns());
-        let mut identity = identity::of(self, &renderer);
+        let output = OutputOptions {
+            checked: self.prompt.schema.is_some() || !client.ask_policy.identity().is_empty(),
+            ..self.output_options(input.columns())
+        };
+        let mut identity = identity::of(self, client, &renderer);
         let opened = self.out.as_deref().map(Journal::open).transpose()?;
         let (journal, old, repaired) = match opened {
             Some(opened) => (Some(opened.journal), opened.manifest, opened.repaired),
@@ -176,7 +222,7 @@ impl Job {
     }
 
     fn rules(&self, client: &Client) -> Rules {
-        let models = client.models().iter().map(ToString::to_string).collect();
+        let models = client.all_models().iter().map(ToString::to_string).collect();
         Rules { models, retry: self.retry_failed.clone(), changed: self.changed }
     }
 
@@ -187,8 +233,11 @@ impl Job {
             format: self.format.unwrap_or(if batch_file { Format::OpenaiBatch } else { Format::Jsonl }),
             fields: self.fields.clone(),
             output_column: self.output_column.clone(),
+            lift: self.lift.clone(),
             columns: columns.map(<[String]>::to_vec).unwrap_or_default(),
             samples: self.repeat > 1,
+            fallbacks: self.fallback.is_some(),
+            checked: false,
         }
     }
 }
@@ -217,6 +266,8 @@ fn start(journal: Option<Journal>, mut manifest: Manifest) -> Result<(Writer, Ma
 #[derive(Clone, Default)]
 struct Side {
     bad: Arc<Mutex<Vec<Bad>>>,
+    /// The keys of bad rows of earlier runs that are bad no more.
+    gone: Arc<Mutex<Vec<u64>>>,
     error: Arc<Mutex<Option<Error>>>,
 }
 
@@ -232,12 +283,13 @@ fn read_ahead(mut intake: Intake) -> Result<(impl Stream<Item = Item<Task>> + Se
     let thread = std::thread::Builder::new().name("tidegate-reader".to_owned()).spawn(work);
     thread.map_err(|source| Error::storage("reader".as_ref(), "cannot start its thread", source))?;
     let mut chunk = Vec::new().into_iter();
-    let bad = side.bad.clone();
+    let (bad, gone) = (side.bad.clone(), side.gone.clone());
     let source = stream::poll_fn(move |cx| {
         loop {
             match chunk.next() {
                 Some(Taken::Send(item)) => return Poll::Ready(Some(item)),
                 Some(Taken::Bad(row)) => bad.lock().unwrap_or_else(PoisonError::into_inner).push(row),
+                Some(Taken::Gone(key)) => gone.lock().unwrap_or_else(PoisonError::into_inner).push(key),
                 None => match chunks.poll_recv(cx) {
                     Poll::Ready(Some(next)) => chunk = next.into_iter(),
                     Poll::Ready(None) => return Poll::Ready(None),
@@ -251,39 +303,60 @@ fn read_ahead(mut intake: Intake) -> Result<(impl Stream<Item = Item<Task>> + Se
 
 /// A job under way.
 struct Work<'a> {
+    job: &'a Job,
     client: &'a Client,
     control: &'a Control,
     stop: CancellationToken,
+    /// Why it is stopped, once it is.
+    stopped: Option<Stopped>,
     writer: Writer,
     tally: Tally,
     policy: Policy,
+    till: Option<Till>,
     side: Side,
     line: Vec<u8>,
 }
 
 impl<'a> Work<'a> {
-    fn new(client: &'a Client, control: &'a Control, writer: Writer, side: Side) -> Work<'a> {
+    fn new(
+        job: &'a Job,
+        client: &'a Client,
+        control: &'a Control,
+        writer: Writer,
+        side: Side,
+        till: Option<Till>,
+    ) -> Work<'a> {
         let stop = control.stop.child_token();
-        let (tally, policy) = (Tally::default(), Policy::default());
-        Work { client, control, stop, writer, tally, policy, side, line: Vec::new() }
+        let (tally, policy) = (Tally::default(), Policy::new(job.stop_on.clone()));
+        Work { job, client, control, stop, stopped: None, writer, tally, policy, till, side, line: Vec::new() }
     }
 
     /// Takes outcomes until there are no more, or until the time to wait for them is over.
-    async fn consume(&mut self, source: impl Stream<Item = Item<Task>> + Send, drain: Duration) -> Result<()> {
-        let run = self.client.run_items(source).stop_on(self.stop.clone());
+    async fn consume(&mut self, source: impl Stream<Item = Item<Task>> + Send, begun: Instant) -> Result<()> {
+        let mut run = self.client.run_items(source).stop_on(self.stop.clone());
+        if let Some(till) = &self.till {
+            run = run.pay_from(till.purse.clone());
+        }
+        if let Some(fallback) = &self.job.fallback {
+            run = run.fallback(fallback.clone());
+        }
         let mut run = std::pin::pin!(run.ready_chunks(TOGETHER));
         let mut killed = std::pin::pin!(self.control.kill.cancelled());
-        let stop = self.stop.clone();
-        let mut drained = std::pin::pin!(async move {
-            stop.cancelled().await;
-            tokio::time::sleep(drain).await;
-        });
+        let mut drained = std::pin::pin!(drained(self.stop.clone(), self.job.drain_timeout));
+        let mut overdue = std::pin::pin!(overdue(begun, self.job.max_time));
         loop {
             let next = tokio::select! {
                 biased;
                 next = run.next() => next,
                 () = &mut killed => break,
                 () = &mut drained => break,
+                seconds = &mut overdue, if self.stopped.is_none() => {
+                    self.halt(Stopped::Deadline { seconds });
+                    match self.job.at_deadline {
+                        AtDeadline::Drain => continue,
+                        AtDeadline::Cancel => break,
+                    }
+                }
             };
             let Some(done) = next else { break };
             for (outcome, task) in done {
@@ -295,6 +368,17 @@ impl<'a> Work<'a> {
             }
         }
         self.finish_bad_rows()
+    }
+
+    /// Stops what is not sent yet; the first reason counts.
+    fn halt(&mut self, why: Stopped) {
+        if self.stopped.is_none() {
+            let reason = why.to_string();
+            event::tell(self.client.dispatcher.observer.as_ref(), || Event::StopStarted { reason });
+            self.control.progress.note(|numbers| numbers.stopping = true);
+            self.stopped = Some(why);
+        }
+        self.stop.cancel();
     }
 
     /// Stores what is left and says what it all came to.
@@ -310,10 +394,28 @@ impl<'a> Work<'a> {
         summary.stopped = match failed_intake {
             Some(error) => Some(Stopped::Input { message: error.to_string() }),
             None if by_user => Some(Stopped::User),
-            None => self.policy.stopped,
+            None => self.stopped,
         };
-        Ok((self.writer.close()?, summary))
+        let closed = self.writer.close()?;
+        // After the journal: what its records say need not be said again.
+        summary.budget = self.till.map(|till| till.close(&self.tally)).transpose()?;
+        Ok((closed, summary))
     }
+}
+
+/// Returns once a stopped run has waited long enough for what is in flight.
+async fn drained(stop: CancellationToken, patience: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(patience).await;
+}
+
+/// Returns once the time allowed is over, and how many seconds that were.
+async fn overdue(begun: Instant, allowed: Option<Duration>) -> f64 {
+    match allowed {
+        Some(allowed) => tokio::time::sleep_until(begun + allowed).await,
+        None => std::future::pending().await,
+    }
+    allowed.unwrap_or_default().as_secs_f64()
 }
 
 /// Adds this invocation's numbers to the manifest.

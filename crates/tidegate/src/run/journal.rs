@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `journal` | rows and commits, see `frame` |
 //! | `manifest.json` | what the answers were made with, see `manifest` |
+//! | `spent.json` | what no record says of the money spent, see `spent`; only after a run with a budget |
 //! | `lock` | nothing; whoever holds its lock may write |
 //!
 //! A journal's life: [`Journal::open`] takes the lock, cuts off what a crash left behind the last commit, and knows which
@@ -26,12 +27,14 @@ mod live;
 mod manifest;
 mod resume;
 mod scan;
+mod spent;
 mod writer;
 
 pub use frame::{Row, RowHead};
 pub use index::{Found, Index, IndexBuilder, KeyHasher, Seen};
 pub use manifest::{Difference, Invocation, Manifest};
 pub use resume::{Changed, Decision, Identity, Resume, Rules};
+pub use spent::{Spent, SpentFile};
 pub use writer::{Closed, Committed, Writer};
 
 use self::bits::Bits;
@@ -108,6 +111,16 @@ impl Journal {
     /// Storage, and what `visit` returns.
     pub fn scan(&self, mut visit: impl FnMut(&Row<'_>, u64) -> Result<()>) -> Result<()> {
         self.walk(|at, row| visit(row, at).map(ControlFlow::Continue))
+    }
+
+    /// Shows every row that was ever stored, replaced ones included: they were paid for too.
+    ///
+    /// # Errors
+    /// Storage, and what `visit` returns.
+    pub fn scan_all(&self, mut visit: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+        scan::walk(&self.path, HEADER_LEN as u64..self.survey.end, |_, row| {
+            visit(row).map(|()| ControlFlow::Continue(()))
+        })
     }
 
     /// Writes the manifest, such as at the end of a run.

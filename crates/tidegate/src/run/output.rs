@@ -51,10 +51,16 @@ pub struct OutputOptions {
     pub fields: Vec<String>,
     /// What the field `output` is called.
     pub output_column: Option<String>,
+    /// Fields of structured answers that become fields of their own.
+    pub lift: Vec<String>,
     /// The input's columns, for a CSV whose input has a header; otherwise the first row's.
     pub columns: Vec<String>,
     /// Whether rows have samples (`--repeat`).
     pub samples: bool,
+    /// Whether there may be last resorts in the place of answers.
+    pub fallbacks: bool,
+    /// Whether answers are judged: by a schema, checks or a ladder.
+    pub checked: bool,
 }
 
 /// Turns rows into lines.
@@ -65,7 +71,7 @@ pub struct Projection(Shape);
 enum Shape {
     Whole,
     Chosen(ChosenFields),
-    Csv(Csv),
+    Csv(Box<Csv>),
     Batch,
 }
 
@@ -75,15 +81,15 @@ impl Projection {
     /// # Errors
     /// Fields or a column's name where the format has none, a field named twice.
     pub fn new(options: &OutputOptions) -> Result<Projection> {
-        let plain = options.fields.is_empty() && options.output_column.is_none();
+        let plain = options.fields.is_empty() && options.output_column.is_none() && options.lift.is_empty();
         Ok(Projection(match options.format {
             Format::Jsonl if plain => Shape::Whole,
             Format::Jsonl => Shape::Chosen(ChosenFields::new(options)?),
-            Format::Csv => Shape::Csv(Csv::new(options)?),
+            Format::Csv => Shape::Csv(Box::new(Csv::new(options)?)),
             Format::OpenaiBatch if plain => Shape::Batch,
             Format::OpenaiBatch => {
                 let message =
-                    "batch results have fixed fields; leave away --fields and --output-column, or write JSONL";
+                    "batch results have fixed fields; leave away --fields, --lift and --output-column, or write JSONL";
                 return Err(Error::Usage(message.to_owned()));
             }
         }))
@@ -210,6 +216,27 @@ mod tests {
         assert_eq!(lines(&options(Format::Jsonl, &chosen), std::slice::from_ref(&record)), format!("{expected}\n"));
         let expected = "{\"output\":[ 2 ]}\n";
         assert_eq!(lines(&options(Format::Jsonl, &["input.output"]), &[record]), expected);
+    }
+
+    #[test]
+    fn fields_of_the_answer_are_lifted() {
+        let record =
+            record("1", r#"{"text":"a","total":1}"#, r#"{"total": 2.50, "a": {"b": "x,y"}, "n": null}"#, "null");
+        let lift = ["total", "a.b", "n", "none.at.all"].map(str::to_owned).to_vec();
+        let lifted = OutputOptions { lift, ..OutputOptions::default() };
+        let line = lines(&lifted, std::slice::from_ref(&record));
+        assert!(
+            line.ends_with(
+                r#""error":null,"total":2.50,"a.b":"x,y","n":null,"none.at.all":null}
+"#
+            ),
+            "{line}"
+        );
+        let csv = lines(&OutputOptions { format: Format::Csv, ..lifted.clone() }, std::slice::from_ref(&record));
+        assert!(csv.starts_with("text,total,id,output,total_2,a.b,n,none.at.all,model,"), "{csv}");
+        assert!(csv.contains(",2.50,\"x,y\",,,m,"), "{csv}");
+        let fields = ["id", "a.b"].map(str::to_owned).to_vec();
+        assert_eq!(lines(&OutputOptions { fields, ..lifted }, &[record]), "{\"id\":1,\"a.b\":\"x,y\"}\n");
     }
 
     #[test]

@@ -15,6 +15,10 @@ pub struct Progress(Arc<Mutex<Numbers>>);
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Numbers {
+    /// Whether input and output are open, so that rows are being sent.
+    pub begun: bool,
+    /// Whether the run has decided to stop: nothing more is sent.
+    pub stopping: bool,
     /// Rows read from the input.
     pub read: u64,
     /// Whether the whole input has been read.

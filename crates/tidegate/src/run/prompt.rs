@@ -13,10 +13,13 @@ mod plain;
 mod shape;
 mod template;
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::request::{Params, Request};
 use crate::run::input::Row;
 use crate::run::key;
+use crate::schema::Schema;
 use crate::suggest;
 
 pub use self::fingerprint::fingerprint;
@@ -33,6 +36,8 @@ pub struct PromptOptions {
     pub embed: Option<String>,
     /// What every request is to be answered with.
     pub params: Params,
+    /// The form that every answer must have.
+    pub schema: Option<Arc<Schema>>,
     /// The column that holds the rows' ids; here only to be looked for in the header.
     pub id_column: Option<String>,
 }
@@ -42,6 +47,7 @@ pub struct Renderer {
     plan: Plan,
     used: Vec<String>,
     params: Params,
+    schema: Option<Arc<Schema>>,
 }
 
 /// Where a request's content comes from.
@@ -77,6 +83,9 @@ impl Renderer {
         let system = options.system.as_deref().map(|text| ("--system", text));
         let templates = Templates::new(template, system, columns)?;
         let plan = match (&options.embed, template) {
+            (Some(_), _) if options.schema.is_some() => {
+                return Err(Error::Usage("an embedding has no schema; leave --schema or --embed out".to_owned()));
+            }
             (Some(_), _) if templates.is_some() => {
                 return Err(Error::Usage("--embed takes its text from a column; leave the templates out".to_owned()));
             }
@@ -87,7 +96,7 @@ impl Renderer {
         if let Some(columns) = columns {
             plan.check(columns)?;
         }
-        Ok(Renderer { used: plan.used_columns(), plan, params: options.params.clone() })
+        Ok(Renderer { used: plan.used_columns(), plan, params: options.params.clone(), schema: options.schema.clone() })
     }
 
     /// Returns the columns that requests are made from; none means that the whole row counts.
@@ -115,7 +124,8 @@ impl Renderer {
                 shape::request(&row.json, text, system.and_then(|filled| filled.system))?
             }
         };
-        Ok(Rendered { request: Request { params: self.params.clone(), ..request }, batch })
+        let request = Request { params: self.params.clone(), schema: self.schema.clone(), ..request };
+        Ok(Rendered { request, batch })
     }
 }
 

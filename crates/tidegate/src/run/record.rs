@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
+use crate::outcome::Checked;
 use crate::response::{Output, Usage};
 
 /// One result.
@@ -52,6 +53,12 @@ pub struct Record<'a> {
     /// The provider's id of the request.
     #[serde(borrow, deserialize_with = "text")]
     pub request_id: Option<Cow<'a, str>>,
+    /// Whether the output is only a last resort, because every attempt failed.
+    #[serde(default)]
+    pub fallback: bool,
+    /// How the answer was judged, only with a schema, checks or a ladder.
+    #[serde(default)]
+    pub checked: Option<Cow<'a, Checked>>,
     /// Why there is no answer.
     #[serde(borrow)]
     pub error: Option<RecordError<'a>>,
@@ -106,6 +113,12 @@ pub fn write_record(record: &Record<'_>, line: &mut Vec<u8>) {
     push_field(line, r#","latency_ms":"#, Some(&record.latency), push_millis);
     push_field(line, r#","attempts":"#, Some(&record.attempts), push_json);
     push_field(line, r#","request_id":"#, record.request_id.as_ref(), push_json);
+    if record.fallback {
+        line.extend_from_slice(br#","fallback":true"#);
+    }
+    if let Some(checked) = &record.checked {
+        push_field(line, r#","checked":"#, Some(checked), push_json);
+    }
     push_field(line, r#","error":"#, record.error.as_ref(), push_json);
     line.push(b'}');
 }
@@ -271,6 +284,8 @@ mod tests {
             latency: Duration::from_nanos(12_345_678),
             attempts: 1,
             request_id: None,
+            fallback: false,
+            checked: None,
             error: None,
         }
     }
@@ -290,7 +305,9 @@ mod tests {
         let record = Record { output: None, cost: None, error: Some((&failure).into()), sample: Some(2), ..example() };
         let line = written(&record);
         assert!(line.contains(r#""output":null"#) && line.contains(r#""cost_usd":null"#), "{line}");
-        assert!(line.contains(r#""sample":2,"endpoint""#), "{line}");
+        assert!(line.contains(r#""sample":2,"endpoint""#) && !line.contains("fallback"), "{line}");
+        let line = written(&Record { fallback: true, ..record });
+        assert!(line.contains(r#","fallback":true,"error":{"#), "{line}");
         assert!(line.ends_with(r#""error":{"kind":"server_error","message":"no","status":500}}"#), "{line}");
     }
 
@@ -348,6 +365,8 @@ mod tests {
                 latency: Duration::from_micros(micros),
                 attempts,
                 request_id: request_id.map(Cow::Owned),
+                fallback: attempts % 2 == 1,
+                checked: None,
                 error: Some(RecordError { kind: Kind::ALL[kind], message: message.into(), status }),
             };
             let line = written(&record);

@@ -4,7 +4,10 @@
 //! summary can never disagree. A [`Summary`] is the tally with what only the run knows: how long it took, what limited it,
 //! why it stopped. Its JSON form is versioned by [`Summary::VERSION`].
 
+mod answers;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -13,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
-use crate::outcome::Outcome;
+use crate::outcome::{Checked, Outcome};
 use crate::response::Usage;
+
+pub use self::answers::AnswerTally;
 
 /// One finished row, as far as counting goes.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +36,10 @@ pub struct Finished<'a> {
     pub latency_ms: f64,
     /// How many attempts it took.
     pub attempts: u32,
+    /// Whether a last resort stands in the place of the answer.
+    pub fallback: bool,
+    /// How its answer was judged, where there was a schema, a check or a ladder.
+    pub checked: Option<&'a Checked>,
 }
 
 /// Rows that failed for one cause.
@@ -70,8 +79,12 @@ pub struct Tally {
     pub unpriced: u64,
     /// Calls made beyond the first of each row.
     pub retries: u64,
+    /// Failed rows with a last resort in the place of an answer.
+    pub fallbacks: u64,
     /// The rows by model.
     pub models: BTreeMap<String, ModelTally>,
+    /// How answers were judged.
+    pub answers: AnswerTally,
     latency_us: Histogram<u64>,
 }
 
@@ -85,7 +98,9 @@ impl Default for Tally {
             cost: Money::ZERO,
             unpriced: 0,
             retries: 0,
+            fallbacks: 0,
             models: BTreeMap::new(),
+            answers: AnswerTally::default(),
             latency_us: microseconds_up_to_a_day(),
         }
     }
@@ -106,6 +121,8 @@ impl<'a> From<&'a Outcome> for Finished<'a> {
             cost: outcome.cost(),
             latency_ms: last.map_or(0.0, |attempt| attempt.took.as_secs_f64() * 1e3),
             attempts: outcome.calls(),
+            fallback: outcome.fallback.is_some(),
+            checked: outcome.checked.as_deref(),
         }
     }
 }
@@ -133,6 +150,10 @@ impl Tally {
         }
         self.cost += row.cost.unwrap_or_default();
         self.retries += u64::from(row.attempts.saturating_sub(1));
+        self.fallbacks += u64::from(row.fallback);
+        if let Some(checked) = row.checked {
+            self.answers.add(checked, row.cost.filter(|_| row.failure.is_none()));
+        }
         self.add_to_model(row);
     }
 
@@ -193,11 +214,87 @@ pub enum Stopped {
         /// How many rows.
         rows: u64,
     },
+    /// The next request might have exceeded the budget.
+    Budget {
+        /// What is spent, and what the request might have cost.
+        failure: Failure,
+    },
+    /// The time allowed was over.
+    Deadline {
+        /// That time, in seconds.
+        seconds: f64,
+    },
+    /// Rows failed, and the user wanted to stop then.
+    Failures {
+        /// Which rule it was.
+        rule: FailureRule,
+        /// The failure that decided it.
+        failure: Failure,
+        /// Rows failed until then.
+        failed: u64,
+        /// Rows answered or failed until then.
+        finished: u64,
+    },
     /// A row stopped the intake: it cannot be read, repeats an id, or asks something else than before.
     Input {
         /// Which row, and what to do.
         message: String,
     },
+}
+
+/// A rule by which failed rows stop a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FailureRule {
+    /// Any failed row.
+    First,
+    /// A row that failed for a cause that was named.
+    Kind,
+    /// A larger share of failed rows than allowed.
+    Rate,
+}
+
+impl fmt::Display for Stopped {
+    /// Writes why, in words that fit behind "stopped:".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stopped::User => f.write_str("you asked for it"),
+            // What the provider said was an event of its own.
+            Stopped::NoEndpoint { .. } => f.write_str("no endpoint can serve any more"),
+            Stopped::SameCause { failure, rows } => write!(f, "the first {rows} rows all failed alike: {failure}"),
+            Stopped::Budget { failure } => write!(f, "the budget: {}", failure.message),
+            Stopped::Deadline { seconds } => write!(f, "the time allowed ({seconds} s) is over"),
+            Stopped::Failures { rule, failure, failed, finished } => match rule {
+                FailureRule::First => write!(f, "a row failed: {failure}"),
+                FailureRule::Kind => write!(f, "a row failed for a cause to stop on: {failure}"),
+                FailureRule::Rate => {
+                    write!(f, "{failed} of {finished} rows failed, more than allowed; the last: {failure}")
+                }
+            },
+            Stopped::Input { message } => f.write_str(message),
+        }
+    }
+}
+
+/// What was spent for an output over all invocations, against its budget.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Spending {
+    /// The budget in US dollars, if there is one.
+    pub budget_usd: Option<f64>,
+    /// The budget in tokens, if there is one.
+    pub budget_tokens: Option<u64>,
+    /// What is charged to it: what is known, and the worst case of calls of which nobody knows whether they were billed.
+    pub spent_usd: Option<f64>,
+    /// Tokens charged to it.
+    pub spent_tokens: u64,
+    /// What earlier invocations had spent.
+    pub before_usd: Option<f64>,
+    /// Tokens that earlier invocations had used.
+    pub before_tokens: u64,
+    /// Answers of earlier invocations whose cost nobody knows: they are not counted.
+    pub unknown_before: u64,
 }
 
 /// What one invocation came to.
@@ -224,6 +321,8 @@ pub struct Summary {
     pub causes: BTreeMap<Kind, Cause>,
     /// The rows by model.
     pub models: BTreeMap<String, ModelTally>,
+    /// How answers were judged; all zero without a schema, checks and a ladder.
+    pub answers: AnswerTally,
     /// Tokens of all attempts.
     pub usage: Usage,
     /// What is known of the cost, in US dollars; null if nothing is.
@@ -238,6 +337,10 @@ pub struct Summary {
     pub seconds: f64,
     /// How the endpoints did; empty in a report.
     pub endpoints: Vec<EndpointSnapshot>,
+    /// What was spent against the budget, if there is one.
+    pub budget: Option<Spending>,
+    /// Failed rows with a last resort in the place of an answer.
+    pub fallbacks: u64,
     /// Why it ended early.
     pub stopped: Option<Stopped>,
     /// Bytes of a torn journal tail that were cut off at the start.
@@ -274,6 +377,7 @@ impl Summary {
             unsent: 0,
             causes: tally.causes.clone(),
             models: tally.models.clone(),
+            answers: tally.answers.clone(),
             usage: tally.usage,
             cost_usd: tally.known_cost().map(Money::usd),
             unpriced: tally.unpriced,
@@ -281,6 +385,8 @@ impl Summary {
             retries: tally.retries,
             seconds: 0.0,
             endpoints: Vec::new(),
+            budget: None,
+            fallbacks: tally.fallbacks,
             stopped: None,
             repaired_bytes: 0,
             warnings: Vec::new(),
@@ -300,7 +406,16 @@ mod tests {
 
     fn row(failure: Option<(Kind, &'static str)>, cost: Option<f64>) -> Finished<'static> {
         let usage = Some(Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() });
-        Finished { model: "m", failure, usage, cost: cost.map(Money::from_usd), latency_ms: 20.0, attempts: 2 }
+        Finished {
+            model: "m",
+            failure,
+            usage,
+            cost: cost.map(Money::from_usd),
+            latency_ms: 20.0,
+            attempts: 2,
+            fallback: false,
+            checked: None,
+        }
     }
 
     #[test]

@@ -221,6 +221,11 @@ pub(super) fn answer(scenario: &Scenario, asked: &Asked<'_, '_>, fate: Fate<'_>,
             form => structured(form, fate, hash, asked.messages)?,
         },
     };
+    let text = match fate {
+        Fate::Fault(Fault::DamagedJson) => damage(&text, hash),
+        Fate::Fault(Fault::FencedJson) => format!("```json\n{text}\n```"),
+        _ => text,
+    };
     Ok(shorten(text, asked.max_tokens))
 }
 
@@ -243,6 +248,15 @@ pub(super) fn tool_input(schema: &str, fate: Fate<'_>, hash: u64) -> Result<Valu
     let schema: Value = serde_json::from_str(schema).map_err(|error| error.to_string())?;
     let input = schema::generate(&schema, hash)?;
     Ok(if let Fate::Fault(Fault::SchemaViolation) = fate { violate(input) } else { input })
+}
+
+/// Damages JSON as models do.
+fn damage(json: &str, hash: u64) -> String {
+    match (hash % 3, json.strip_prefix('{')) {
+        (0, _) => json[..json.floor_char_boundary(json.len() / 2)].to_owned(),
+        (1, Some(rest)) => format!("{{\"twice\":1,\"twice\":2,{rest}"),
+        _ => format!("Here it is:\n{json}\nDo you need anything else?"),
+    }
 }
 
 /// Cuts a text at the most output tokens.

@@ -44,6 +44,12 @@ pub struct Faults {
     /// A 200 that the content filter stopped.
     #[serde(deserialize_with = "probability")]
     pub content_filter: f64,
+    /// A 200 whose text is no longer the JSON that it was: cut, with prose around, or with a property that comes twice.
+    #[serde(deserialize_with = "probability")]
+    pub damaged_json: f64,
+    /// A 200 whose text stands in a code fence.
+    #[serde(deserialize_with = "probability")]
+    pub fenced_json: f64,
 }
 
 /// One thing that goes wrong.
@@ -78,10 +84,14 @@ pub enum Fault {
     SchemaViolation,
     /// See [`Faults::content_filter`].
     ContentFilter,
+    /// See [`Faults::damaged_json`].
+    DamagedJson,
+    /// See [`Faults::fenced_json`].
+    FencedJson,
 }
 
 impl Faults {
-    fn table(&self) -> [(Fault, f64); 12] {
+    fn table(&self) -> [(Fault, f64); 14] {
         [
             (Fault::Status429, self.status_429),
             (Fault::Status500, self.status_500),
@@ -95,6 +105,8 @@ impl Faults {
             (Fault::EmptyContent, self.empty_content),
             (Fault::SchemaViolation, self.schema_violation),
             (Fault::ContentFilter, self.content_filter),
+            (Fault::DamagedJson, self.damaged_json),
+            (Fault::FencedJson, self.fenced_json),
         ]
     }
 

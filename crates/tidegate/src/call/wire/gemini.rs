@@ -56,7 +56,7 @@ impl Wire for Gemini {
             TaskKind::Embed => Task::Embed(embedded_text(&mut body)?),
         };
         body.shift_remove("model");
-        Ok(Request { task, params: settings::read(body)?, original: None })
+        Ok(Request { task, params: settings::read(body)?, ..Request::default() })
     }
 
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {

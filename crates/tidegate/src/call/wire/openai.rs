@@ -54,7 +54,7 @@ impl Wire for OpenAi {
                 }
             },
         };
-        Ok(Request { task, params: read_params(body), original: None })
+        Ok(Request { task, params: read_params(body), ..Request::default() })
     }
 
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {

@@ -5,65 +5,47 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::places::Places;
 use super::tickets::{Fate, Ticket, TicketId, Tickets};
-use super::{Ask, RouteId, Turn};
-use crate::dispatch::balance::{Balance, Candidate};
-use crate::dispatch::endpoint::{Call, Endpoint, Gate, Settled, State};
-use crate::dispatch::limit::Ready;
+use super::{Ask, Rank, RouteId};
+use crate::dispatch::limit::{Cost, Ready};
 use crate::event::Snapshot;
-use crate::failure::{Aside, Failure, Kind};
-use crate::limits::{Limit, Limits};
+use crate::failure::{Failure, Kind};
+use crate::limits::Limit;
+
+/// When a policy that wanted no endpoint is asked again at the latest.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The endpoints, the queues in front of them, and who waits in these.
 pub(super) struct Scheduler {
-    pub(super) states: Vec<State>,
+    pub(super) places: Places,
     pub(super) routes: Vec<Route>,
     pub(super) tickets: Tickets,
-    pub(super) total: Gate,
-    most: usize,
-    balance: Balance,
-    rng: fastrand::Rng,
     pub(super) wakers: Vec<Waker>,
     /// The endpoints that could take the head just looked at, and those of the best head so far.
-    candidates: Vec<(usize, Candidate)>,
-    chosen: Vec<(usize, Candidate)>,
-}
-
-fn pick(balance: Balance, candidates: &[(usize, Candidate)], rng: &mut fastrand::Rng) -> Option<usize> {
-    if let [(only, _)] = candidates {
-        return Some(*only);
-    }
-    let seen: Vec<Candidate> = candidates.iter().map(|(_, candidate)| *candidate).collect();
-    balance.pick(&seen, rng).map(|chosen| candidates[chosen].0)
+    candidates: Vec<usize>,
+    chosen: Vec<usize>,
 }
 
 pub(super) struct Route {
     pub(super) endpoints: Vec<usize>,
-    queue: BinaryHeap<Reverse<(Turn, TicketId)>>,
+    queue: BinaryHeap<Reverse<(Rank, TicketId)>>,
     blocked: Option<Limit>,
+    /// Whether the user's own policy wants to send the head nowhere just now.
+    declined: bool,
 }
 
 impl Scheduler {
-    pub(super) fn new(
-        endpoints: Vec<Arc<Endpoint>>,
-        total: Limits,
-        balance: Balance,
-        seed: u64,
-        now: Instant,
-    ) -> Scheduler {
+    pub(super) fn new(places: Places) -> Scheduler {
         Scheduler {
-            states: endpoints.into_iter().map(|endpoint| State::new(endpoint, now)).collect(),
+            places,
             routes: Vec::new(),
             tickets: Tickets::default(),
-            total: Gate::new(&total, now),
-            most: total.concurrency.map_or(usize::MAX, |n| n as usize),
-            balance,
-            rng: fastrand::Rng::with_seed(seed),
             wakers: Vec::new(),
             candidates: Vec::new(),
             chosen: Vec::new(),
@@ -73,49 +55,57 @@ impl Scheduler {
     pub(super) fn route(&mut self, endpoints: Vec<usize>) -> RouteId {
         let known = self.routes.iter().position(|route| route.endpoints == endpoints);
         RouteId(known.unwrap_or_else(|| {
-            self.routes.push(Route { endpoints, queue: BinaryHeap::new(), blocked: None });
+            self.routes.push(Route { endpoints, queue: BinaryHeap::new(), blocked: None, declined: false });
             self.routes.len() - 1
         }))
     }
 
-    pub(super) fn capacity(&self) -> usize {
-        let serving = self.states.iter().filter(|state| state.aside.is_none());
-        serving.map(State::limit).fold(0, usize::saturating_add).min(self.most)
-    }
-
     pub(super) fn enqueue(&mut self, ask: Ask, waker: Waker) -> TicketId {
-        let (route, turn) = (ask.route.0, ask.turn);
+        let (route, rank) = (ask.route.0, ask.rank);
         let id = self.tickets.add(Ticket { ask, waker, fate: Fate::Waiting, armed: None });
-        self.routes[route].queue.push(Reverse((turn, id)));
+        self.routes[route].queue.push(Reverse((rank, id)));
         id
     }
 
-    /// Admits everyone who may go now, the earliest first, and sees to it that the heads keep the clock.
+    /// Admits everyone who may go now, the first in rank first, and sees to it that the heads keep the clock.
     pub(super) fn pump(&mut self, now: Instant) {
-        while let Some(route) = self.next_route(now) {
-            let Some(Reverse((_, id))) = self.routes[route].queue.pop() else { return };
-            let (Some(place), Some(ticket)) = (pick(self.balance, &self.chosen, &mut self.rng), self.tickets.get(id))
-            else {
-                return;
+        self.routes.iter_mut().for_each(|route| route.declined = false);
+        while let Some((route, id)) = self.next_head(now) {
+            let Some(ticket) = self.tickets.get(id) else { return };
+            let Some(place) = self.places.pick(&ticket.ask, &self.chosen) else {
+                self.routes[route].declined = true;
+                self.arm(id, now + ASK_AGAIN);
+                continue;
             };
-            let mut cost = self.states[place].cost(ticket.ask.bytes, ticket.ask.max_tokens);
-            self.states[place].admit(now, &mut cost);
+            let cost = self.places.admit(now, place, &ticket.ask);
             ticket.fate = Fate::Admitted { place, cost };
             self.wakers.push(ticket.waker.clone());
-            self.total.admit(now, cost);
+            self.routes[route].queue.pop();
         }
     }
 
-    /// Returns the route whose head may go now and has waited longest, with the endpoints that could take it in `chosen`;
-    /// notes for the others what they wait for.
-    fn next_route(&mut self, now: Instant) -> Option<usize> {
-        let mut best: Option<(Turn, usize)> = None;
+    /// Admits a request at once, where an endpoint is ready that nobody waits for.
+    pub(super) fn admit_idle(&mut self, ask: &Ask, now: Instant) -> Option<(usize, Cost)> {
+        self.pump(now);
+        self.places.ready(&self.routes[ask.route.0].endpoints, ask, now, &mut self.candidates);
+        let wanted = |place: &usize| self.routes.iter().any(|route| route.is_waited_for(*place));
+        self.candidates.retain(|place| !wanted(place));
+        let place = if self.candidates.is_empty() { None } else { self.places.pick(ask, &self.candidates) }?;
+        Some((place, self.places.admit(now, place, ask)))
+    }
+
+    /// Returns the route and the ticket of the head that may go now and is first in rank, with the endpoints that could
+    /// take it in `chosen`; notes for the others what they wait for.
+    fn next_head(&mut self, now: Instant) -> Option<(usize, TicketId)> {
+        let mut best: Option<(Rank, usize, TicketId)> = None;
         for route in 0..self.routes.len() {
-            let Some((turn, id)) = self.head(route) else { continue };
-            match self.ready(route, id, now) {
+            let Some((rank, id)) = self.head(route) else { continue };
+            let Some(ticket) = self.tickets.get(id) else { continue };
+            match self.places.ready(&self.routes[route].endpoints, &ticket.ask, now, &mut self.candidates) {
+                Ready::Now if self.routes[route].declined => {}
                 Ready::Now => {
-                    if best.is_none_or(|(first, _)| turn < first) {
-                        best = Some((turn, route));
+                    if best.is_none_or(|(first, ..)| rank < first) {
+                        best = Some((rank, route, id));
                         std::mem::swap(&mut self.candidates, &mut self.chosen);
                     }
                 }
@@ -127,62 +117,20 @@ impl Scheduler {
                 Ready::Never => self.refuse_all(route),
             }
         }
-        best.map(|(_, route)| route)
+        best.map(|(_, route, id)| (route, id))
     }
 
     /// Returns the first waiter of a route, dropping those that gave up.
-    fn head(&mut self, route: usize) -> Option<(Turn, TicketId)> {
+    fn head(&mut self, route: usize) -> Option<(Rank, TicketId)> {
         let route = &mut self.routes[route];
         route.blocked = None;
-        while let Some(Reverse((turn, id))) = route.queue.peek().copied() {
+        while let Some(Reverse((rank, id))) = route.queue.peek().copied() {
             if self.tickets.get(id).is_some() {
-                return Some((turn, id));
+                return Some((rank, id));
             }
             route.queue.pop();
         }
         None
-    }
-
-    /// Returns when the waiter may go, and leaves the endpoints that could take it now in `candidates`.
-    fn ready(&mut self, route: usize, id: TicketId, now: Instant) -> Ready {
-        self.candidates.clear();
-        let Some(ticket) = self.tickets.get(id) else { return Ready::Never };
-        let ask = &ticket.ask;
-        let endpoints = &self.routes[route].endpoints;
-        let preferred = match self.balance {
-            Balance::Order => {
-                let serving = || endpoints.iter().filter(|&&place| self.states[place].serves(now));
-                let fresh = serving().find(|place| !ask.tried.contains(place));
-                let first = fresh.or_else(|| serving().next());
-                first.map(|&place| self.states[due(&self.states, place, serving())].endpoint.order)
-            }
-            _ => None,
-        };
-        // Where none is fit, health is ignored: requests must be able to fail.
-        let heed = endpoints.iter().any(|&place| self.states[place].fit(now));
-        let mut ready = Ready::Never;
-        for &place in endpoints {
-            let state = &self.states[place];
-            if let Some(at) = state.health.wait(now).filter(|_| heed && state.aside.is_none()) {
-                ready = ready.or(Ready::At(at, Limit::Cooldown));
-                continue;
-            }
-            if preferred.is_some_and(|order| state.endpoint.order != order) {
-                continue;
-            }
-            let cost = state.cost(ask.bytes, ask.max_tokens);
-            let total = if self.total.in_flight >= self.most {
-                Ready::Later(Limit::Concurrency)
-            } else {
-                self.total.ready(now, cost)
-            };
-            let here = state.ready(now, cost).and(total);
-            if here == Ready::Now {
-                self.candidates.push((place, state.candidate(ask.tried.contains(&place))));
-            }
-            ready = ready.or(here);
-        }
-        ready
     }
 
     /// Wakes the head so that it sets its timer, unless it has one that is early enough.
@@ -197,7 +145,7 @@ impl Scheduler {
 
     /// Tells everyone on a route that no endpoint of it will ever serve.
     fn refuse_all(&mut self, route: usize) {
-        let why = self.routes[route].endpoints.iter().find_map(|&place| self.states[place].aside.clone());
+        let why = self.routes[route].endpoints.iter().find_map(|&place| self.places.states[place].aside.clone());
         let why = why.unwrap_or_else(|| Failure::new(Kind::NotFound, "no endpoint is left for this request"));
         for Reverse((_, id)) in std::mem::take(&mut self.routes[route].queue) {
             if let Some(ticket) = self.tickets.get(id) {
@@ -207,50 +155,16 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn settle(&mut self, now: Instant, place: usize, call: &Call<'_>) -> Settled {
-        let jitter = self.rng.f64();
-        let cooldown = self.states[place].settle(now, call, jitter);
-        self.total.release();
-        if let Some(usage) = call.usage {
-            self.total.give_back(now, 0.0, call.cost.tokens() - usage.total() as f64);
-        }
-        let set_aside = call.failure.map_or(0, |failure| self.set_aside(place, failure));
-        Settled { cooldown, set_aside }
-    }
-
-    fn set_aside(&mut self, place: usize, failure: &Failure) -> usize {
-        let Some(aside) = failure.kind.advice().aside else { return 0 };
-        let key = self.states[place].endpoint.key;
-        let mut count = 0;
-        for (i, state) in self.states.iter_mut().enumerate() {
-            let meant = match aside {
-                Aside::Key => state.endpoint.key == key,
-                Aside::Model => i == place,
-            };
-            if meant && state.aside.is_none() {
-                state.aside = Some(failure.clone());
-                count += 1;
-            }
-        }
-        count
-    }
-
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
         let waiting = self.tickets.len();
         let blocked = self.routes.iter().filter(|route| !route.queue.is_empty()).find_map(|route| route.blocked);
-        let endpoints = self.states.iter().map(|state| state.snapshot(now)).collect();
+        let endpoints = self.places.states.iter().map(|state| state.snapshot(now)).collect();
         Snapshot { endpoints, waiting, limited_by: blocked }
     }
 }
 
-/// Returns the endpoint whose turn it is, where the first that serves divides its requests with others.
-fn due<'a>(states: &[State], first: usize, serving: impl IntoIterator<Item = &'a usize>) -> usize {
-    let Some(split) = states[first].endpoint.split else { return first };
-    let (mut inside, mut outside) = (1, 1);
-    for (gets_share, sent) in states.iter().filter_map(|state| state.sent_in(split.group)) {
-        *(if gets_share { &mut inside } else { &mut outside }) += sent;
+impl Route {
+    fn is_waited_for(&self, place: usize) -> bool {
+        !self.queue.is_empty() && self.endpoints.contains(&place)
     }
-    let due = inside as f64 * (1.0 - split.share) <= outside as f64 * split.share;
-    let fits = |place: &usize| states[*place].sent_in(split.group).is_some_and(|(inside, _)| inside == due);
-    serving.into_iter().copied().find(fits).unwrap_or(first)
 }

@@ -6,13 +6,14 @@ use serde_json::json;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Job;
+use crate::client::Client;
 use crate::run::prompt::Renderer;
 
 /// The entry that says which columns rows without an id are known by.
 const ROW_KEY: &str = "row key";
 
 /// Returns everything of a job that changes its answers, by the name that a user knows it by.
-pub(super) fn of(job: &Job, renderer: &Renderer) -> BTreeMap<String, String> {
+pub(super) fn of(job: &Job, client: &Client, renderer: &Renderer) -> BTreeMap<String, String> {
     let prompt = &job.prompt;
     let mut entries = BTreeMap::new();
     let mut add = |name: &str, value: Option<String>| value.and_then(|value| entries.insert(name.to_owned(), value));
@@ -21,9 +22,20 @@ pub(super) fn of(job: &Job, renderer: &Renderer) -> BTreeMap<String, String> {
     add("embed", prompt.embed.clone());
     add("id column", prompt.id_column.clone());
     add("parameters", (!prompt.params.is_empty()).then(|| json!(prompt.params).to_string()));
+    add("schema", prompt.schema.as_ref().map(|schema| schema.value().to_string()));
     add("each model", job.each_model.then(|| "yes".to_owned()));
+    for (name, value) in client.ask_policy.identity() {
+        add(name, Some(value));
+    }
     add(ROW_KEY, Some(json!(renderer.used_columns()).to_string()));
     entries
+}
+
+/// Returns a hash of what decides which answers are taken; 0 if every reply is an answer.
+pub(super) fn judged(client: &Client) -> u64 {
+    let entries: BTreeMap<String, String> =
+        client.ask_policy.identity().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    if entries.is_empty() { 0 } else { hash(&entries) }
 }
 
 /// Keeps the columns that rows are known by as they were: the keys in the journal are made of them.

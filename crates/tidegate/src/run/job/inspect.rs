@@ -8,14 +8,17 @@ use super::Job;
 use super::intake::Taken;
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::request::{Request, TaskKind};
 use crate::run::journal;
 use crate::run::progress::Progress;
 use crate::run::prompt::fingerprint;
 
 /// How many requests, and how many faults, are shown.
 const SHOWN: usize = 3;
-/// The fewest and, where `max_tokens` does not say, the most output tokens that an estimate assumes per request.
-const OUTPUT_TOKENS: (u64, u64) = (16, 1024);
+/// The fewest output tokens that an estimate assumes per request.
+const FEW_TOKENS: u64 = 16;
+/// The most where neither `max_tokens` nor the catalog says any.
+const MANY_TOKENS: u64 = 1024;
 
 /// What a job would do.
 #[derive(Debug, Default, Serialize)]
@@ -39,8 +42,12 @@ pub struct Inspection {
     pub input_tokens: (u64, u64),
     /// Output tokens, from few to many.
     pub output_tokens: (u64, u64),
-    /// Whether the upper bound of the output is assumed, because no limit is set.
+    /// Whether the upper bound of the output is assumed, because no limit is set: the most that the model writes.
     pub output_assumed: bool,
+    /// The most output tokens that are assumed per request then; 1,024 for a model that the catalog does not know.
+    pub assumed_output_tokens: Option<u64>,
+    /// Whether that is a guess, because the catalog does not know the model.
+    pub output_unknown: bool,
     /// The price in US dollars, from low to high, where known.
     pub cost_usd: Option<(f64, f64)>,
     /// The first requests.
@@ -72,6 +79,7 @@ impl Job {
     ///
     /// As [`Job::run`] before its first request.
     pub fn inspect(&self, client: &Client) -> Result<Inspection> {
+        self.check_budget(client)?;
         let progress = Progress::default();
         // Bad rows are counted here whatever the run would do about them.
         // A look leaves no trace: a journal is only opened where one may be.
@@ -93,6 +101,7 @@ impl Job {
                         found.faults.push(bad.message);
                     }
                 }
+                Ok(Some(Taken::Gone(_))) => {}
                 Ok(None) => break,
                 Err(error @ (Error::Input { .. } | Error::Changed(_))) => {
                     found.stopped_by = Some(error.to_string());
@@ -109,23 +118,44 @@ impl Job {
 
 impl Inspection {
     fn count<C>(&mut self, client: &Client, item: &crate::run::Item<C>) {
-        let model = item.model.clone().or_else(|| client.models().first().cloned());
-        let size = item.request.size() as u64;
+        let rung = client.ask_policy.ladder.first();
+        let models =
+            [rung.and_then(|rung| rung.model.clone()), item.models.first().cloned(), client.models().first().cloned()];
+        let model = models.into_iter().flatten().next();
+        let mut request = std::borrow::Cow::Borrowed(&item.request);
+        if let Some(rung) = rung.filter(|rung| !rung.params.is_empty()) {
+            request.to_mut().params = rung.params.clone().over(item.request.params.clone());
+        }
+        let size = request.size() as u64;
         let input = (size / 5 + 1, size / 3 + 4);
-        let limit = item.request.params.max_tokens.map(u64::from);
-        let most = limit.unwrap_or(OUTPUT_TOKENS.1);
-        let output = (OUTPUT_TOKENS.0.min(most), most);
-        self.output_assumed |= limit.is_none();
+        let most = self.most_output(client, &request, model.as_deref());
+        let output = (FEW_TOKENS.min(most), most);
         self.to_send += 1;
         self.input_tokens = (self.input_tokens.0 + input.0, self.input_tokens.1 + input.1);
         self.output_tokens = (self.output_tokens.0 + output.0, self.output_tokens.1 + output.1);
         let Some(model) = model else { return };
         self.add_cost(client.price(&model), input, output);
         if self.samples.len() < SHOWN
-            && let Some(body) = client.preview(&model, &item.request)
+            && let Some(body) = client.preview(&model, &request)
         {
             self.samples.push(Sample { model: model.to_string(), body });
         }
+    }
+
+    /// Returns the most output tokens of a request, and notes where that is only assumed.
+    fn most_output(&mut self, client: &Client, request: &Request, model: Option<&str>) -> u64 {
+        if request.kind() == TaskKind::Embed {
+            return 0;
+        }
+        if let Some(most) = model.and_then(|model| client.stated_output(model, request)) {
+            return most;
+        }
+        let known = model.and_then(|model| client.max_output(model));
+        let most = known.map_or(MANY_TOKENS, u64::from);
+        self.output_assumed = true;
+        self.output_unknown |= known.is_none();
+        self.assumed_output_tokens = self.assumed_output_tokens.max(Some(most));
+        most
     }
 
     /// Adds one request's price; one unknown price makes the sum unknown.

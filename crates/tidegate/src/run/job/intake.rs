@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Job, identity};
+use super::{Job, Tasks, identity};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::run::Item;
@@ -51,9 +51,12 @@ pub(super) struct Bad {
 }
 
 /// What the intake makes of a row.
+#[expect(clippy::large_enum_variant, reason = "nearly all rows are sent, and a box for each would cost more")]
 pub(super) enum Taken {
     Send(Item<Task>),
     Bad(Bad),
+    /// The record of a bad row of an earlier run is to be withdrawn: its key.
+    Gone(u64),
 }
 
 /// The input with everything that decides about its rows.
@@ -65,6 +68,11 @@ pub(super) struct Intake {
     seed: u64,
     /// The seed of the check of a row's bytes: other than before if the run asks something else.
     stamp: u64,
+    /// What a request's check is mixed with: which answers are taken counts as part of what is asked.
+    judged: u64,
+    tasks: Tasks,
+    /// Every model that a row may name.
+    models: Vec<Arc<str>>,
     wanted: Vec<Wanted>,
     allow_duplicate_ids: bool,
     skip_bad_rows: bool,
@@ -156,6 +164,8 @@ impl Intake {
         progress: &Progress,
     ) -> Result<Intake> {
         let models = if job.each_model { client.models().into_iter().map(Some).collect() } else { vec![None] };
+        job.tasks.verify(client, job.each_model)?;
+        let judged = identity::judged(client);
         let samples =
             |model: Option<Arc<str>>| (0..job.repeat.max(1)).map(move |sample| Wanted { model: model.clone(), sample });
         let id_column = job.prompt.id_column.clone();
@@ -164,6 +174,9 @@ impl Intake {
             rule: KeyRule { id_column, columns: identity::row_key(&manifest.identity) },
             seed: manifest.seed,
             stamp: manifest.seed ^ identity::hash(&manifest.identity),
+            judged,
+            tasks: job.tasks.clone(),
+            models: client.all_models(),
             wanted: models.into_iter().flat_map(samples).collect(),
             allow_duplicate_ids: job.allow_duplicate_ids,
             skip_bad_rows: job.skip_bad_rows,
@@ -197,6 +210,10 @@ impl Intake {
                 }
             }
         };
+        // Only who has seen the whole input knows what is not in it.
+        if ended.is_ok() && matches!(self.chosen, Chosen::All) {
+            chunk.extend(self.resume.gone_bad().into_iter().map(Taken::Gone));
+        }
         give(chunk);
         if ended.is_ok() {
             self.progress.note(|numbers| numbers.read_all = true);
@@ -254,7 +271,7 @@ impl Intake {
             Err(fault) => return self.take_bad(row, fault),
         };
         let renderer = self.renderer.clone();
-        let mut rendered = Lazy { renderer: &renderer, row, seed: self.seed, made: None };
+        let mut rendered = Lazy { renderer: &renderer, row, seed: self.seed ^ self.judged, made: None };
         for number in 0..self.wanted.len() {
             match self.decide(&seen, number, &mut rendered)? {
                 Decision::Skip => self.skip(),
@@ -297,6 +314,10 @@ impl Intake {
         let last = number + 1 == self.wanted.len();
         let (Rendered { request, batch }, print) = if last { rendered.take() } else { rendered.get().clone() }?;
         let Wanted { model, sample } = self.wanted[number].clone();
+        let models = match model {
+            Some(model) => vec![model],
+            None => self.tasks.of(rendered.row.text()?, &self.models)?,
+        };
         let task = Task {
             key: self.wanted[number].key(seen.hash),
             raw: seen.raw,
@@ -308,12 +329,8 @@ impl Intake {
             json: rendered.row.json.clone(),
             id: seen.id.clone(),
         };
-        let item = Item::new(request, task);
         self.progress.note(|numbers| numbers.wanted += 1);
-        self.ready.push_back(Taken::Send(match model {
-            Some(model) => item.for_model(model),
-            None => item,
-        }));
+        self.ready.push_back(Taken::Send(Item::new(request, task).for_models(models)));
         Ok(())
     }
 
@@ -326,6 +343,9 @@ impl Intake {
         let key = xxh3_64_with_seed(&row.json, self.seed ^ 1);
         let raw = xxh3_64_with_seed(&row.json, self.seed) as u32;
         let decision = self.resume.decide(key, raw, Identity::Content, || Ok(raw))?;
+        if decision != Decision::Send {
+            self.resume.meet_bad(key);
+        }
         let (done, failed_before) = (decision == Decision::Skip, self.resume.skipped_failed());
         self.progress.note(|numbers| {
             numbers.wanted += 1;
@@ -398,6 +418,7 @@ impl Taken {
         match self {
             Taken::Send(item) => item.context.json.len() + item.request.size(),
             Taken::Bad(bad) => bad.task.json.len(),
+            Taken::Gone(_) => 0,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! From an outcome to a record in the journal.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use super::Work;
@@ -16,23 +18,26 @@ impl Work<'_> {
     /// Records an outcome, unless the row is to stay unsent.
     pub(super) fn finish(&mut self, outcome: &Outcome, task: &Task) -> Result<()> {
         if let Err(failure) = &outcome.result
-            && stays_unsent(failure.kind)
+            && stays_unsent(failure.kind, outcome.attempts.is_empty())
         {
-            if failure.kind.advice().aside.is_some() && self.policy.refused(self.client) {
-                self.stop.cancel();
+            if let Some(why) = self.policy.unsent(failure, self.client) {
+                self.halt(why);
             }
             return Ok(());
         }
         let record = record(outcome, task);
         self.store(&record, task.head(&record), detail(outcome, task).as_deref())?;
-        if self.policy.finished(outcome.result.as_ref().err()) {
-            self.stop.cancel();
+        if let Some(why) = self.policy.finished(outcome.result.as_ref().err()) {
+            self.halt(why);
         }
         Ok(())
     }
 
-    /// Records the rows that could not be turned into requests.
+    /// Records the rows that could not be turned into requests, and withdraws such records of earlier runs whose rows are
+    /// corrected or gone.
     pub(super) fn finish_bad_rows(&mut self) -> Result<()> {
+        let gone = std::mem::take(&mut *self.side.gone.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        gone.into_iter().try_for_each(|key| self.writer.append(&Row::withdrawal(key)))?;
         // One lock per outcome, never contended: the reader's rows arrive here on this very thread.
         let bad = std::mem::take(&mut *self.side.bad.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         for Bad { task, message } in bad {
@@ -62,9 +67,13 @@ impl Work<'_> {
     }
 }
 
-/// Returns whether a row that ended so was not answered for a reason that is not its own.
-fn stays_unsent(kind: Kind) -> bool {
-    kind.is_unsent() || kind.advice().aside.is_some()
+/// Returns whether a row that ended so was not answered for a reason that is not its own. One that ran out of time
+/// although it had been sent has failed: what that cost must be on record.
+fn stays_unsent(kind: Kind, never_sent: bool) -> bool {
+    match kind {
+        Kind::Deadline => never_sent,
+        _ => kind.is_unsent() || kind.advice().aside.is_some(),
+    }
 }
 
 impl Task {
@@ -96,6 +105,8 @@ fn empty(task: &Task) -> Record<'_> {
         latency: std::time::Duration::ZERO,
         attempts: 0,
         request_id: None,
+        fallback: false,
+        checked: None,
         error: None,
     }
 }
@@ -114,6 +125,7 @@ fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
         cost: outcome.cost(),
         latency: last.map(|attempt| attempt.took).unwrap_or_default(),
         attempts: outcome.calls(),
+        checked: outcome.checked.as_deref().map(Cow::Borrowed),
         ..empty(task)
     };
     match &outcome.result {
@@ -124,6 +136,8 @@ fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
             ..record
         },
         Err(failure) => Record {
+            output: outcome.fallback.as_ref().map(Answer::from),
+            fallback: outcome.fallback.is_some(),
             request_id: failure.request_id.as_deref().map(Into::into),
             error: Some(RecordError::from(failure)),
             ..record
@@ -149,5 +163,7 @@ pub(super) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
         cost: record.cost.or(record.error.as_ref().map(|_| Money::ZERO)),
         latency_ms: record.latency.as_secs_f64() * 1e3,
         attempts: record.attempts,
+        fallback: record.fallback,
+        checked: record.checked.as_deref(),
     }
 }

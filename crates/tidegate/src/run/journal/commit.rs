@@ -295,7 +295,9 @@ impl Output {
 pub(super) fn project_frames(projection: &mut Projection, frames: &[u8], out: &mut [Vec<u8>]) -> Result<()> {
     let mut rest = frames;
     while let Split::Whole(body, len) = frame::split(rest) {
-        if let Some(Content::Row(row)) = frame::content(body) {
+        if let Some(Content::Row(row)) = frame::content(body)
+            && !row.is_withdrawal()
+        {
             projection.project(&row, out)?;
         }
         rest = &rest[len..];

@@ -81,29 +81,42 @@ impl Dir {
 
     /// Replaces a small file as a whole.
     pub(super) fn replace(&self, path: &Path, contents: &[u8]) -> Result<()> {
-        let mut staged = self.stage(path)?;
-        staged.file.write_all(contents).map_err(|source| Error::storage(&staged.path, "cannot be written", source))?;
-        self.publish(staged, path)
+        replace(&self.path, path, contents)
     }
 
     /// Begins a new version of a file, inside the directory.
     pub(super) fn stage(&self, path: &Path) -> Result<Staged> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let path = self.path.join(name);
-        let mut options = OpenOptions::new();
-        let file = private(options.create(true).truncate(true).write(true)).open(&path);
-        let file = file.map_err(|source| Error::storage(&path, "cannot be created", source))?;
-        Ok(Staged { path, file })
+        stage(&self.path, path)
     }
 
     /// Puts a new version in its place: whole or not at all, even if the machine stops.
     pub(super) fn publish(&self, staged: Staged, path: &Path) -> Result<()> {
-        let failed = |source| Error::storage(path, "cannot be replaced", source);
-        staged.file.sync_all().map_err(failed)?;
-        drop(staged.file);
-        fs::rename(&staged.path, path).and_then(|()| sync_dir(parent(path))).map_err(failed)
+        publish(staged, path)
     }
+}
+
+/// Replaces a small file as a whole, by way of one inside the directory.
+pub(super) fn replace(dir: &Path, path: &Path, contents: &[u8]) -> Result<()> {
+    let mut staged = stage(dir, path)?;
+    staged.file.write_all(contents).map_err(|source| Error::storage(&staged.path, "cannot be written", source))?;
+    publish(staged, path)
+}
+
+fn stage(dir: &Path, path: &Path) -> Result<Staged> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let path = dir.join(name);
+    let mut options = OpenOptions::new();
+    let file = private(options.create(true).truncate(true).write(true)).open(&path);
+    let file = file.map_err(|source| Error::storage(&path, "cannot be created", source))?;
+    Ok(Staged { path, file })
+}
+
+fn publish(staged: Staged, path: &Path) -> Result<()> {
+    let failed = |source| Error::storage(path, "cannot be replaced", source);
+    staged.file.sync_all().map_err(failed)?;
+    drop(staged.file);
+    fs::rename(&staged.path, path).and_then(|()| sync_dir(parent(path))).map_err(failed)
 }
 
 /// A new version of a file that is not in its place yet.

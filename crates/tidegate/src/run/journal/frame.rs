@@ -8,6 +8,8 @@
 //! commit   rows u32  session u32  position u64  lengths u64 …
 //! ```
 //!
+//! A row that replaces and has an empty record only takes another away.
+//!
 //! A failure's kind is stored by name, so that the order of [`Kind`] may change. A commit repeats its own position: with
 //! that and its checksum no part of a row's text can be taken for one, which is how damage is told from a torn tail.
 
@@ -58,6 +60,21 @@ pub struct Row<'a> {
     pub record: &'a [u8],
     /// What only some outputs need, such as the provider's own body.
     pub detail: Option<&'a [u8]>,
+}
+
+impl<'a> Row<'a> {
+    /// Makes a row that takes an earlier one of that key away and puts nothing in its place.
+    #[must_use]
+    pub fn withdrawal(key: u64) -> Row<'a> {
+        let head = RowHead { key, raw: 0, request: 0, sample: 0, replaces: true, failed: None, model: "" };
+        Row { head, record: &[], detail: None }
+    }
+
+    /// Returns whether the row only takes another away.
+    #[must_use]
+    pub fn is_withdrawal(&self) -> bool {
+        self.head.replaces && self.record.is_empty()
+    }
 }
 
 /// The end of a batch: every row before it counts.

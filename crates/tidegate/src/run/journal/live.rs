@@ -3,7 +3,7 @@
 //! A row that is sent again (`--retry-failed`, `--redo-changed`) is appended with its `replaces` flag; the one it replaces
 //! stays in the file. Rows with an id have one key each, so it is the earlier one with that key. Identical rows without
 //! an id share a key, and each counts; there a replacing row takes the place of one of an earlier run, a failed one
-//! before an answered one, the oldest first.
+//! before an answered one, the oldest first. A withdrawal does the same and never counts itself.
 //!
 //! Keys are handled in parts of some millions, so that memory stays bounded even if every row was replaced. A journal in
 //! which nothing was replaced, the usual one, is not read at all.
@@ -26,6 +26,7 @@ struct Entry {
     number: u32,
     failed: bool,
     replaces: bool,
+    withdraws: bool,
 }
 
 /// Returns a bit per committed row, set where another has taken its place.
@@ -60,7 +61,8 @@ fn entries(path: &Path, survey: &Survey, part: u64, parts: u64) -> Result<Vec<En
     walk(path, HEADER_LEN as u64..survey.end, |_, row| {
         let key = row.head.key;
         if mine(key) && keys.binary_search(&key).is_ok() {
-            entries.push(Entry { key, number, failed: row.head.failed.is_some(), replaces: row.head.replaces });
+            let (failed, withdraws) = (row.head.failed.is_some(), row.is_withdrawal());
+            entries.push(Entry { key, number, failed, replaces: row.head.replaces, withdraws });
         }
         number += 1;
         Ok(ControlFlow::Continue(()))
@@ -81,7 +83,10 @@ fn resolve(group: &[Entry], sessions: &[u64], mut dead: impl FnMut(u32)) {
                 live.remove(at);
             }
         }
-        live.push(*entry);
+        match entry.withdraws {
+            true => dead(entry.number),
+            false => live.push(*entry),
+        }
     }
 }
 
@@ -91,11 +96,17 @@ mod tests {
 
     /// Resolves rows of one key, each `(run, failed, replaces)`, and returns the numbers of those that still count.
     fn live(rows: &[(u32, bool, bool)]) -> Vec<u32> {
+        live_without(rows, &[])
+    }
+
+    /// The same where the rows of these numbers are withdrawals.
+    fn live_without(rows: &[(u32, bool, bool)], withdrawals: &[u32]) -> Vec<u32> {
         let entry = |(number, &(_, failed, replaces)): (usize, &(u32, bool, bool))| Entry {
             key: 1,
             number: number as u32,
             failed,
             replaces,
+            withdraws: withdrawals.contains(&(number as u32)),
         };
         let group: Vec<Entry> = rows.iter().enumerate().map(entry).collect();
         let runs = rows.last().map_or(0, |row| row.0);
@@ -133,5 +144,13 @@ mod tests {
     #[test]
     fn a_row_may_be_replaced_within_one_run() {
         assert_eq!(live(&[(0, FAILED, false), (0, ANSWERED, true)]), [1]);
+    }
+
+    #[test]
+    fn a_withdrawal_takes_a_row_away_and_does_not_count_itself() {
+        let bad = [(0, true, false), (0, true, false), (1, false, true)];
+        assert_eq!(live_without(&bad, &[2]), [1]);
+        assert_eq!(live_without(&[(0, false, true)], &[0]), [0; 0]);
+        assert_eq!(live_without(&[(0, true, false), (1, false, true), (2, true, false)], &[1]), [2]);
     }
 }

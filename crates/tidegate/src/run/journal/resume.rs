@@ -7,9 +7,13 @@
 //! | answered by a model no longer in the list | send, replace |
 //! | failed, kind not to be retried | skip |
 //! | failed, kind to be retried | send, replace |
+//! | could not be read, and is not met in the whole input | withdraw, see [`Resume::gone_bad`] |
 //! | any of the two skipped ones, but the rendered request is another | as `changed` says: differs, send and replace, or skip |
 
-use super::index::{Found, Index, IndexBuilder, Seen};
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use super::index::{Found, Index, IndexBuilder, KeyHasher, Seen};
 use super::{Journal, RowHead};
 use crate::error::Result;
 use crate::failure::Kind;
@@ -90,6 +94,8 @@ pub struct Resume {
     answered: Index,
     failed: Index,
     again: Index,
+    /// Rows that could not be read, by key and as often as they occur.
+    bad: HashMap<u64, u32, BuildHasherDefault<KeyHasher>>,
     seen: Seen,
     changed: Changed,
     skipped_failed: u64,
@@ -103,8 +109,12 @@ impl Resume {
     pub fn load(journal: &Journal, rules: &Rules) -> Result<Resume> {
         let mut answered = IndexBuilder::with_capacity(journal.rows() as usize);
         let (mut failed, mut again) = (IndexBuilder::default(), IndexBuilder::default());
+        let mut bad = HashMap::default();
         journal.scan(|row, _| {
             let head = &row.head;
+            if head.failed == Some(Kind::BadRow) {
+                *bad.entry(head.key).or_default() += 1;
+            }
             let index = match (rules.counts(head), head.failed) {
                 (true, None) => &mut answered,
                 (true, Some(_)) => &mut failed,
@@ -117,6 +127,7 @@ impl Resume {
             answered: answered.build(),
             failed: failed.build(),
             again: again.build(),
+            bad,
             seen: Seen::new(),
             changed: rules.changed,
             skipped_failed: 0,
@@ -133,6 +144,21 @@ impl Resume {
     #[must_use]
     pub fn skipped_failed(&self) -> u64 {
         self.skipped_failed
+    }
+
+    /// Notes that a row which could not be read is still there, and still cannot.
+    pub fn meet_bad(&mut self, key: u64) {
+        if let Some(count) = self.bad.get_mut(&key) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Returns the keys of rows that could not be read and were not met again, each as often as that: they are corrected,
+    /// or gone, and their records are to be withdrawn.
+    #[must_use]
+    pub fn gone_bad(&self) -> Vec<u64> {
+        let repeat = |(&key, &count): (&u64, &u32)| std::iter::repeat_n(key, count as usize);
+        self.bad.iter().flat_map(repeat).collect()
     }
 
     /// Decides about a row; `request` renders it and returns the check of what would be asked, and is only called if the

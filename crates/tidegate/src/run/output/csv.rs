@@ -55,6 +55,7 @@ impl Csv {
             line,
             fields.map(|(place, (field, met))| match &field.source {
                 Source::Own(own) => own.cell(record).text().into_owned(),
+                Source::Lifted(path) => fields::lift(record, path).text().into_owned(),
                 Source::Input(name) => {
                     let value = columns.get(name, place);
                     *met |= value.is_some();
@@ -90,24 +91,19 @@ impl Csv {
             }
         }
         let has_id = all.iter().any(|field| field.name == "id");
-        for mut field in fields::own(&FLAT, &self.options) {
+        for field in fields::own(&FLAT, &self.options) {
             if has_id && field.source == Source::Own(Own::Id) {
                 continue;
             }
-            field.name = free_name(field.name, &all);
+            let is_output = field.source == Source::Own(Own::Output);
             all.push(field);
+            // What is lifted out of the answer stands behind it.
+            if is_output {
+                all.extend(fields::lifted(&self.options));
+            }
         }
-        all
+        fields::distinct(all.into_iter())
     }
-}
-
-/// Returns the name, with a number behind it if it is taken.
-fn free_name(name: String, taken: &[Field]) -> String {
-    let free = |name: &String| taken.iter().all(|field| field.name != *name);
-    if free(&name) {
-        return name;
-    }
-    (2..).map(|number: u32| format!("{name}_{number}")).find(free).unwrap_or(name)
 }
 
 fn push_line(line: &mut Vec<u8>, cells: impl Iterator<Item = impl AsRef<str>>) {

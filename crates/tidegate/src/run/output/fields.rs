@@ -32,6 +32,8 @@ pub(super) enum Own {
     LatencyMs,
     Attempts,
     RequestId,
+    Fallback,
+    Checked,
     Error,
     ErrorKind,
     ErrorMessage,
@@ -39,7 +41,7 @@ pub(super) enum Own {
 }
 
 /// Every field of ours with its name.
-const NAMES: [(&str, Own); 20] = [
+const NAMES: [(&str, Own); 22] = [
     ("id", Own::Id),
     ("input", Own::Input),
     ("output", Own::Output),
@@ -56,6 +58,8 @@ const NAMES: [(&str, Own); 20] = [
     ("latency_ms", Own::LatencyMs),
     ("attempts", Own::Attempts),
     ("request_id", Own::RequestId),
+    ("fallback", Own::Fallback),
+    ("checked", Own::Checked),
     ("error", Own::Error),
     ("error_kind", Own::ErrorKind),
     ("error_message", Own::ErrorMessage),
@@ -63,7 +67,7 @@ const NAMES: [(&str, Own); 20] = [
 ];
 
 /// The fields of a JSON record.
-pub(super) const RECORD: [Own; 13] = [
+pub(super) const RECORD: [Own; 15] = [
     Own::Id,
     Own::Input,
     Own::Output,
@@ -76,11 +80,13 @@ pub(super) const RECORD: [Own; 13] = [
     Own::LatencyMs,
     Own::Attempts,
     Own::RequestId,
+    Own::Fallback,
+    Own::Checked,
     Own::Error,
 ];
 
 /// The fields of a CSV after the input's columns: the same, without nesting.
-pub(super) const FLAT: [Own; 17] = [
+pub(super) const FLAT: [Own; 18] = [
     Own::Id,
     Own::Output,
     Own::Model,
@@ -95,6 +101,7 @@ pub(super) const FLAT: [Own; 17] = [
     Own::LatencyMs,
     Own::Attempts,
     Own::RequestId,
+    Own::Fallback,
     Own::ErrorKind,
     Own::ErrorMessage,
     Own::ErrorStatus,
@@ -107,6 +114,8 @@ pub(super) enum Source {
     Own(Own),
     /// A column of the input.
     Input(String),
+    /// A field of a structured answer, by its path.
+    Lifted(String),
 }
 
 /// One field of an output.
@@ -142,8 +151,49 @@ pub(super) fn chosen(options: &OutputOptions) -> Result<Option<Vec<Field>>> {
 
 /// Returns those of our fields that an output has, with the user's name for `output`.
 pub(super) fn own(fields: &[Own], options: &OutputOptions) -> Vec<Field> {
-    let wanted = fields.iter().filter(|own| **own != Own::Sample || options.samples);
-    wanted.map(|&own| Field { name: own.shown(options), source: Source::Own(own) }).collect()
+    let wanted = |own: &&Own| match own {
+        Own::Sample => options.samples,
+        Own::Fallback => options.fallbacks,
+        Own::Checked => options.checked,
+        _ => true,
+    };
+    fields.iter().filter(wanted).map(|&own| Field { name: own.shown(options), source: Source::Own(own) }).collect()
+}
+
+/// Returns the fields that are lifted out of answers.
+pub(super) fn lifted(options: &OutputOptions) -> impl Iterator<Item = Field> {
+    options.lift.iter().map(|path| Field { name: path.clone(), source: Source::Lifted(path.clone()) })
+}
+
+/// Returns the fields with a number behind each name that an earlier one has.
+pub(super) fn distinct(fields: impl Iterator<Item = Field>) -> Vec<Field> {
+    let mut all: Vec<Field> = Vec::new();
+    for mut field in fields {
+        field.name = free_name(field.name, &all);
+        all.push(field);
+    }
+    all
+}
+
+/// Returns the name, with a number behind it if it is taken.
+fn free_name(name: String, taken: &[Field]) -> String {
+    let free = |name: &String| taken.iter().all(|field| field.name != *name);
+    if free(&name) {
+        return name;
+    }
+    (2..).map(|number: u32| format!("{name}_{number}")).find(free).unwrap_or(name)
+}
+
+/// Returns a field of a structured answer; its path has points between the names.
+pub(super) fn lift<'r>(record: &'r Record<'_>, path: &str) -> Cell<'r> {
+    let Some(Answer::Raw(answer)) = &record.output else { return Cell::Null };
+    let mut found = *answer;
+    for name in path.split('.') {
+        let Ok(fields) = serde_json::from_str::<Columns<'r>>(found.get()) else { return Cell::Null };
+        let Some(value) = fields.get(name, 0) else { return Cell::Null };
+        found = value;
+    }
+    Cell::Raw(found.get().into())
 }
 
 impl Own {
@@ -179,6 +229,8 @@ impl Own {
             Own::LatencyMs => Cell::Raw((record.latency.as_micros() as f64 / 1000.0).to_string().into()),
             Own::Attempts => Some(u64::from(record.attempts)).into(),
             Own::RequestId => record.request_id.as_deref().into(),
+            Own::Fallback => Cell::Raw(record.fallback.to_string().into()),
+            Own::Checked => Cell::json(record.checked.as_deref()),
             Own::Error => Cell::json(error),
             Own::ErrorKind => error.map(|error| error.kind.name()).into(),
             Own::ErrorMessage => error.map(|error| &*error.message).into(),
@@ -191,6 +243,9 @@ impl Field {
     fn named(name: &str, options: &OutputOptions) -> Field {
         if let Some((_, own)) = NAMES.iter().find(|(own, _)| *own == name) {
             return Field { name: own.shown(options), source: Source::Own(*own) };
+        }
+        if options.lift.iter().any(|path| path == name) {
+            return Field { name: name.to_owned(), source: Source::Lifted(name.to_owned()) };
         }
         let column = name.strip_prefix("input.").unwrap_or(name);
         Field { name: column.to_owned(), source: Source::Input(column.to_owned()) }

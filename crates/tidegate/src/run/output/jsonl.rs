@@ -16,7 +16,11 @@ pub(super) struct ChosenFields {
 
 impl ChosenFields {
     pub(super) fn new(options: &OutputOptions) -> Result<ChosenFields> {
-        let fields = fields::chosen(options)?.unwrap_or_else(|| fields::own(&RECORD, options));
+        let all = || fields::own(&RECORD, options).into_iter().chain(fields::lifted(options));
+        let fields = match fields::chosen(options)? {
+            Some(chosen) => chosen,
+            None => fields::distinct(all()),
+        };
         Ok(ChosenFields { met: vec![false; fields.len()], fields, rows: 0 })
     }
 
@@ -37,6 +41,7 @@ impl ChosenFields {
             line.push(b':');
             let cell = match &field.source {
                 Source::Own(own) => own.cell(record),
+                Source::Lifted(path) => fields::lift(record, path),
                 Source::Input(name) => columns.get(name, number).into(),
             };
             *met |= !matches!(cell, Cell::Null);

@@ -17,6 +17,10 @@ pub fn fingerprint(request: &Request, seed: u64) -> u32 {
         (None, Task::Embed(text)) => hasher.texts(&["embed", text]),
     }
     hasher.params(&request.params);
+    if let Some(schema) = &request.schema {
+        hasher.texts(&["schema"]);
+        hasher.value(schema.value());
+    }
     let hash = xxh3_64_with_seed(&hasher.0, seed);
     (hash ^ (hash >> 32)) as u32
 }

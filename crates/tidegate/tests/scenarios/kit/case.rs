@@ -70,6 +70,9 @@ pub(crate) struct Workload {
     /// The time for one attempt.
     #[serde(default)]
     pub(crate) timeout_s: Option<f64>,
+    /// The share of extra calls that copies of slow ones may cost.
+    #[serde(default)]
+    pub(crate) hedge: Option<f64>,
     /// How many processes with the same key share the rows, each a client of its own.
     #[serde(default = "one")]
     pub(crate) clients: usize,
@@ -99,6 +102,10 @@ pub(crate) struct Expect {
     pub(crate) sweep: Option<Sweep>,
     /// The least share of the calls that each of several clients gets.
     pub(crate) fair: Option<f64>,
+    /// The longest the whole run may take, in multiples of the time until 99 % of the rows are done.
+    pub(crate) tail: Option<f64>,
+    /// The most calls beyond one for each row and one for each call that hangs, as a share of the rows.
+    pub(crate) extra: Option<f64>,
 }
 
 /// A part of the run, and what is to be reached in it.

@@ -11,6 +11,11 @@ pub(crate) struct Measured {
     pub(crate) failed: u64,
     /// Seconds from the first call to the last outcome.
     pub(crate) took: f64,
+    /// When each row was done, in seconds.
+    pub(crate) done: Vec<f64>,
+    /// Calls that arrived, and those among them that hung by chance.
+    pub(crate) arrived: u64,
+    pub(crate) hung: u64,
 }
 
 /// The shares of one part of a run.
@@ -64,6 +69,16 @@ impl Measured {
         let mut took: Vec<f64> = served.map(|entry| entry.took).collect();
         took.sort_by(f64::total_cmp);
         took.get(took.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default()
+    }
+
+    /// Returns how long the whole run took, in multiples of the time until 99 % of the rows were done.
+    pub(crate) fn tail(&self) -> f64 {
+        self.took / self.done[self.done.len() * 99 / 100 - 1]
+    }
+
+    /// Returns the calls beyond one for each row and one for each call that hung, as a share of the rows.
+    pub(crate) fn extra(&self) -> f64 {
+        (self.arrived - self.hung) as f64 / self.done.len() as f64 - 1.0
     }
 
     /// Returns the calls served per second between two times.

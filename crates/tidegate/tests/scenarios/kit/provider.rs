@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use tidegate::call::transport::{HttpReply, HttpRequest, Transport};
-use tidegate::sim::SimTransport;
+use tidegate::sim::{Fault, SimTransport, Stats};
 use tidegate::{Failure, Kind};
 use tokio::time::Instant;
 
@@ -40,6 +40,13 @@ impl Providers {
     pub(crate) fn new(case: &Case) -> Providers {
         let each = case.providers.iter().map(|one| (SimTransport::new(one.is.clone()), one.clone())).collect();
         Providers { each, start: Instant::now(), log: Mutex::default() }
+    }
+
+    /// Returns how many calls arrived in all, and how many of them hung by chance.
+    pub(crate) fn arrived(&self) -> (u64, u64) {
+        let stats = self.each.iter().map(|(transport, _)| transport.simulator().stats());
+        let of = |stats: Stats| (stats.arrivals, stats.faults.get(&Fault::Hang).copied().unwrap_or_default());
+        stats.map(of).fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
     }
 
     async fn answer(&self, provider: usize, at: f64, request: HttpRequest) -> Result<HttpReply, Failure> {

@@ -68,6 +68,18 @@ pub(crate) fn judge(name: &str, case: &Case, run: impl Fn(&Case, Option<u32>) ->
         let times = measured.took / measured.ideal(case);
         report.expect(times <= most, || format!("{name}: took {times:.3} times the ideal"));
     }
+    if let Some(most) = case.expect.tail {
+        report.lines.push(format!(
+            "| {name} | the last 1 %: {:.3} times the time to 99 % | {:.2} % extra calls | – | – | – | {:.0} s |",
+            measured.tail(),
+            100.0 * measured.extra(),
+            measured.took
+        ));
+        report.expect(measured.tail() <= most, || format!("{name}: took {:.3} times as long", measured.tail()));
+    }
+    if let Some(most) = case.expect.extra {
+        report.expect(measured.extra() <= most, || format!("{name}: {:.4} extra calls", measured.extra()));
+    }
     if let Some(sweep) = &case.expect.sweep {
         compare(name, case, sweep, &measured, &run, &mut report);
     }

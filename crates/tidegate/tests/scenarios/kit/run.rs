@@ -27,9 +27,9 @@ async fn send(case: &Case, concurrency: Option<u32>) -> Measured {
         async move {
             let rows = (number as u64..case.workload.rows).step_by(clients);
             let mut run = client.run(rows.map(|row| request(&case.workload, row)));
-            let (mut failed, mut done) = (0, 0);
+            let (mut failed, mut done) = (0, Vec::new());
             while let Some((outcome, ())) = run.next().await {
-                done += 1;
+                done.push(start.elapsed().as_secs_f64());
                 failed += u64::from(outcome.result.is_err());
             }
             (done, failed)
@@ -37,15 +37,17 @@ async fn send(case: &Case, concurrency: Option<u32>) -> Measured {
     });
     let ends = futures_util::future::join_all(runs).await;
     let took = start.elapsed().as_secs_f64();
-    let done: u64 = ends.iter().map(|(done, _)| done).sum();
-    assert_eq!(done, case.workload.rows, "every row has an outcome");
     let failed = ends.iter().map(|(_, failed)| failed).sum();
+    let mut done: Vec<f64> = ends.into_iter().flat_map(|(done, _)| done).collect();
+    done.sort_by(f64::total_cmp);
+    assert_eq!(done.len() as u64, case.workload.rows, "every row has an outcome");
+    let (arrived, hung) = providers.arrived();
     let log = std::mem::take(&mut *providers.log.lock().unwrap());
-    Measured { log, failed, took }
+    Measured { log, failed, took, done, arrived, hung }
 }
 
 fn client(case: &Case, concurrency: Option<u32>, door: Door, seed: usize) -> Client {
-    let mut retry = RetryPolicy::default();
+    let mut retry = RetryPolicy { hedge: case.workload.hedge, ..RetryPolicy::default() };
     if let Some(seconds) = case.workload.timeout_s {
         retry.timeout = Duration::from_secs_f64(seconds);
     }

@@ -19,7 +19,7 @@ pub(super) fn request(original: &Original) -> Result<Request, Failure> {
     let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
     body.shift_remove("modelId");
     let messages = conversation(&mut body).map_err(|e| Failure::new(Kind::BadRequest, e))?;
-    Ok(Request { task: Task::Chat(messages), params: params(body), original: None })
+    Ok(Request { task: Task::Chat(messages), params: params(body), original: None, schema: None })
 }
 
 fn conversation(body: &mut Map<String, Value>) -> Result<Vec<Message>, String> {

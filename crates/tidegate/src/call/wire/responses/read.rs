@@ -26,7 +26,7 @@ pub(super) fn request(original: &Original) -> Result<Request, Failure> {
         return Err(Failure::new(Kind::Unsupported, format!("only OpenAI's Responses format has `{name}`")));
     }
     let messages = conversation(&mut body).map_err(|error| Failure::new(Kind::BadRequest, error))?;
-    Ok(Request { task: Task::Chat(messages), params: params(body), original: None })
+    Ok(Request { task: Task::Chat(messages), params: params(body), ..Request::default() })
 }
 
 fn conversation(body: &mut Map<String, Value>) -> Result<Vec<Message>, String> {

@@ -1,0 +1,86 @@
+//! Sending one request on its own, outside of any run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Client;
+use crate::ask::ask;
+use crate::ask::policy::AskPolicy;
+use crate::dispatch::Order;
+use crate::dispatch::admission::Urgency;
+use crate::dispatch::balance::Labels;
+use crate::dispatch::retries::Retries;
+use crate::dispatch::streaming::Outlet;
+use crate::outcome::Outcome;
+use crate::request::Request;
+use crate::run::Item;
+
+/// How a request is to be treated among others.
+#[derive(Debug, Default)]
+struct Wish<'a> {
+    priority: u8,
+    deadline: Option<Duration>,
+    labels: Option<&'a Labels>,
+    outlet: Option<&'a Outlet>,
+}
+
+impl Client {
+    /// Sends one request that has a priority, a deadline, labels or a model of its own, with all retries.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate::{Client, Item, Request, Target};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> tidegate::Result<()> {
+    /// let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+    /// let item = Item::from(Request::prompt("Is anybody there?")).priority(0).deadline(Duration::from_secs(20));
+    /// assert!(client.send_item(&item).await.result.is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call and sends nothing more.
+    pub async fn send_item<C>(&self, item: &Item<C>) -> Outcome {
+        let wish = Wish { priority: item.priority, deadline: item.deadline, labels: Some(&item.labels), outlet: None };
+        self.send_one(&item.request, &item.models, wish, &self.ask_policy).await
+    }
+
+    /// Sends one request that demands this of its answer.
+    pub(crate) async fn send_with(&self, request: &Request, policy: &AskPolicy) -> Outcome {
+        self.send_one(request, &[], Wish::default(), policy).await
+    }
+
+    /// Sends one request and puts the pieces of its reply there. What is demanded of answers is not checked: they are
+    /// told before they are whole.
+    pub(super) async fn stream_into(&self, request: &Request, outlet: &Outlet) -> Outcome {
+        let plain = AskPolicy::default();
+        let wish = Wish { outlet: Some(outlet), ..Wish::default() };
+        let mut outcome = self.send_one(request, &[], wish, &plain).await;
+        if let (Err(_), Some(last)) = (&outcome.result, outcome.attempts.last_mut()) {
+            last.partial = Some(outlet.take_text()).filter(|text| !text.is_empty());
+        }
+        outcome
+    }
+
+    async fn send_one(&self, request: &Request, models: &[Arc<str>], wish: Wish<'_>, policy: &AskPolicy) -> Outcome {
+        let (stop, retries, none) = (CancellationToken::new(), Retries::default(), Labels::default());
+        let retry = self.dispatcher.retry;
+        let order = Order {
+            request,
+            route: self.route(models),
+            stop: &stop,
+            retry,
+            urgency: Urgency::new(wish.priority, wish.deadline.or(retry.deadline)),
+            labels: wish.labels.unwrap_or(&none),
+            retries: &retries,
+            purse: None,
+            outlet: wish.outlet,
+        };
+        ask(&self.dispatcher, policy, order, 0, ()).await
+    }
+}
