@@ -39,9 +39,9 @@ pub(crate) fn listing(args: &ModelsArgs) -> Result<String> {
 }
 
 fn is_callable(model: &Model) -> bool {
-    // Bedrock's embeddings have a form for each vendor.
     let spoken = |row: &Provider| match model.kind {
         ModelKind::Responses => row.speaks(WireId::Responses),
+        // Bedrock's embeddings have a form for each vendor.
         ModelKind::Embedding => row.wire != WireId::Bedrock,
         _ => true,
     };
@@ -163,8 +163,8 @@ mod tests {
         assert_eq!(lines.len(), catalog::models().len() + 1);
         let notes = lines[0].find("NOTES").unwrap();
         assert!(lines.iter().all(|line| line.len() <= notes || line[..notes].ends_with("  ")));
-        assert!(lines.iter().find(|line| line.starts_with("azure/")).unwrap().contains("not callable yet"));
-        assert!(table.contains("This version can call: openai, anthropic, openrouter"));
+        assert!(lines.iter().find(|line| line.starts_with("vertex_ai/")).unwrap().contains("not callable yet"));
+        assert!(table.contains("This version can call: openai, anthropic, azure, openrouter"));
     }
 
     #[test]

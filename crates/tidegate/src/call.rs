@@ -319,7 +319,7 @@ impl HttpCaller {
         let spoken = self.spoken(request).wire;
         let wire = spoken.wire();
         let request = form::formed(request, self.quirks.structure)?;
-        let foreign = request.original.as_ref().is_some_and(|original| !carries(spoken, original.wire));
+        let foreign = request.original.as_ref().is_some_and(|original| !spoken.takes(original.wire));
         let request = if foreign { typed(&request)? } else { request };
         let fitted = fit(request, wire)?;
         let body = wire.encode(&fitted.request, &self.model, &self.quirks)?;
@@ -400,11 +400,6 @@ pub(crate) fn typed(request: &Request) -> Result<Cow<'_, Request>, Failure> {
     typed.schema.clone_from(&request.schema);
     typed.lossy = request.lossy;
     Ok(Cow::Owned(typed))
-}
-
-/// Returns whether bodies of another format go out as they are: InvokeModel's are Anthropic's own.
-fn carries(spoken: WireId, written: WireId) -> bool {
-    written == spoken || (written, spoken) == (WireId::Anthropic, WireId::BedrockInvoke)
 }
 
 fn may_hold_a_secret(header: &HeaderName) -> bool {

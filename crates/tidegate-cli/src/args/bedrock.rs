@@ -6,19 +6,19 @@ use clap::Args;
 #[derive(Args)]
 #[command(next_help_heading = "AWS Bedrock")]
 pub(crate) struct BedrockArgs {
-    /// Regions, the preferred first; each is an endpoint of its own [default: AWS_REGION, or the profile's]
+    /// Regions, each an endpoint of its own [default: AWS_REGION, or the profile's]
     #[arg(long, value_name = "REGION,…", value_delimiter = ',')]
     pub(crate) regions: Vec<String>,
-    /// Profiles of the shared AWS files; each is an account of its own [default: as AWS's own tools find one]
+    /// Profiles of the AWS files, each an account [default: as AWS's own tools find one]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(crate) aws_profile: Vec<String>,
     /// Roles to assume; each is an account of its own
     #[arg(long, value_name = "ARN,…", value_delimiter = ',')]
     pub(crate) assume_role: Vec<String>,
-    /// Let data leave the geography of a region, through global profiles and those of other geographies
+    /// Let data leave the geography of a region, through global inference profiles
     #[arg(long)]
     pub(crate) allow_global: Option<bool>,
-    /// Share of the requests that goes through global profiles, 0 to 1 [default: they are the last resort]
+    /// Share of requests through global profiles, 0 to 1 [default: they are the last resort]
     #[arg(long, value_name = "SHARE")]
     pub(crate) global_fraction: Option<f64>,
     /// Which way to a model comes first: direct, regional or global [default: direct]

@@ -230,6 +230,7 @@ pub const PROVIDERS: &[Provider] = &[
         // Without a key requests are signed.
         key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
         auth: Auth::Aws,
+        quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
         ..hosted("bedrock", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
     },
     Provider {
@@ -237,6 +238,7 @@ pub const PROVIDERS: &[Provider] = &[
         base_url_variable: Some("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
         key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
         auth: Auth::Aws,
+        quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
         ..hosted("bedrock-invoke", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
     },
     Provider {
@@ -271,10 +273,22 @@ static COMPATIBLE_GEMINI: Provider =
     Provider { wire: WireId::Gemini, also: &[], auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
 
 /// The same for a server that speaks Bedrock's format.
-static COMPATIBLE_BEDROCK: Provider = Provider { wire: WireId::Bedrock, auth: Auth::Aws, ..COMPATIBLE };
+static COMPATIBLE_BEDROCK: Provider = Provider {
+    wire: WireId::Bedrock,
+    also: &[],
+    auth: Auth::Aws,
+    quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
+    ..COMPATIBLE
+};
 
 /// The same for a server that speaks Bedrock's InvokeModel.
-static COMPATIBLE_INVOKE: Provider = Provider { wire: WireId::BedrockInvoke, auth: Auth::Aws, ..COMPATIBLE };
+static COMPATIBLE_INVOKE: Provider = Provider {
+    wire: WireId::BedrockInvoke,
+    also: &[],
+    auth: Auth::Aws,
+    quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
+    ..COMPATIBLE
+};
 
 /// Returns what a server without a name of its own is that speaks this format.
 #[must_use]
