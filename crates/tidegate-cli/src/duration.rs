@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
 /// The longest duration that is believed: what is longer is a slip of the unit.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -56,15 +56,22 @@ pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Re
     serializer.serialize_str(&show(*duration))
 }
 
-/// Reads a duration of at least a millisecond that need not be there.
-pub(crate) fn deserialize_optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    deserialize_positive(deserializer).map(Some)
-}
+/// The same for durations that may be absent.
+pub(crate) mod optional {
+    use std::time::Duration;
 
-/// Writes a duration that need not be there.
-#[expect(clippy::ref_option, reason = "serde passes a reference")]
-pub(crate) fn serialize_optional<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(show).serialize(serializer)
+    use serde::{Deserializer, Serialize, Serializer};
+
+    /// Reads a duration of at least a millisecond from a configuration value.
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        super::deserialize_positive(deserializer).map(Some)
+    }
+
+    /// Writes a duration as a text.
+    #[expect(clippy::ref_option, reason = "serde passes a reference")]
+    pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        duration.map(super::show).serialize(serializer)
+    }
 }
 
 fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

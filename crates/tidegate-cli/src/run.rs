@@ -299,12 +299,15 @@ fn client(
     keys: FindKeys,
     signing: Signing,
 ) -> anyhow::Result<Client> {
-    let total = Limits { concurrency: Some(most_connections(settings)?), ..limits(settings.total) };
+    let total = Limits { concurrency: Some(most_connections(settings)?), ..settings.total.into() };
     let mut builder = Client::builder()
         .total(total)
+        .pace(settings.pace.into())
+        .pacing(settings.cooldown.pacing(settings.pace))
         .balance(settings.balance.as_deref().and_then(Balance::from_name).unwrap_or_default())
         .retry(RetryPolicy {
             max_attempts: settings.retry.max_attempts,
+            max_rate_limit_retries: settings.retry.max_rate_limit_retries,
             timeout: settings.retry.timeout,
             stream: settings.retry.stream,
             first_delta: settings.retry.first_delta_timeout,
@@ -341,7 +344,10 @@ fn add_target(
     bedrock: Option<&Bedrock>,
 ) -> anyhow::Result<ClientBuilder> {
     let found = keys(endpoint)?;
-    let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(limits(endpoint.limits));
+    let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(endpoint.limits.into());
+    if let Some((name, limits)) = &endpoint.account {
+        target = target.account(name, (*limits).into());
+    }
     if let Some(price) = endpoint.price {
         target = target.price(price);
     }
@@ -375,10 +381,6 @@ fn add_target(
     let source = found.source;
     target = target.key_source(Arc::new(move || source.reload().unwrap_or_default()));
     Ok(builder.target(found.keys.into_iter().fold(target, Target::key)))
-}
-
-fn limits(limits: settings::Limits) -> Limits {
-    Limits { rpm: limits.rpm, tpm: limits.tpm, concurrency: limits.concurrency }
 }
 
 pub(crate) fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {

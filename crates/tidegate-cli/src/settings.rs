@@ -12,6 +12,7 @@ mod endpoint;
 mod file;
 mod flags;
 mod layers;
+mod limits;
 mod mask;
 mod provider;
 pub(crate) mod value;
@@ -28,6 +29,7 @@ use tidegate::{Error, Kind, Params, Price, Result};
 
 use answers::{Checks, Rung, Task};
 pub(crate) use endpoint::EndpointSettings;
+pub(crate) use limits::{Cooldown, Limits, Pace};
 pub(crate) use provider::{Auth, Endpoint, Provider};
 
 use crate::args::{CheckArgs, RunArgs};
@@ -92,6 +94,10 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// Limits of the run as a whole.
     pub(crate) total: Limits,
+    /// A ready-made choice of limits and pauses; default: `balanced`.
+    pub(crate) pace: Pace,
+    /// How endpoints start, pause after rejections and come back; default: as the pace has it.
+    pub(crate) cooldown: Cooldown,
     /// How long and how often a request is tried.
     pub(crate) retry: Retry,
     /// What may be spent for the output, over all runs.
@@ -110,6 +116,8 @@ pub(crate) struct Settings {
     pub(crate) providers: BTreeMap<String, Provider>,
     /// Settings of single models, by `provider/model`.
     pub(crate) endpoints: BTreeMap<String, Endpoint>,
+    /// Limits that several endpoints share, by the name of the account.
+    pub(crate) accounts: BTreeMap<String, Limits>,
     /// The file that was read, if any.
     #[serde(skip)]
     pub(crate) file: Option<PathBuf>,
@@ -143,6 +151,8 @@ impl Default for Settings {
             bedrock: bedrock::Bedrock::default(),
             limits: Limits::default(),
             total: Limits::default(),
+            pace: Pace::default(),
+            cooldown: Cooldown::default(),
             retry: Retry::default(),
             budget: Budget::default(),
             stop: Stop::default(),
@@ -152,24 +162,10 @@ impl Default for Settings {
             run: Run::default(),
             providers: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             file: None,
         }
     }
-}
-
-/// Limits, of an endpoint or of a run; what is absent is found out from the replies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Limits {
-    /// Requests per minute, more than 0.
-    #[serde(deserialize_with = "value::rate_setting")]
-    pub(crate) rpm: Option<f64>,
-    /// Tokens per minute, input and output, more than 0.
-    #[serde(deserialize_with = "value::rate_setting")]
-    pub(crate) tpm: Option<f64>,
-    /// Requests in flight, at least 1; default: 16 at the start, growing.
-    #[serde(deserialize_with = "value::optional_count_setting")]
-    pub(crate) concurrency: Option<u32>,
 }
 
 /// How long and how often a request is tried.
@@ -179,6 +175,8 @@ pub(crate) struct Retry {
     /// The most attempts for one row, the first included, 429s not; default 5.
     #[serde(deserialize_with = "value::count_setting")]
     pub(crate) max_attempts: u32,
+    /// How many 429s one row may have and still be tried again; default: any number.
+    pub(crate) max_rate_limit_retries: Option<u32>,
     /// The time of one attempt; default 600 s. Shorter gives up on slow models, longer waits for dead servers.
     #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
     pub(crate) timeout: Duration,
@@ -198,7 +196,7 @@ pub(crate) struct Retry {
     #[serde(deserialize_with = "value::share_setting")]
     pub(crate) budget: Option<f64>,
     /// The time for a row with everything; default: none. Shorter leaves slow rows unsent.
-    #[serde(deserialize_with = "duration::deserialize_optional", serialize_with = "duration::serialize_optional")]
+    #[serde(with = "duration::optional")]
     pub(crate) deadline: Option<Duration>,
     /// The share of extra calls that copies of slow ones may cost; default: no copies. Larger sends copies sooner.
     #[serde(deserialize_with = "value::share_setting")]
@@ -217,6 +215,7 @@ impl Default for Retry {
             budget: None,
             deadline: None,
             hedge: None,
+            max_rate_limit_retries: None,
         }
     }
 }
@@ -238,11 +237,7 @@ pub(crate) struct Budget {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Stop {
     /// The time after which nothing more is sent; default: no bound.
-    #[serde(
-        deserialize_with = "duration::deserialize_optional",
-        serialize_with = "duration::serialize_optional",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
     pub(crate) max_time: Option<Duration>,
     /// The moment after which nothing more is sent: a time of day here, or RFC 3339; default: none.
     #[serde(deserialize_with = "value::moment_setting")]
@@ -501,7 +496,7 @@ mod tests {
             "models = ['a']\nrepeat = 3\neach_model = true\n[limits]\nrpm = 100\ntpm = 5000\n[retry]\ntimeout = '2m'\n";
         let settings = load_text(file, &["-m", "b", "--rpm", "7", "--each-model=false"]).unwrap();
         assert_eq!((settings.models, settings.repeat, settings.each_model), (vec!["b".to_owned()], 3, false));
-        assert_eq!(settings.limits, Limits { rpm: Some(7.0), tpm: Some(5000.0), concurrency: None });
+        assert_eq!(settings.limits, Limits { rpm: Some(7.0), tpm: Some(5000.0), ..Limits::default() });
         assert_eq!((settings.retry.timeout.as_secs(), settings.retry.max_attempts), (120, 5));
     }
 
@@ -532,7 +527,7 @@ mod tests {
         let endpoints = load_text(file, &[]).unwrap().resolve().unwrap();
         let [first, lab, third] = endpoints.as_slice() else { panic!("three models") };
         assert_eq!(first.price, tidegate::catalog::find("openai", "gpt-5-mini").unwrap().price);
-        assert_eq!(lab.limits, Limits { rpm: Some(5.0), tpm: Some(2.0), concurrency: Some(9) });
+        assert_eq!(lab.limits, Limits { rpm: Some(5.0), tpm: Some(2.0), concurrency: Some(9), ..Limits::default() });
         assert_eq!((lab.base_url.as_str(), lab.price), ("http://lab/v1", Some(Price::new(1.0, 2.0))));
         assert_eq!(lab.headers.values().map(HeaderText::as_str).collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(third.base_url, "https://api.x.ai/v1");

@@ -74,7 +74,7 @@ fn admission(criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>
     let _inside = runtime.enter();
     let usage = Usage { input_tokens: 12, output_tokens: 15, ..Usage::default() };
     let at_once = caller(move |_| async move { Ok(Response::text("yes").with_usage(usage)) });
-    let limits = Limits { concurrency: Some(256), rpm: Some(1e9), tpm: Some(1e12) };
+    let limits = Limits { concurrency: Some(256), rpm: Some(1e9), tpm: Some(1e12), ..Limits::default() };
     let client = Client::builder().target(Target::caller("mine", at_once).limits(limits)).build()?;
     let mut group = criterion.benchmark_group("run");
     group.throughput(Throughput::Elements(ROWS));

@@ -1,5 +1,6 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
+mod control;
 mod outputs;
 mod single;
 mod spot;
@@ -26,12 +27,13 @@ use crate::call::{Caller, HttpCaller, HttpTarget};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::{Balance, Chooser, Policy};
 use crate::dispatch::endpoint::{Endpoint, Split};
+use crate::dispatch::gate::SharedLimits;
 use crate::dispatch::hedge::Hedges;
 use crate::dispatch::{Classify, Dispatcher, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
 use crate::failure::{Failure, Kind};
-use crate::limits::Limits;
+use crate::limits::{Limits, Pace, Pacing};
 use crate::money::Price;
 use crate::outcome::Outcome;
 use crate::request::Request;
@@ -58,6 +60,8 @@ use crate::sim::{Scenario, SimTransport};
 pub struct ClientBuilder {
     targets: Vec<Target>,
     total: Limits,
+    pace: Pace,
+    pacing: Option<Pacing>,
     balance: Balance,
     policy: Option<Box<dyn Policy>>,
     retry: RetryPolicy,
@@ -91,6 +95,20 @@ impl ClientBuilder {
     #[must_use]
     pub fn regions_first(mut self) -> ClientBuilder {
         self.regions_first = true;
+        self
+    }
+
+    /// Chooses limits for targets that state none, and the pacing. Default: balanced.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> ClientBuilder {
+        self.pace = pace;
+        self
+    }
+
+    /// Sets how endpoints start, pause and come back, in place of the pace's way.
+    #[must_use]
+    pub fn pacing(mut self, pacing: Pacing) -> ClientBuilder {
+        self.pacing = Some(pacing);
         self
     }
 
@@ -192,12 +210,14 @@ impl ClientBuilder {
         }
         self.check_shares()?;
         let models = self.models()?;
-        let endpoints = self.endpoints()?;
+        let accounts = self.accounts()?;
+        let endpoints = self.endpoints(&accounts)?;
         let mut chooser = Chooser::new(self.balance, self.seed);
         if let Some(policy) = self.policy.take() {
             chooser = chooser.with_policy(policy);
         }
-        let admission = Admission::new(endpoints.clone(), self.total, chooser, self.seed);
+        let admission =
+            Admission::new(endpoints.clone(), SharedLimits { total: self.total, accounts }, chooser, self.seed);
         let hedges = Mutex::new(Hedges::new(endpoints.len()));
         let (retry, observer, classify) = (self.retry, self.observer, self.classify);
         let dispatcher = Dispatcher { admission, endpoints, retry, observer, classify, hedges };
@@ -228,8 +248,23 @@ impl ClientBuilder {
         }
     }
 
+    /// Collects the accounts that targets name.
+    fn accounts(&self) -> Result<Vec<(Arc<str>, Limits)>> {
+        let mut accounts: Vec<(Arc<str>, Limits)> = Vec::new();
+        for (name, limits) in self.targets.iter().filter_map(|target| target.account.as_ref()) {
+            match accounts.iter().find(|(known, _)| known == name) {
+                None => accounts.push((name.clone(), *limits)),
+                Some((_, known)) if known == limits => {}
+                Some(_) => return Err(Error::Usage(format!("the account '{name}' is given two different limits"))),
+            }
+        }
+        Ok(accounts)
+    }
+
     /// Makes an endpoint of every spot of every target.
-    fn endpoints(&self) -> Result<Vec<Arc<Endpoint>>> {
+    fn endpoints(&self, accounts: &[(Arc<str>, Limits)]) -> Result<Vec<Arc<Endpoint>>> {
+        let pacing = self.pacing.unwrap_or_else(|| self.pace.pacing());
+        let named = |account: &(Arc<str>, Limits)| accounts.iter().position(|(name, _)| *name == account.0);
         let transports = Transports::new(self);
         let weighted = self.targets.iter().any(|target| target.weight.is_some());
         let mut found: Vec<(usize, &Target, Spot)> = Vec::new();
@@ -256,7 +291,9 @@ impl ClientBuilder {
                 split: spot.share.map(|(share, inside)| Split { group, share, inside }),
                 max_input: target.max_input,
                 max_output: target.max_output,
-                limits: target.limits,
+                limits: target.limits.or(self.pace.limits()),
+                account: target.account.as_ref().and_then(named),
+                pacing,
                 caller: transports.caller(target, spot)?,
             }));
         }

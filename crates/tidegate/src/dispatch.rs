@@ -11,6 +11,7 @@ pub(crate) mod budget;
 pub(crate) mod cooldown;
 pub(crate) mod endpoint;
 pub(crate) mod estimate;
+pub(crate) mod gate;
 pub(crate) mod health;
 pub(crate) mod hedge;
 pub(crate) mod learned;
@@ -21,6 +22,7 @@ mod race;
 pub(crate) mod retries;
 pub(crate) mod slowdown;
 pub(crate) mod streaming;
+pub(crate) mod window;
 pub(crate) mod worst_case;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +52,8 @@ use crate::response::Response;
 pub struct RetryPolicy {
     /// Attempts per request, the first included; rejections for load do not count. Default 5.
     pub max_attempts: u32,
+    /// Rejections for load that a request may have and still be tried again. Default: any number.
+    pub max_rate_limit_retries: Option<u32>,
     /// The time for one attempt, from admission to the whole reply. Default 600 s. A stream has none: see
     /// [`first_delta`](RetryPolicy::first_delta) and [`idle`](RetryPolicy::idle).
     pub timeout: Duration,
@@ -79,6 +83,7 @@ impl Default for RetryPolicy {
     fn default() -> RetryPolicy {
         RetryPolicy {
             max_attempts: 5,
+            max_rate_limit_retries: None,
             timeout: Duration::from_secs(600),
             stream: false,
             first_delta: Duration::from_secs(300),
@@ -94,20 +99,24 @@ impl Default for RetryPolicy {
 
 impl RetryPolicy {
     /// Reads the advice table.
-    fn next(&self, failure: &Failure, spent: &mut u32) -> Next {
+    fn next(&self, failure: &Failure, spent: &mut Spent) -> Next {
         let advice = failure.kind.advice();
         match advice.retry {
             Retry::Never => return Next::GiveUp,
             Retry::Elsewhere => return Next::Without { whole_model: advice.aside.is_none() },
             // The endpoint's own pause is the wait, and no attempt is spent.
-            Retry::Here if advice.slow_down => return Next::Again,
+            Retry::Here if advice.slow_down => {
+                spent.rejections += 1;
+                let enough = self.max_rate_limit_retries.is_some_and(|most| spent.rejections > most);
+                return if enough { Next::GiveUp } else { Next::Again };
+            }
             Retry::AtOnce | Retry::Here => {}
         }
-        *spent += 1;
+        spent.attempts += 1;
         match advice.retry {
-            _ if *spent >= self.max_attempts => Next::GiveUp,
+            _ if spent.attempts >= self.max_attempts => Next::GiveUp,
             Retry::AtOnce => Next::Again,
-            _ => Next::After(self.backoff(*spent).max(failure.retry_after.unwrap_or_default())),
+            _ => Next::After(self.backoff(spent.attempts).max(failure.retry_after.unwrap_or_default())),
         }
     }
 
@@ -174,6 +183,13 @@ impl Order<'_> {
     }
 }
 
+/// What a request has used up of its policy.
+#[derive(Debug, Default)]
+struct Spent {
+    attempts: u32,
+    rejections: u32,
+}
+
 /// What to do after a failed attempt.
 enum Next {
     Again,
@@ -192,7 +208,7 @@ impl Dispatcher {
         admitted: G,
     ) -> Result<Response, Failure> {
         let mut admitted = Some(admitted);
-        let mut spent = 0;
+        let mut spent = Spent::default();
         let mut ask = self.ask(&order);
         let payer = Payer::new(order.purse, order.request, &self.endpoints);
         loop {

@@ -157,7 +157,7 @@ pub use dispatch::balance::{Ask, Balance, Candidate, Labels, Policy};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{EndpointSnapshot, Event, Observer, Snapshot};
 pub use failure::{Advice, Aside, Failure, Kind, Retry};
-pub use limits::{Limit, Limits};
+pub use limits::{Limit, Limits, Pace, Pacing, Ramp, SlowStart};
 pub use money::{Budget, LongPrice, Money, Price, Spend};
 pub use outcome::{Attempt, Checked, Fault, Outcome};
 pub use request::{Message, Params, Part, Request, Role, Task, TaskKind};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::duration;
-use crate::settings::value;
+use crate::settings::{Pace, value};
 
 #[derive(Args)]
 #[command(next_help_heading = "Speed, limits and failures")]
@@ -16,6 +16,21 @@ pub(crate) struct LimitArgs {
     /// Tokens per minute, for each endpoint [default: found out from the replies]
     #[arg(long, value_name = "N", value_parser = value::rate)]
     pub(crate) tpm: Option<f64>,
+    /// Requests per second, for each endpoint
+    #[arg(long, value_name = "N", value_parser = value::rate)]
+    pub(crate) rps: Option<f64>,
+    /// Requests in 24 hours, for each endpoint
+    #[arg(long, value_name = "N", value_parser = value::rate)]
+    pub(crate) rpd: Option<f64>,
+    /// Input tokens per minute, for each endpoint
+    #[arg(long, value_name = "N", value_parser = value::rate)]
+    pub(crate) itpm: Option<f64>,
+    /// Output tokens per minute, for each endpoint
+    #[arg(long, value_name = "N", value_parser = value::rate)]
+    pub(crate) otpm: Option<f64>,
+    /// Least time between two requests, for each endpoint
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
+    pub(crate) spacing: Option<Duration>,
     /// Requests in flight, for each endpoint [default: 16 at the start, growing]
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) concurrency: Option<u32>,
@@ -28,6 +43,9 @@ pub(crate) struct LimitArgs {
     /// Requests in flight of the whole run
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) total_concurrency: Option<u32>,
+    /// A ready-made choice of limits and pauses [default: balanced, what the provider allows]
+    #[arg(long, value_name = "PACE", value_enum)]
+    pub(crate) pace: Option<Pace>,
     /// Time of one attempt: 600, 600s, 10m, 250ms [default: 600s]
     #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
     pub(crate) timeout: Option<Duration>,

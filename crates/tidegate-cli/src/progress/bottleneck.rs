@@ -21,9 +21,9 @@ pub(crate) enum Bottleneck {
     /// Answers come faster than they are stored.
     Disk,
     /// A rate that was stated or learned.
-    Requests,
-    /// The same of tokens.
-    Tokens,
+    Rate(&'static str),
+    /// The user has paused it.
+    Paused,
     /// So many requests may be in flight, and are.
     Concurrency(usize),
     /// Every endpoint that could serve pauses, the first of them for that long yet.
@@ -46,8 +46,14 @@ impl Bottleneck {
             return Bottleneck::Disk;
         }
         match snapshot.limited_by.filter(|_| snapshot.waiting > 0) {
-            Some(Limit::Requests) => Bottleneck::Requests,
-            Some(Limit::Tokens) => Bottleneck::Tokens,
+            Some(Limit::Requests) => Bottleneck::Rate("requests per minute"),
+            Some(Limit::RequestsPerSecond) => Bottleneck::Rate("requests per second"),
+            Some(Limit::RequestsPerDay) => Bottleneck::Rate("requests per day"),
+            Some(Limit::Tokens) => Bottleneck::Rate("tokens per minute"),
+            Some(Limit::InputTokens) => Bottleneck::Rate("input tokens per minute"),
+            Some(Limit::OutputTokens) => Bottleneck::Rate("output tokens per minute"),
+            Some(Limit::Spacing) => Bottleneck::Rate("spacing"),
+            Some(Limit::Paused) => Bottleneck::Paused,
             Some(Limit::Concurrency) => Bottleneck::Concurrency(in_flight),
             Some(Limit::Cooldown) => Bottleneck::Pause(shortest_pause(snapshot)),
             Some(_) => Bottleneck::Other,
@@ -77,8 +83,8 @@ impl fmt::Display for Bottleneck {
         match self {
             Bottleneck::Stopping => f.write_str("stopping"),
             Bottleneck::Disk => f.write_str("disk"),
-            Bottleneck::Requests => f.write_str("requests per minute"),
-            Bottleneck::Tokens => f.write_str("tokens per minute"),
+            Bottleneck::Rate(limit) => f.write_str(limit),
+            Bottleneck::Paused => f.write_str("paused"),
             Bottleneck::Concurrency(most) => write!(f, "concurrency ({})", format::count(*most as u64)),
             Bottleneck::Pause(rest) => write!(f, "pausing {} after a rejection", format::countdown(*rest)),
             Bottleneck::Input => f.write_str("reading the input"),

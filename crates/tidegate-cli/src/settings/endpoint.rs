@@ -27,6 +27,8 @@ pub(crate) struct EndpointSettings {
     pub(crate) limits: Limits,
     /// Its share under the policy `weighted`, if one was set.
     pub(crate) weight: Option<f64>,
+    /// The account that it belongs to, with its limits.
+    pub(crate) account: Option<(String, Limits)>,
     /// What tokens cost, if anybody knows.
     pub(crate) price: Option<Price>,
     /// The provider's table in the configuration.
@@ -99,11 +101,18 @@ impl Settings {
             headers,
             limits: endpoint.limits.or(provider.limits).or(self.limits),
             weight: endpoint.weight,
+            account: endpoint.account.or_else(|| provider.account.clone()).map(|name| self.account(name)),
             price: endpoint.price.or(self.price).or_else(|| known_price(&model)),
             provider,
             model,
             by_name: false,
         })
+    }
+
+    /// Returns an account with its limits; that there is one of that name has been checked.
+    fn account(&self, name: String) -> (String, Limits) {
+        let limits = self.accounts.get(&name).copied().unwrap_or_default();
+        (name, limits)
     }
 
     fn compatible_base_url(&self) -> Option<&str> {
@@ -150,15 +159,4 @@ fn api_version(provider: &Provider, model: &ModelRef) -> Option<String> {
 fn known_price(model: &ModelRef) -> Option<Price> {
     let by_way = model.provider.auth == Auth::Aws;
     model.facts().filter(|_| !by_way).and_then(|facts| facts.price)
-}
-
-impl Limits {
-    /// Returns these limits, and the other's where there is none.
-    fn or(self, other: Limits) -> Limits {
-        Limits {
-            rpm: self.rpm.or(other.rpm),
-            tpm: self.tpm.or(other.tpm),
-            concurrency: self.concurrency.or(other.concurrency),
-        }
-    }
 }

@@ -80,7 +80,21 @@ fn check(settings: &Settings) -> Result<(), String> {
     settings.balance.as_deref().map_or(Ok(()), check_balance)?;
     let own = || settings.providers.keys().map(String::as_str);
     settings.providers.iter().try_for_each(|(name, entry)| check_provider(name, entry))?;
-    settings.endpoints.keys().try_for_each(|name| check_endpoint(name, own()))
+    settings.endpoints.keys().try_for_each(|name| check_endpoint(name, own()))?;
+    let providers = settings.providers.iter().map(|(name, entry)| (format!("[providers.{name}]"), &entry.account));
+    let endpoints = settings.endpoints.iter().map(|(name, entry)| (format!("[endpoints.\"{name}\"]"), &entry.account));
+    let named = providers.chain(endpoints).filter_map(|(place, account)| Some((place, account.as_deref()?)));
+    named.into_iter().try_for_each(|(place, account)| check_account(&place, account, settings))
+}
+
+fn check_account(place: &str, name: &str, settings: &Settings) -> Result<(), String> {
+    if settings.accounts.contains_key(name) {
+        return Ok(());
+    }
+    let meant = closest(name, settings.accounts.keys().map(String::as_str));
+    let meant = meant
+        .map_or_else(|| format!("state its limits under [accounts.{name}]"), |near| format!("did you mean '{near}'?"));
+    Err(format!("{place}: no account '{name}'; {meant}"))
 }
 
 fn check_balance(name: &str) -> Result<(), String> {
@@ -176,7 +190,7 @@ mod tests {
         let cases = [
             ("models = ['a']\n\n[limits]\nrmp = 3\n", "line 4: unknown key 'rmp'; did you mean 'rpm'?"),
             ("modles = ['a']", "line 1: unknown key 'modles'; did you mean 'models'?"),
-            ("[total]\nzzz = 3", "line 2: unknown key 'zzz'; there are rpm, tpm, concurrency"),
+            ("[total]\nzzz = 3", "line 2: unknown key 'zzz'; there are rps, rpm, rpd, tpm, itpm, otpm, concurrency"),
             ("[endpoints.'openai/x']\nlimits.rpmm = 3", "line 2: unknown key 'rpmm'; did you mean 'rpm'?"),
             ("[endpoints.'openai/x']\nprice.inptu = 3", "line 2: unknown key 'inptu'; did you mean 'input'?"),
             ("\n[limits]\nrpm = 0", "line 3: must be more than 0"),
@@ -198,6 +212,13 @@ mod tests {
             ("[providers.lab]\nwire = 'cohere'", "line 2: unknown variant `cohere`, expected"),
             ("[providers.lab]\nwire = 'gemini'", "one of your own needs a wire"),
             ("[providers.openai]\nkey_env = 'X'\nkey_file = 'y'", "keep only one of key_env, key_file"),
+            ("[limits]\nspacing = '-1s'", "line 2: must be more than 0"),
+            ("[cooldown]\nmultiplier = 0.5", "line 2: must be a number from 1 to 100"),
+            ("pace = 'fast'", "line 1: unknown variant `fast`, expected one of `conservative`"),
+            (
+                "[accounts.main]\nrpm = 5\n[providers.openai]\naccount = 'mian'",
+                "no account 'mian'; did you mean 'main'?",
+            ),
             ("[endpoints.gpt-4o]", "write \"provider/model\""),
             ("[endpoints.'opnai/x']", "no provider 'opnai'; did you mean 'openai'?"),
         ];

@@ -103,8 +103,14 @@ fn answers(table: &mut Table, args: &AnswerArgs) -> Result<()> {
 }
 
 fn limit(table: &mut Table, args: &LimitArgs) {
+    set(table, "pace", args.pace.and_then(name));
     set(table, "limits.rpm", args.rpm);
     set(table, "limits.tpm", args.tpm);
+    set(table, "limits.rps", args.rps);
+    set(table, "limits.rpd", args.rpd);
+    set(table, "limits.itpm", args.itpm);
+    set(table, "limits.otpm", args.otpm);
+    set(table, "limits.spacing", args.spacing.map(duration::show));
     set(table, "limits.concurrency", args.concurrency);
     set(table, "total.rpm", args.total_rpm);
     set(table, "total.tpm", args.total_tpm);

@@ -35,6 +35,8 @@ pub(crate) struct Provider {
     pub(crate) headers: Headers,
     /// Limits of each of its models.
     pub(crate) limits: Limits,
+    /// The account of its models that name none of their own.
+    pub(crate) account: Option<String>,
 }
 
 /// How a key is sent.
@@ -54,6 +56,8 @@ pub(crate) struct Endpoint {
     /// Its share of the requests under `balance = "weighted"`, more than 0.
     #[serde(deserialize_with = "value::rate_setting")]
     pub(crate) weight: Option<f64>,
+    /// The account whose limits it shares.
+    pub(crate) account: Option<String>,
     /// What its tokens cost.
     #[serde(deserialize_with = "value::price_setting")]
     pub(crate) price: Option<Price>,

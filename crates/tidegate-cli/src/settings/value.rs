@@ -13,7 +13,7 @@ use crate::moment;
 
 const MORE_THAN_ZERO: &str = "must be more than 0";
 
-/// Reads a number per minute.
+/// Reads a number per second, minute or day.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     check_rate(text.parse().map_err(|_| "not a number".to_owned())?)
 }
@@ -162,6 +162,13 @@ pub(super) fn rate_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 
 pub(super) fn share_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     check_share(f64::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+pub(super) fn factor_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    match f64::deserialize(deserializer)? {
+        factor if (1.0..=100.0).contains(&factor) => Ok(Some(factor)),
+        _ => Err(D::Error::custom("must be a number from 1 to 100")),
+    }
 }
 
 pub(super) fn count_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {

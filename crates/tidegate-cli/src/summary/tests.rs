@@ -55,7 +55,7 @@ fn failures_limits_and_two_models() {
     summary.models.insert("groq/llama".to_owned(), model(0, 112, 0.0));
     let endpoint = &mut summary.endpoints[0];
     (endpoint.rejected, endpoint.cooled) = (38, Duration::from_millis(45_300));
-    endpoint.limits = Limits { rpm: Some(3_500.0), tpm: Some(500_000.0), concurrency: None };
+    endpoint.limits = Limits { rpm: Some(3_500.0), tpm: Some(500_000.0), ..Limits::default() };
     summary.warnings = vec!["3 rows have columns that the first row lacks".to_owned()];
     let expected = "\
 warning: 3 rows have columns that the first row lacks

@@ -36,6 +36,7 @@ pub struct Target {
     pub(super) source: Option<KeySource>,
     pub(super) headers: HeaderMap,
     pub(super) limits: Limits,
+    pub(super) account: Option<(Arc<str>, Limits)>,
     pub(super) price: Option<Price>,
     pub(super) stated_price: bool,
     pub(super) bedrock: Option<Bedrock>,
@@ -92,6 +93,7 @@ impl Target {
             source: None,
             headers: HeaderMap::new(),
             limits: Limits::default(),
+            account: None,
             price: None,
             stated_price: false,
             bedrock: None,
@@ -169,6 +171,13 @@ impl Target {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Target {
         self.limits = limits;
+        self
+    }
+
+    /// Counts its requests against an account too, whose limits all targets that name it share.
+    #[must_use]
+    pub fn account(mut self, name: &str, limits: Limits) -> Target {
+        self.account = Some((name.into(), limits));
         self
     }
 

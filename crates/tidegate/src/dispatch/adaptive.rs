@@ -20,8 +20,8 @@ use tokio::time::Instant;
 
 use crate::dispatch::slowdown::{Answered, Slowdown, Verdict};
 
-/// Where the search begins.
-const START: f64 = 16.0;
+/// The least that a search which finds no more gain goes back to.
+const START: u32 = 16;
 /// The factor of a cut.
 const CUT: f64 = 0.75;
 /// The share of the hoped-for gain below which more concurrency is not worth having.
@@ -66,9 +66,10 @@ struct Done {
 }
 
 impl Adaptive {
-    /// Makes the limit that the user gave, or one that is searched for.
-    pub(crate) fn new(given: Option<u32>) -> Adaptive {
-        let (limit, most) = given.map_or((START, f64::INFINITY), |n| (f64::from(n), f64::from(n)));
+    /// Makes the limit that the user gave, or one that is searched for, beginning at `start`.
+    pub(crate) fn new(given: Option<u32>, start: u32) -> Adaptive {
+        let searched = || (f64::from(start.max(1)), f64::INFINITY);
+        let (limit, most) = given.map_or_else(searched, |n| (f64::from(n), f64::from(n)));
         Adaptive {
             limit,
             most,
@@ -84,6 +85,11 @@ impl Adaptive {
     /// Returns how many requests may be in flight.
     pub(crate) fn limit(&self) -> usize {
         self.limit as usize
+    }
+
+    /// Takes the number that the user gives now; without one it is searched for from where it is.
+    pub(crate) fn state(&mut self, given: Option<u32>) {
+        (self.limit, self.most) = given.map_or((self.limit, f64::INFINITY), |n| (f64::from(n), f64::from(n)));
     }
 
     /// Notes an answered call; `full` says whether the limit was what held requests back when the answer came.
@@ -144,7 +150,7 @@ impl Adaptive {
             let hoped = done.limit / last.limit - 1.0;
             let gained = done.per_second / last.per_second - 1.0;
             if hoped > 0.05 && gained < hoped * WORTH {
-                self.limit = last.limit.max(START);
+                self.limit = last.limit.max(f64::from(START));
                 self.slow_start = false;
             }
         }
@@ -158,7 +164,7 @@ mod tests {
 
     /// Runs a server that serves at most `capacity` calls at a time, `latency` each, and queues the rest.
     fn search(capacity: usize, latency: Duration, seconds: u64) -> usize {
-        let mut adaptive = Adaptive::new(None);
+        let mut adaptive = Adaptive::new(None, START);
         let start = Instant::now();
         let (mut now, end) = (start, start + Duration::from_secs(seconds));
         while now < end {
@@ -189,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_given_limit_is_used_at_once_and_never_exceeded() {
-        let mut adaptive = Adaptive::new(Some(300));
+        let mut adaptive = Adaptive::new(Some(300), START);
         assert_eq!(adaptive.limit(), 300);
         let now = Instant::now();
         adaptive.replied(now, &call(now), true);
@@ -200,7 +206,7 @@ mod tests {
 
     #[test]
     fn one_burst_of_rejections_cuts_once() {
-        let mut adaptive = Adaptive::new(Some(100));
+        let mut adaptive = Adaptive::new(Some(100), START);
         let now = Instant::now();
         for ms in 1..50 {
             adaptive.rejected(now + Duration::from_millis(ms), now);
@@ -210,7 +216,7 @@ mod tests {
 
     #[test]
     fn it_does_not_grow_while_something_else_is_the_limit() {
-        let mut adaptive = Adaptive::new(None);
+        let mut adaptive = Adaptive::new(None, START);
         for ms in 0..10_000 {
             let now = Instant::now() + Duration::from_millis(ms);
             adaptive.replied(now, &call(now), false);

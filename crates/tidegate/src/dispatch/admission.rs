@@ -12,6 +12,7 @@
 //! within its class only. So nobody starves: what arrives more than ten minutes later for each class between them, and ten
 //! more, never goes first.
 
+mod control;
 mod places;
 mod scheduler;
 mod tickets;
@@ -31,10 +32,10 @@ use self::tickets::{Fate, Ticket, TicketId};
 use crate::call::limits::Hints;
 use crate::dispatch::balance::{Chooser, Labels};
 use crate::dispatch::endpoint::{Call, Endpoint, Settled};
+use crate::dispatch::gate::SharedLimits;
 use crate::dispatch::limit::Cost;
 use crate::event::Snapshot;
 use crate::failure::{Failure, Kind};
-use crate::limits::Limits;
 use crate::response::Usage;
 
 /// A set of endpoints with a queue.
@@ -97,8 +98,13 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(endpoints: Vec<Arc<Endpoint>>, total: Limits, chooser: Chooser, seed: u64) -> Arc<Admission> {
-        let places = Places::new(endpoints, total, chooser, seed, Instant::now());
+    pub(crate) fn new(
+        endpoints: Vec<Arc<Endpoint>>,
+        shared: SharedLimits,
+        chooser: Chooser,
+        seed: u64,
+    ) -> Arc<Admission> {
+        let places = Places::new(endpoints, shared, chooser, seed, Instant::now());
         let capacity = AtomicUsize::new(places.capacity());
         let scheduler = Mutex::new(Scheduler::new(places));
         Arc::new(Admission { scheduler, turns: AtomicU64::new(0), capacity })

@@ -11,14 +11,15 @@ use crate::dispatch::adaptive::Adaptive;
 use crate::dispatch::balance::Candidate;
 use crate::dispatch::cooldown::Cooldown;
 use crate::dispatch::estimate::Estimate;
+use crate::dispatch::gate::Gate;
 use crate::dispatch::health::{Health, Verdict};
 use crate::dispatch::learned::Learned;
-use crate::dispatch::limit::{Bucket, Cost, Ready, Taken};
+use crate::dispatch::limit::{Cost, Ready, Taken};
 use crate::dispatch::meter::Meter;
 use crate::dispatch::slowdown::Answered;
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
-use crate::limits::{Limit, Limits};
+use crate::limits::{Limit, Limits, Pacing};
 use crate::money::Price;
 use crate::response::Usage;
 
@@ -44,8 +45,12 @@ pub(crate) struct Endpoint {
     pub(crate) max_output: Option<u32>,
     /// Does the calls.
     pub(crate) caller: Arc<dyn Caller>,
-    /// What it may be sent.
+    /// What it may be sent, at first.
     pub(crate) limits: Limits,
+    /// The account whose limits it shares with others, by its number.
+    pub(crate) account: Option<usize>,
+    /// How it starts and pauses.
+    pub(crate) pacing: Pacing,
 }
 
 /// What divides the requests of a group of endpoints: some get a share of them, and the others the rest.
@@ -62,6 +67,8 @@ pub(crate) struct Split {
 /// How the endpoint is doing.
 pub(crate) struct State {
     pub(crate) endpoint: Arc<Endpoint>,
+    /// What is stated about it just now.
+    limits: Limits,
     pub(crate) gate: Gate,
     /// What has been sent in all.
     taken: Taken,
@@ -106,20 +113,28 @@ impl State {
             taken: Taken::default(),
             meters: Vec::new(),
             learned: Learned::default(),
-            adaptive: Adaptive::new(endpoint.limits.concurrency),
-            cooldown: Cooldown::default(),
+            adaptive: Adaptive::new(endpoint.limits.concurrency, endpoint.pacing.start),
+            cooldown: Cooldown::new(endpoint.pacing),
             health: Health::default(),
             estimate: Estimate::default(),
             latency: 0.0,
             aside: None,
             counts: Counts::default(),
+            limits: endpoint.limits,
             endpoint,
         }
     }
 
-    /// Returns whether it could serve at all just now: neither out of service nor pausing.
+    /// Puts other limits in force.
+    pub(crate) fn change(&mut self, limits: Limits, now: Instant) {
+        self.gate.change(&limits, now);
+        self.adaptive.state(limits.concurrency);
+        self.limits = limits;
+    }
+
+    /// Returns whether it could serve at all just now: neither out of service nor pausing, nor done for the day.
     pub(crate) fn serves(&self, now: Instant) -> bool {
-        self.fit(now) && self.cooldown.until(now).is_none()
+        self.fit(now) && self.cooldown.until(now).is_none() && !self.gate.is_done_for_the_day(now)
     }
 
     /// Returns whether it is in service and works, or may be probed.
@@ -137,6 +152,9 @@ impl State {
         }
         if self.gate.in_flight >= self.limit() {
             return Ready::Later(Limit::Concurrency);
+        }
+        if let Some(at) = self.cooldown.ramp(now, self.gate.in_flight) {
+            return Ready::At(at, Limit::Concurrency);
         }
         let told = |meter: &Meter| meter.ready(now, cost.of(meter.of), self.taken.of(meter.of));
         self.meters.iter().map(told).fold(self.gate.ready(now, cost).and(self.learned.ready(now)), Ready::and)
@@ -194,7 +212,7 @@ impl State {
     /// Notes that a request which was admitted was never sent.
     pub(crate) fn withdraw(&mut self, now: Instant, cost: Cost) {
         self.abandon(cost);
-        self.give_back(now, 1.0, cost.input, cost.output);
+        self.give_back(now, now, cost.all());
         self.counts.sent -= 1;
     }
 
@@ -206,12 +224,11 @@ impl State {
         }
     }
 
-    /// Puts back what was taken and not used.
-    fn give_back(&mut self, now: Instant, requests: f64, input: f64, output: f64) {
-        self.gate.give_back(now, requests, input + output);
-        self.taken.add(-requests, -input, -output);
-        let back = Taken { requests, input, output };
-        self.meters.iter_mut().for_each(|meter| meter.give_back(now, back.of(meter.of)));
+    /// Puts back what was taken at `sent` and not used.
+    fn give_back(&mut self, now: Instant, sent: Instant, unused: Taken) {
+        self.gate.give_back(now, sent, unused);
+        self.taken.add(-unused.requests, -unused.input, -unused.output);
+        self.meters.iter_mut().for_each(|meter| meter.give_back(now, unused.of(meter.of)));
     }
 
     /// Takes note of what a reply's headers tell.
@@ -233,9 +250,8 @@ impl State {
         if let Some(usage) = call.usage {
             self.counts.tokens += usage.total();
             self.estimate.learn(call.bytes, usage);
-            let (input, output) = (usage.input_tokens as f64, usage.output_tokens as f64);
-            self.give_back(now, 0.0, call.cost.input - input, call.cost.output - output);
         }
+        self.give_back(now, call.sent, call.unused());
         self.read(now, call);
         let health = self.health.ended(now, call.cost.probe, call.failure.map(|failure| failure.kind));
         let cooldown = match call.failure {
@@ -256,13 +272,6 @@ impl State {
 
     fn failed(&mut self, now: Instant, call: &Call<'_>, failure: &Failure, jitter: f64) -> Option<Duration> {
         let slow_down = failure.kind.advice().slow_down;
-        match failure.kind {
-            // It may have been served and counted: what was taken stays taken.
-            Kind::Timeout | Kind::Cut => {}
-            Kind::Connect => self.give_back(now, 1.0, call.cost.input, call.cost.output),
-            _ if call.usage.is_none() => self.give_back(now, 0.0, call.cost.input, call.cost.output),
-            _ => {}
-        }
         if !slow_down {
             self.counts.failed += 1;
             return None;
@@ -299,7 +308,7 @@ impl State {
             cooled: self.counts.cooled,
             cooling: self.cooldown.until(now).max(self.health.wait(now)).map(|until| until - now),
             aside: self.aside.clone(),
-            limits: self.endpoint.limits,
+            limits: self.limits,
         }
     }
 }
@@ -315,46 +324,20 @@ pub(crate) struct Call<'a> {
     pub(crate) hints: &'a Hints,
 }
 
-/// Buckets and a count of what is in flight: the part that an endpoint and a whole run have in common.
-#[derive(Debug)]
-pub(crate) struct Gate {
-    requests: Option<Bucket>,
-    tokens: Option<Bucket>,
-    pub(crate) in_flight: usize,
-}
-
-impl Gate {
-    pub(crate) fn new(limits: &Limits, now: Instant) -> Gate {
-        let bucket = |per_minute: Option<f64>, limit| per_minute.map(|rate| Bucket::per_minute(rate, limit, now));
-        Gate { requests: bucket(limits.rpm, Limit::Requests), tokens: bucket(limits.tpm, Limit::Tokens), in_flight: 0 }
-    }
-
-    pub(crate) fn ready(&self, now: Instant, cost: Cost) -> Ready {
-        let of = |bucket: &Option<Bucket>, units| bucket.as_ref().map_or(Ready::Now, |bucket| bucket.ready(now, units));
-        of(&self.requests, 1.0).and(of(&self.tokens, cost.tokens()))
-    }
-
-    pub(crate) fn admit(&mut self, now: Instant, cost: Cost) {
-        self.in_flight += 1;
-        if let Some(bucket) = &mut self.requests {
-            bucket.take(now, 1.0);
-        }
-        if let Some(bucket) = &mut self.tokens {
-            bucket.take(now, cost.tokens());
-        }
-    }
-
-    pub(crate) fn release(&mut self) {
-        self.in_flight -= 1;
-    }
-
-    /// Puts back what was taken and not used.
-    pub(crate) fn give_back(&mut self, now: Instant, requests: f64, tokens: f64) {
-        if let Some(bucket) = self.requests.as_mut().filter(|_| requests != 0.0) {
-            bucket.give_back(now, requests);
-        }
-        if let Some(bucket) = &mut self.tokens {
-            bucket.give_back(now, tokens);
+impl Call<'_> {
+    /// Returns what was taken for the call and not used.
+    pub(crate) fn unused(&self) -> Taken {
+        let Taken { input, output, .. } = self.cost.all();
+        match (self.usage, self.failure.map(|failure| failure.kind)) {
+            (Some(usage), _) => Taken {
+                requests: 0.0,
+                input: input - usage.input_tokens as f64,
+                output: output - usage.output_tokens as f64,
+            },
+            // It may have been served and counted: what was taken stays taken.
+            (None, None | Some(Kind::Timeout | Kind::Cut)) => Taken::default(),
+            (None, Some(Kind::Connect)) => self.cost.all(),
+            (None, Some(_)) => Taken { requests: 0.0, input, output },
         }
     }
 }

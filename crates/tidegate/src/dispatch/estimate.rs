@@ -47,17 +47,19 @@ impl Estimate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::limits::Counted;
 
     #[test]
     fn it_approaches_what_calls_really_use() {
         let mut estimate = Estimate::default();
-        assert_eq!(estimate.cost(400, None).tokens(), 100.0 + FIRST_OUTPUT);
-        assert_eq!(estimate.cost(400, Some(10)).tokens(), 110.0);
+        let tokens = |estimate: &Estimate, most| estimate.cost(400, most).of(Counted::Tokens);
+        assert_eq!(tokens(&estimate, None), 100.0 + FIRST_OUTPUT);
+        assert_eq!(tokens(&estimate, Some(10)), 110.0);
         let usage = Usage { input_tokens: 200, output_tokens: 40, ..Usage::default() };
         for _ in 0..200 {
             estimate.learn(400, &usage);
         }
-        let tokens = estimate.cost(400, None).tokens();
+        let tokens = tokens(&estimate, None);
         assert!((240.0..250.0).contains(&tokens), "{tokens}");
     }
 }

@@ -1,4 +1,4 @@
-//! What one endpoint may be sent, and when: buckets for requests and tokens, and the answer they give.
+//! The parts of every limit: the answer it gives, what a request costs, and the bucket that paces.
 //!
 //! A [`Bucket`] is the smooth kind: it refills continuously, so that in any interval t no more than `rate x t + burst` is
 //! dispatched, measured at our send time. The burst is deliberately small (100 ms of rate): a provider that counts in
@@ -65,14 +65,14 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// Returns input and output tokens.
-    pub(crate) fn tokens(&self) -> f64 {
-        self.input + self.output
+    /// Returns everything that the request takes.
+    pub(crate) fn all(&self) -> Taken {
+        Taken { requests: 1.0, input: self.input, output: self.output }
     }
 
     /// Returns how much of what is counted the request takes.
     pub(crate) fn of(&self, counted: Counted) -> f64 {
-        Taken { requests: 1.0, input: self.input, output: self.output }.of(counted)
+        self.all().of(counted)
     }
 }
 
@@ -117,11 +117,23 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// Makes a full bucket of `per_minute` units; the burst is 100 ms of rate, at least one unit.
-    pub(crate) fn per_minute(per_minute: f64, limit: Limit, now: Instant) -> Bucket {
-        let rate = per_minute / 60.0;
-        let burst = (rate * 0.1).max(1.0);
+    /// Makes a full bucket of `rate` units a second that holds `burst`, at least one; 100 ms of rate if it is not said.
+    pub(crate) fn new(rate: f64, burst: Option<f64>, limit: Limit, now: Instant) -> Bucket {
+        let burst = burst.unwrap_or(rate * 0.1).max(1.0);
         Bucket { rate, burst, level: burst, at: now, limit }
+    }
+
+    /// Makes a full bucket of `per_minute` units.
+    pub(crate) fn per_minute(per_minute: f64, limit: Limit, now: Instant) -> Bucket {
+        Bucket::new(per_minute / 60.0, None, limit, now)
+    }
+
+    /// Goes on where another bucket was: what was used up there is not there here either.
+    pub(crate) fn inherit(&mut self, old: &Bucket, now: Instant) {
+        if old.rate.is_finite() {
+            self.level = old.level_at(now).min(self.burst);
+            self.at = self.at.max(old.at);
+        }
     }
 
     /// Returns when `cost` units may be taken.

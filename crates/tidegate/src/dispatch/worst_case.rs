@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::call::Caller;
     use crate::call::wire::WireId;
-    use crate::limits::Limits;
+    use crate::limits::{Limits, Pacing};
     use crate::money::Price;
     use crate::response::Response;
 
@@ -181,6 +181,8 @@ mod tests {
             max_output,
             caller: Arc::new(Bodies),
             limits: Limits::default(),
+            account: None,
+            pacing: Pacing::default(),
         }
     }
 

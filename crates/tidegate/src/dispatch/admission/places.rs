@@ -6,16 +6,17 @@ use tokio::time::Instant;
 
 use super::Ask;
 use crate::dispatch::balance::{self, Balance, Chooser};
-use crate::dispatch::endpoint::{Call, Endpoint, Gate, Settled, State};
+use crate::dispatch::endpoint::{Call, Endpoint, Settled, State};
+use crate::dispatch::gate::{Shared, SharedLimits};
 use crate::dispatch::limit::{Cost, Ready};
 use crate::failure::{Aside, Failure};
-use crate::limits::{Limit, Limits};
+use crate::limits::Limit;
 
 /// All endpoints, what they may be sent together, and who chooses among them.
 pub(super) struct Places {
     pub(super) states: Vec<State>,
-    total: Gate,
-    most: usize,
+    /// The limits of accounts and of the whole.
+    pub(super) shared: Shared,
     chooser: Chooser,
     rng: fastrand::Rng,
 }
@@ -23,15 +24,14 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn new(
         endpoints: Vec<Arc<Endpoint>>,
-        total: Limits,
+        shared: SharedLimits,
         chooser: Chooser,
         seed: u64,
         now: Instant,
     ) -> Places {
         Places {
             states: endpoints.into_iter().map(|endpoint| State::new(endpoint, now)).collect(),
-            total: Gate::new(&total, now),
-            most: total.concurrency.map_or(usize::MAX, |n| n as usize),
+            shared: Shared::new(shared, now),
             chooser,
             rng: fastrand::Rng::with_seed(seed),
         }
@@ -39,7 +39,7 @@ impl Places {
 
     pub(super) fn capacity(&self) -> usize {
         let serving = self.states.iter().filter(|state| state.aside.is_none());
-        serving.map(State::limit).fold(0, usize::saturating_add).min(self.most)
+        serving.map(State::limit).fold(0, usize::saturating_add).min(self.shared.most())
     }
 
     /// Returns when a request may go to one of these endpoints, and leaves those that could take it now in `candidates`.
@@ -72,7 +72,9 @@ impl Places {
         if self.chooser.balance != Balance::Order {
             return None;
         }
-        let serving = || of.iter().filter(|&&place| self.states[place].serves(now));
+        let done = |state: &State| self.shared.is_done_for_the_day(state.endpoint.account, now);
+        let serves = |state: &State| state.serves(now) && !done(state);
+        let serving = || of.iter().filter(|&&place| serves(&self.states[place]));
         let fresh = serving().find(|place| !ask.tried.contains(place));
         let first = fresh.or_else(|| serving().next());
         first.map(|&place| self.states[due(&self.states, place, serving())].endpoint.order)
@@ -81,12 +83,7 @@ impl Places {
     fn ready_at(&self, place: usize, ask: &Ask, now: Instant) -> Ready {
         let state = &self.states[place];
         let cost = state.cost(ask.bytes, ask.max_tokens);
-        let total = if self.total.in_flight >= self.most {
-            Ready::Later(Limit::Concurrency)
-        } else {
-            self.total.ready(now, cost)
-        };
-        state.ready(now, cost).and(total)
+        state.ready(now, cost).and(self.shared.ready(state.endpoint.account, now, cost))
     }
 
     /// Picks one of the candidates; none only if the user's own policy wants none of them.
@@ -104,30 +101,30 @@ impl Places {
     pub(super) fn admit(&mut self, now: Instant, place: usize, ask: &Ask) -> Cost {
         let mut cost = self.states[place].cost(ask.bytes, ask.max_tokens);
         self.states[place].admit(now, &mut cost);
-        self.total.admit(now, cost);
+        self.shared.admit(self.states[place].endpoint.account, now, cost);
         cost
     }
 
     /// Notes that a request which was admitted was never sent.
     pub(super) fn withdraw(&mut self, now: Instant, place: usize, cost: Cost) {
         self.states[place].withdraw(now, cost);
-        self.total.release();
-        self.total.give_back(now, 1.0, cost.tokens());
+        let account = self.states[place].endpoint.account;
+        self.shared.release(account);
+        self.shared.give_back(account, now, now, cost.all());
     }
 
     /// Notes that nobody waits for a call any more.
     pub(super) fn abandon(&mut self, place: usize, cost: Cost) {
         self.states[place].abandon(cost);
-        self.total.release();
+        self.shared.release(self.states[place].endpoint.account);
     }
 
     pub(super) fn settle(&mut self, now: Instant, place: usize, call: &Call<'_>) -> Settled {
         let jitter = self.rng.f64();
         let settled = self.states[place].settle(now, call, jitter);
-        self.total.release();
-        if let Some(usage) = call.usage {
-            self.total.give_back(now, 0.0, call.cost.tokens() - usage.total() as f64);
-        }
+        let account = self.states[place].endpoint.account;
+        self.shared.release(account);
+        self.shared.give_back(account, now, call.sent, call.unused());
         let set_aside = call.failure.map_or(0, |failure| self.set_aside(place, failure));
         Settled { set_aside, ..settled }
     }

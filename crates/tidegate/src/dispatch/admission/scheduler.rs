@@ -26,6 +26,8 @@ pub(super) struct Scheduler {
     pub(super) places: Places,
     pub(super) routes: Vec<Route>,
     pub(super) tickets: Tickets,
+    /// Whether the user has paused everything.
+    pub(super) paused: bool,
     pub(super) wakers: Vec<Waker>,
     /// The endpoints that could take the head just looked at, and those of the best head so far.
     candidates: Vec<usize>,
@@ -46,6 +48,7 @@ impl Scheduler {
             places,
             routes: Vec::new(),
             tickets: Tickets::default(),
+            paused: false,
             wakers: Vec::new(),
             candidates: Vec::new(),
             chosen: Vec::new(),
@@ -86,6 +89,9 @@ impl Scheduler {
 
     /// Admits a request at once, where an endpoint is ready that nobody waits for.
     pub(super) fn admit_idle(&mut self, ask: &Ask, now: Instant) -> Option<(usize, Cost)> {
+        if self.paused {
+            return None;
+        }
         self.pump(now);
         self.places.ready(&self.routes[ask.route.0].endpoints, ask, now, &mut self.candidates);
         let wanted = |place: &usize| self.routes.iter().any(|route| route.is_waited_for(*place));
@@ -100,6 +106,10 @@ impl Scheduler {
         let mut best: Option<(Rank, usize, TicketId)> = None;
         for route in 0..self.routes.len() {
             let Some((rank, id)) = self.head(route) else { continue };
+            if self.paused {
+                self.routes[route].blocked = Some(Limit::Paused);
+                continue;
+            }
             let Some(ticket) = self.tickets.get(id) else { continue };
             match self.places.ready(&self.routes[route].endpoints, &ticket.ask, now, &mut self.candidates) {
                 Ready::Now if self.routes[route].declined => {}

@@ -28,12 +28,29 @@ pub(crate) struct ProviderCase {
     /// The limits that the user states.
     #[serde(default)]
     pub(crate) stated: Limits,
+    /// How many endpoints of the client lead here.
+    #[serde(default = "one")]
+    pub(crate) endpoints: usize,
+    /// The limits that the user states for these endpoints together.
+    #[serde(default)]
+    pub(crate) account: Option<Limits>,
+    /// Limits that the user states while the client is at work, in place of the others.
+    #[serde(default)]
+    pub(crate) stated_later: Vec<Later>,
     /// Endings of header names that it leaves out, such as `-limit-requests`: everything that contains one of these.
     #[serde(default)]
     pub(crate) without_headers: Vec<String>,
     /// When it is out of order.
     #[serde(default)]
     pub(crate) down: Vec<Outage>,
+}
+
+/// Limits that are stated later.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Later {
+    pub(crate) after_s: f64,
+    pub(crate) stated: Limits,
 }
 
 /// A time in which a provider does not serve.
@@ -98,6 +115,8 @@ pub(crate) struct Expect {
     pub(crate) failed: u64,
     /// The longest the run may take, in multiples of rows divided by the quota.
     pub(crate) makespan: Option<f64>,
+    /// The most calls that a provider may get in any 60 seconds.
+    pub(crate) in_a_minute: Option<usize>,
     /// Fixed concurrencies to compare with.
     pub(crate) sweep: Option<Sweep>,
     /// The least share of the calls that each of several clients gets.

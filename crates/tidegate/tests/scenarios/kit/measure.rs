@@ -87,6 +87,14 @@ impl Measured {
         self.log.iter().filter(ended).count() as f64 / (to - from)
     }
 
+    /// Returns the most calls that a provider got in any 60 seconds.
+    pub(crate) fn most_in_a_minute(&self, provider: usize) -> usize {
+        let mut at: Vec<f64> = self.log.iter().filter(|one| one.provider == provider).map(|one| one.at).collect();
+        at.sort_by(f64::total_cmp);
+        let minute = |first: usize| at.partition_point(|time| *time < at[first] + 60.0) - first;
+        (0..at.len()).map(minute).max().unwrap_or(0)
+    }
+
     /// Returns the share of the served calls that each client made.
     pub(crate) fn per_client(&self, clients: usize, from: f64, to: f64) -> Vec<f64> {
         let within = || self.log.iter().filter(|entry| entry.status == 200 && (from..to).contains(&entry.at));

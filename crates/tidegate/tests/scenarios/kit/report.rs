@@ -64,6 +64,10 @@ pub(crate) fn judge(name: &str, case: &Case, run: impl Fn(&Case, Option<u32>) ->
     let most = case.expect.rejected.unwrap_or(2.0 * spans);
     report.expect(whole.rejected <= most, || format!("{name}: rejected {:.4} in all, at most {most}", whole.rejected));
     report.expect(measured.failed <= case.expect.failed, || format!("{name}: {} rows failed", measured.failed));
+    if let Some(most) = case.expect.in_a_minute {
+        let found = (0..case.providers.len()).map(|i| measured.most_in_a_minute(i)).max().unwrap_or(0);
+        report.expect(found <= most, || format!("{name}: {found} calls in a minute, at most {most}"));
+    }
     if let Some(most) = case.expect.makespan {
         let times = measured.took / measured.ideal(case);
         report.expect(times <= most, || format!("{name}: took {times:.3} times the ideal"));

@@ -24,7 +24,8 @@ async fn send(case: &Case, concurrency: Option<u32>) -> Measured {
     let runs = (0..clients).map(|number| {
         let door = Door { providers: providers.clone(), client: number };
         let client = client(case, concurrency, door, number);
-        async move {
+        let later = change(case, client.clone(), start);
+        let work = async move {
             let rows = (number as u64..case.workload.rows).step_by(clients);
             let mut run = client.run(rows.map(|row| request(&case.workload, row)));
             let (mut failed, mut done) = (0, Vec::new());
@@ -33,6 +34,11 @@ async fn send(case: &Case, concurrency: Option<u32>) -> Measured {
                 failed += u64::from(outcome.result.is_err());
             }
             (done, failed)
+        };
+        // The changes that come after the end are left out.
+        async move {
+            tokio::pin!(work);
+            tokio::select! { ends = &mut work => ends, () = later => work.await }
         }
     });
     let ends = futures_util::future::join_all(runs).await;
@@ -46,6 +52,21 @@ async fn send(case: &Case, concurrency: Option<u32>) -> Measured {
     Measured { log, failed, took, done, arrived, hung }
 }
 
+/// States other limits in the middle of the run.
+async fn change(case: &Case, client: Client, start: Instant) {
+    let later = |i: usize| case.providers[i].stated_later.iter().map(move |later| (i, later));
+    let mut changes: Vec<_> = (0..case.providers.len()).flat_map(later).collect();
+    changes.sort_by(|a, b| a.1.after_s.total_cmp(&b.1.after_s));
+    for (i, later) in changes {
+        tokio::time::sleep_until(start + Duration::from_secs_f64(later.after_s)).await;
+        (0..case.providers[i].endpoints).for_each(|k| client.set_limits(&name(i, k), later.stated).unwrap());
+    }
+}
+
+fn name(provider: usize, endpoint: usize) -> String {
+    format!("sim/m{provider}-{endpoint}")
+}
+
 fn client(case: &Case, concurrency: Option<u32>, door: Door, seed: usize) -> Client {
     let mut retry = RetryPolicy { hedge: case.workload.hedge, ..RetryPolicy::default() };
     if let Some(seconds) = case.workload.timeout_s {
@@ -55,8 +76,14 @@ fn client(case: &Case, concurrency: Option<u32>, door: Door, seed: usize) -> Cli
     for (i, provider) in case.providers.iter().enumerate() {
         let stated = provider.stated;
         let limits = Limits { concurrency: concurrency.or(stated.concurrency), ..stated };
-        let target = Target::new(&format!("sim/m{i}")).unwrap().base_url(&format!("http://p{i}/v1"));
-        builder = builder.target(target.limits(limits));
+        for endpoint in 0..provider.endpoints {
+            let target = Target::new(&name(i, endpoint)).unwrap().base_url(&format!("http://p{i}/v1"));
+            let target = match provider.account {
+                Some(account) => target.account(&format!("account {i}"), account),
+                None => target,
+            };
+            builder = builder.target(target.limits(limits));
+        }
     }
     builder.build().unwrap()
 }

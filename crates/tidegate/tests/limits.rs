@@ -1,0 +1,278 @@
+//! Limits of a client at work, under paused time: that none is exceeded, that nothing is sent during a pause, and that a
+//! change is obeyed at once.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use proptest::prelude::*;
+use tidegate::{
+    Caller, Client, Failure, Limits, Pace, Pacing, Request, Response, RetryPolicy, SlowStart, Target, caller,
+};
+use tokio::time::Instant;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A server that answers after a latency, and knows when each call came and how many were there at a time.
+#[derive(Clone, Default)]
+struct Server {
+    log: Arc<Mutex<Vec<Instant>>>,
+    in_flight: Arc<AtomicUsize>,
+    peak: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// Answers with whatever `answer` says to the call of that number.
+    fn caller<F>(&self, latency: Duration, answer: F) -> Arc<dyn Caller>
+    where
+        F: Fn(usize) -> Result<Response, Failure> + Send + Sync + 'static,
+    {
+        let (server, answer) = (self.clone(), Arc::new(answer));
+        caller(move |_request: Request| {
+            let (server, answer) = (server.clone(), answer.clone());
+            async move {
+                let number = {
+                    let mut log = server.log.lock().unwrap();
+                    log.push(Instant::now());
+                    log.len()
+                };
+                let now = server.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+                server.peak.fetch_max(now, Ordering::SeqCst);
+                tokio::time::sleep(latency).await;
+                server.in_flight.fetch_sub(1, Ordering::SeqCst);
+                answer(number)
+            }
+        })
+    }
+
+    fn target(&self, name: &str, latency: Duration) -> Target {
+        Target::caller(name, self.caller(latency, |_| Ok(Response::text("ok"))))
+    }
+
+    fn calls(&self) -> usize {
+        self.log.lock().unwrap().len()
+    }
+
+    /// Returns how many calls came in a stretch of time.
+    fn calls_within(&self, from: Instant, to: Instant) -> usize {
+        self.log.lock().unwrap().iter().filter(|at| (from..to).contains(*at)).count()
+    }
+}
+
+fn prompts(n: usize) -> impl Iterator<Item = Request> {
+    (0..n).map(|i| Request::prompt(format!("prompt {i}")))
+}
+
+fn client(targets: impl IntoIterator<Item = Target>) -> Client {
+    targets.into_iter().fold(Client::builder(), tidegate::ClientBuilder::target).build().unwrap()
+}
+
+/// Runs a future under paused time.
+fn paused<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(work)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Neither an endpoint, nor its account, nor the whole gets more than rate x t + burst, or more in flight than stated.
+    #[test]
+    fn endpoint_account_and_total_all_hold(
+        rates in (5.0f64..60.0, 5.0f64..60.0, 5.0f64..60.0),
+        (burst, concurrency, spacing_ms) in (1u32..20, 1u32..30, 1u64..100),
+        latency_ms in 1u64..500,
+    ) {
+        let one = Limits { rps: Some(rates.0), spacing: Some(spacing_ms as u32 * MS), ..Limits::default() };
+        let account = Limits { rps: Some(rates.1), burst: Some(burst), ..Limits::default() };
+        let total = Limits { rps: Some(rates.2), concurrency: Some(concurrency), ..Limits::default() };
+        let (a, b) = (Server::default(), Server::default());
+        let latency = latency_ms as u32 * MS;
+        paused(async {
+            let targets = [a.target("a", latency), b.target("b", latency)];
+            let builder = targets.into_iter().fold(Client::builder(), |builder, target| {
+                builder.target(target.limits(one).account("shared", account))
+            });
+            let client = builder.total(total).balance(tidegate::Balance::RoundRobin).build().unwrap();
+            assert_eq!(client.run(prompts(150)).count().await, 150);
+        });
+        let mut all = [a.log.lock().unwrap().clone(), b.log.lock().unwrap().clone()].concat();
+        all.sort();
+        holds(&all, rates.1, f64::from(burst))?;
+        holds(&all, rates.2, (0.1 * rates.2).max(1.0))?;
+        for server in [&a, &b] {
+            let log = server.log.lock().unwrap().clone();
+            holds(&log, rates.0, (0.1 * rates.0).max(1.0))?;
+            holds(&log, 1000.0 / spacing_ms as f64, 1.0)?;
+            prop_assert!(server.peak.load(Ordering::SeqCst) <= concurrency as usize);
+        }
+    }
+
+    /// After a rejection was heard, nothing is sent until the pause is over, retries included.
+    #[test]
+    fn nothing_is_sent_during_a_pause(
+        every in 3usize..40,
+        hint_ms in 50u64..5000,
+        (rps, latency_ms) in (5.0f64..200.0, 1u64..300),
+    ) {
+        let (server, latency, hint) = (Server::default(), latency_ms as u32 * MS, hint_ms as u32 * MS);
+        let heard: Arc<Mutex<Vec<Instant>>> = Arc::default();
+        let told = heard.clone();
+        let target = Target::caller("m", server.caller(latency, move |number| {
+            if number % every != 0 {
+                return Ok(Response::text("ok"));
+            }
+            told.lock().unwrap().push(Instant::now());
+            Err(Failure::rate_limited(hint))
+        }));
+        paused(async {
+            let client = client([target.limits(Limits { rps: Some(rps), ..Limits::default() })]);
+            let answered = client.run(prompts(120)).filter(|(outcome, ())| std::future::ready(outcome.result.is_ok()));
+            assert_eq!(answered.count().await, 120);
+        });
+        for at in heard.lock().unwrap().iter() {
+            prop_assert_eq!(server.calls_within(*at + MS / 1000, *at + hint.saturating_sub(latency)), 0);
+        }
+    }
+}
+
+fn holds(log: &[Instant], rate: f64, burst: f64) -> Result<(), TestCaseError> {
+    for (i, from) in log.iter().enumerate() {
+        for (n, at) in log[i..].iter().enumerate() {
+            let allowed = rate * at.duration_since(*from).as_secs_f64() + burst;
+            prop_assert!((n + 1) as f64 <= allowed + 1e-3, "{} > {allowed}", n + 1);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_client_sends_nothing_and_goes_on_where_it_was() {
+    let server = Server::default();
+    let client = client([server.target("m", 100 * MS).limits(Limits { rps: Some(50.0), ..Limits::default() })]);
+    let start = Instant::now();
+    let run = client.run(prompts(500)).count();
+    let control = async {
+        tokio::time::sleep(3000 * MS).await;
+        client.pause();
+        let before = server.calls();
+        tokio::time::sleep(60_000 * MS).await;
+        assert_eq!((server.calls(), client.snapshot().limited_by), (before, Some(tidegate::Limit::Paused)));
+        client.resume();
+    };
+    assert_eq!(tokio::join!(run, control).0, 500);
+    assert!(start.elapsed() < 71_000 * MS, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_concurrency_is_obeyed_at_once() {
+    let server = Server::default();
+    let limits = |most| Limits { concurrency: Some(most), ..Limits::default() };
+    let client = client([server.target("m", 1000 * MS).limits(limits(100))]);
+    let run = client.run(prompts(1000)).count();
+    let control = async {
+        tokio::time::sleep(2500 * MS).await;
+        assert_eq!(server.in_flight.load(Ordering::SeqCst), 100);
+        client.set_limits("m", limits(10)).unwrap();
+        let changed = Instant::now();
+        tokio::time::sleep(1000 * MS).await;
+        server.peak.store(0, Ordering::SeqCst);
+        assert_eq!(server.calls_within(changed, changed + 500 * MS), 0, "the old calls end first");
+        tokio::time::sleep(10_000 * MS).await;
+        assert_eq!(server.peak.load(Ordering::SeqCst), 10);
+        client.set_total(limits(4));
+        tokio::time::sleep(1000 * MS).await;
+        server.peak.store(0, Ordering::SeqCst);
+        tokio::time::sleep(5000 * MS).await;
+        assert_eq!(server.peak.load(Ordering::SeqCst), 4);
+        client.set_total(Limits::default());
+        client.set_limits("m", limits(400)).unwrap();
+    };
+    assert_eq!(tokio::join!(run, control).0, 1000);
+    assert!(server.peak.load(Ordering::SeqCst) > 100);
+    let message = client.set_limits("n", limits(1)).unwrap_err().to_string();
+    assert!(message.contains("no model 'n'"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_of_one_client_share_its_limits_and_an_accounts_can_be_changed() {
+    let server = Server::default();
+    let account = Limits { rps: Some(100.0), burst: Some(1), ..Limits::default() };
+    let client = client([
+        server.target("a", 20 * MS).account("shared", account),
+        server.target("b", 20 * MS).account("shared", account),
+    ]);
+    let runs = (0..3).map(|_| client.clone().run(prompts(300)).count());
+    let start = Instant::now();
+    let counts = futures_util::future::join_all(runs);
+    let change = async {
+        tokio::time::sleep(4000 * MS).await;
+        let half = Limits { rps: Some(50.0), ..account };
+        client.set_account("shared", half).unwrap();
+        assert!(client.set_account("other", half).is_err());
+    };
+    let (counts, ()) = tokio::join!(counts, change);
+    assert_eq!(counts, [300, 300, 300]);
+    assert!((398..=402).contains(&server.calls_within(start, start + 4000 * MS)));
+    assert!((13_900 * MS..14_200 * MS).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_done_for_the_day_hands_over_to_the_next() {
+    let (first, second) = (Server::default(), Server::default());
+    let client =
+        client([first.target("a", MS).limits(Limits { rpd: Some(30.0), ..Limits::default() }), second.target("b", MS)]);
+    let start = Instant::now();
+    assert_eq!(client.run(prompts(100)).count().await, 100);
+    assert_eq!((first.calls(), second.calls()), (30, 70));
+    assert!(start.elapsed() < 1000 * MS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejections_can_be_bounded() {
+    let server = Server::default();
+    let target = Target::caller("m", server.caller(MS, |_| Err(Failure::rate_limited(10 * MS))));
+    let retry = RetryPolicy { max_rate_limit_retries: Some(2), ..RetryPolicy::default() };
+    let client = Client::builder().target(target).retry(retry).build().unwrap();
+    assert!(client.send(&Request::prompt("x")).await.result.is_err());
+    assert_eq!(server.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_follow_one_by_one_after_a_pause() {
+    let server = Server::default();
+    let target = Target::caller(
+        "m",
+        server.caller(
+            10 * MS,
+            |n| if n == 20 { Err(Failure::rate_limited(1000 * MS)) } else { Ok(Response::text("ok")) },
+        ),
+    );
+    let slow_start = Some(SlowStart { requests: 10, first: 1000 * MS, last: 100 * MS });
+    let pacing = Pacing { slow_start, ..Pacing::default() };
+    let limits = Limits { concurrency: Some(1), ..Limits::default() };
+    let client = Client::builder().target(target.limits(limits)).pacing(pacing).build().unwrap();
+    assert_eq!(client.run(prompts(60)).count().await, 60);
+    let log = server.log.lock().unwrap();
+    let after: Vec<Duration> = log[20..32].windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(after[..10].windows(2).all(|pair| pair[1] < pair[0]), "{after:?}");
+    assert_eq!((after[0], after[10]), (1000 * MS, 10 * MS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conservative_pace_sends_one_at_a_time_unless_told_otherwise() {
+    let server = Server::default();
+    let run = async |limits, rows| {
+        let target = server.target("m", 100 * MS).limits(limits);
+        let client = Client::builder().target(target).pace(Pace::Conservative).build().unwrap();
+        let start = Instant::now();
+        assert_eq!(client.run(prompts(rows)).count().await, rows);
+        start.elapsed()
+    };
+    assert_eq!(run(Limits::default(), 10).await, 18_100 * MS);
+    let stated = Limits { concurrency: Some(5), spacing: Some(10 * MS), ..Limits::default() };
+    assert!(run(stated, 50).await < 1200 * MS);
+}
