@@ -6,6 +6,7 @@
 mod answer;
 mod bedrock;
 mod limit;
+mod prompt;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use tidegate::{Balance, Kind, Price};
 pub(crate) use self::answer::AnswerArgs;
 pub(crate) use self::bedrock::BedrockArgs;
 pub(crate) use self::limit::LimitArgs;
+pub(crate) use self::prompt::PromptArgs;
 use crate::duration;
 use crate::keys;
 use crate::moment;

@@ -243,26 +243,6 @@ impl Request {
     }
 }
 
-/// A schema in JSON: as it is written.
-mod as_value {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use serde_json::Value;
-
-    use crate::schema::Schema;
-
-    #[expect(clippy::ref_option, reason = "serde passes a reference")]
-    pub(super) fn serialize<S: Serializer>(schema: &Option<Arc<Schema>>, serializer: S) -> Result<S::Ok, S::Error> {
-        schema.as_ref().map(|schema| schema.value()).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Schema>>, D::Error> {
-        let schema = Option::<Value>::deserialize(deserializer)?.map(Schema::new).transpose();
-        schema.map(|schema| schema.map(Arc::new)).map_err(serde::de::Error::custom)
-    }
-}
-
 /// A body in JSON: as a text, so that not one byte of it changes.
 mod as_text {
     use bytes::Bytes;
