@@ -133,7 +133,9 @@ def check_record(folder):
     run = ["run", "-", "--format", "csv", "-m", "sim/echo", "-p", "{{ text }}", "--repeat", "2", "--quiet",
            "--fallback", "x", "--check", "true", "--scenario", "one-fails.yaml"]
     ask(*run, "-o", "out.jsonl", cwd=folder, stdin=rows)
-    fields = {field for line in (folder / "out.jsonl").open() for field in json.loads(line)}
+    ask(*run, "--image-column", "photo", "--lossy", "-o", "lossy.jsonl", cwd=folder, stdin="text,photo\nb,s3://a/b.png\n")
+    outputs = [folder / name for name in ("out.jsonl", "lossy.jsonl")]
+    fields = {field for output in outputs for line in output.open() for field in json.loads(line)}
     differ("docs/record.md, the record", set(by_heading["The record"]), fields)
     differ("docs/record.md, the summary", set(by_heading["The summary"]), set(json.loads(ask("report", "out.jsonl", "--json", cwd=folder)[1])))
     ask(*run, "-o", "out.csv", cwd=folder, stdin=rows.replace("id,", "name,"))

@@ -3,6 +3,7 @@
 //! Every flag that is a setting can also be given as a variable, `TIDEGATE_` and the flag's name in capitals. The names
 //! are made from the flags, so that none can be forgotten; what asks for one action (`--dry-run`) has no variable.
 
+mod answer;
 mod bedrock;
 mod limit;
 mod prompt;
@@ -17,6 +18,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Par
 use tidegate::call::wire::WireId;
 use tidegate::{Balance, Kind, Price};
 
+pub(crate) use self::answer::AnswerArgs;
 pub(crate) use self::bedrock::BedrockArgs;
 pub(crate) use self::limit::LimitArgs;
 pub(crate) use self::prompt::PromptArgs;
@@ -65,9 +67,9 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
-    pub(crate) bedrock: BedrockArgs,
-    #[command(flatten)]
     pub(crate) answer: AnswerArgs,
+    #[command(flatten)]
+    pub(crate) bedrock: BedrockArgs,
     #[command(flatten)]
     pub(crate) limit: LimitArgs,
     #[command(flatten)]
@@ -156,47 +158,6 @@ pub(crate) struct ModelArgs {
     /// Scenario of simulated models (sim/NAME), as YAML
     #[arg(long, value_name = "FILE")]
     pub(crate) scenario: Option<PathBuf>,
-}
-
-#[derive(Args)]
-#[command(next_help_heading = "Answers")]
-pub(crate) struct AnswerArgs {
-    /// File with the JSON Schema that every answer must satisfy
-    #[arg(long, value_name = "FILE")]
-    pub(crate) schema: Option<PathBuf>,
-    /// Fields of structured answers that become fields or columns, separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) lift: Option<Vec<String>>,
-    /// Expression that must be true, such as 'output.total > 0'; may be repeated
-    #[arg(long, value_name = "EXPR")]
-    pub(crate) check: Vec<String>,
-    /// Regular expression that must be found in the answer; may be repeated
-    #[arg(long, value_name = "REGEX")]
-    pub(crate) check_regex: Vec<String>,
-    /// Program that reads {"output": …} a line and writes true or false a line
-    #[arg(long, value_name = "COMMAND")]
-    pub(crate) check_command: Option<String>,
-    /// Time of that program for one answer [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, allow_hyphen_values = true)]
-    pub(crate) check_timeout: Option<Duration>,
-    /// How often a refused answer is asked for again [default: 2, or to the ladder's end]
-    #[arg(long, value_name = "N")]
-    pub(crate) max_check_retries: Option<u32>,
-    /// Wait before a refused answer is asked for again [default: 0]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, allow_hyphen_values = true)]
-    pub(crate) check_delay: Option<Duration>,
-    /// Models and parameters by try: 'temperature=0;model=a/b,temperature=1'
-    #[arg(long, value_name = "RUNG;…", value_parser = value::ladder)]
-    pub(crate) ladder: Option<toml::Value>,
-    /// Causes that lead to the ladder's next rung [default: rejected,truncated]
-    #[arg(long, value_name = "CAUSE,…", value_delimiter = ',', value_parser = value::kind)]
-    pub(crate) ladder_on: Option<Vec<Kind>>,
-    /// Column that names a row's task, one of the configuration's [tasks]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) task_column: Option<String>,
-    /// Column that names a row's one model
-    #[arg(long, value_name = "NAME")]
-    pub(crate) model_column: Option<String>,
 }
 
 #[derive(Args)]

@@ -39,9 +39,9 @@ pub(crate) fn listing(args: &ModelsArgs) -> Result<String> {
 }
 
 fn is_callable(model: &Model) -> bool {
-    // Bedrock's embeddings have a form for each vendor.
     let spoken = |row: &Provider| match model.kind {
         ModelKind::Responses => row.speaks(WireId::Responses),
+        // Bedrock's embeddings have a form for each vendor.
         ModelKind::Embedding => row.wire != WireId::Bedrock,
         _ => true,
     };

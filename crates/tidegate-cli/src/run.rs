@@ -201,17 +201,6 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
     })
 }
 
-fn media_columns(settings: &Settings) -> Vec<MediaColumn> {
-    let kinds = [
-        (MediaKind::Image, &settings.image_column),
-        (MediaKind::Document, &settings.document_column),
-        (MediaKind::Audio, &settings.audio_column),
-        (MediaKind::Video, &settings.video_column),
-    ];
-    let column = |kind, column: &String| MediaColumn { column: column.clone(), kind: Some(kind) };
-    kinds.into_iter().flat_map(|(kind, columns)| columns.iter().map(move |name| column(kind, name))).collect()
-}
-
 fn stop_on(settings: &Settings) -> StopOn {
     let stop = &settings.stop;
     let usual = StopOn::default();
@@ -285,6 +274,17 @@ fn ask_policy(settings: &Settings) -> anyhow::Result<AskPolicy> {
     })
 }
 
+fn media_columns(settings: &Settings) -> Vec<MediaColumn> {
+    let kinds = [
+        (MediaKind::Image, &settings.image_column),
+        (MediaKind::Document, &settings.document_column),
+        (MediaKind::Audio, &settings.audio_column),
+        (MediaKind::Video, &settings.video_column),
+    ];
+    let column = |kind, column: &String| MediaColumn { column: column.clone(), kind: Some(kind) };
+    kinds.into_iter().flat_map(|(kind, columns)| columns.iter().map(move |name| column(kind, name))).collect()
+}
+
 fn input_format(format: InputFormat) -> input::Format {
     match format {
         InputFormat::Jsonl => input::Format::Jsonl,
@@ -325,12 +325,12 @@ fn client(
             max_attempts: settings.retry.max_attempts,
             max_rate_limit_retries: settings.retry.max_rate_limit_retries,
             timeout: settings.retry.timeout,
-            stream: settings.retry.stream,
-            first_delta: settings.retry.first_delta_timeout,
-            idle: settings.retry.idle_timeout,
             budget: settings.retry.budget,
             deadline: settings.retry.deadline,
             hedge: settings.retry.hedge.filter(|share| *share > 0.0),
+            stream: settings.retry.stream,
+            first_delta: settings.retry.first_delta_timeout,
+            idle: settings.retry.idle_timeout,
             ..RetryPolicy::default()
         })
         .ask_policy(ask_policy(settings)?)
@@ -368,6 +368,15 @@ fn add_target(
     if let Some(price) = endpoint.price {
         target = target.price(price);
     }
+    if let Some(weight) = endpoint.weight {
+        target = target.weight(weight);
+    }
+    if let Some(structure) = endpoint.provider.structure {
+        target = target.structure(structure);
+    }
+    if endpoint.by_name {
+        target = target.by_name();
+    }
     if let Some(wire) = endpoint.wire {
         target = target.wire(wire);
     }
@@ -385,15 +394,6 @@ fn add_target(
     }
     if let Some(bedrock) = bedrock.filter(|_| endpoint.model.provider.auth == Auth::Aws) {
         target = target.bedrock(bedrock.clone());
-    }
-    if let Some(weight) = endpoint.weight {
-        target = target.weight(weight);
-    }
-    if let Some(structure) = endpoint.provider.structure {
-        target = target.structure(structure);
-    }
-    if endpoint.by_name {
-        target = target.by_name();
     }
     for (name, value) in &endpoint.headers {
         let value = HeaderValue::from_str(value.as_str())

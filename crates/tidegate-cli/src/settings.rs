@@ -198,14 +198,6 @@ pub(crate) struct Retry {
     /// The time to make a connection; default 10 s.
     #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
     pub(crate) connect_timeout: Duration,
-    /// Whether replies are read as streams, which have no limit of their whole time; default: false.
-    pub(crate) stream: bool,
-    /// How long nothing may come of a stream before its first piece; default 300 s.
-    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
-    pub(crate) first_delta_timeout: Duration,
-    /// How long nothing may come of a stream after its first piece; default 60 s.
-    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
-    pub(crate) idle_timeout: Duration,
     /// The share of the rows that may be tried again, beside ten that always may; default: all. Smaller spares a provider
     /// that fails everywhere, and fails rows that might have succeeded.
     #[serde(deserialize_with = "value::share_setting")]
@@ -216,6 +208,14 @@ pub(crate) struct Retry {
     /// The share of extra calls that copies of slow ones may cost; default: no copies. Larger sends copies sooner.
     #[serde(deserialize_with = "value::share_setting")]
     pub(crate) hedge: Option<f64>,
+    /// Whether replies are read as streams, which have no limit of their whole time; default: false.
+    pub(crate) stream: bool,
+    /// How long nothing may come of a stream before its first piece; default 300 s.
+    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
+    pub(crate) first_delta_timeout: Duration,
+    /// How long nothing may come of a stream after its first piece; default 60 s.
+    #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
+    pub(crate) idle_timeout: Duration,
 }
 
 impl Default for Retry {
@@ -224,13 +224,13 @@ impl Default for Retry {
             max_attempts: 5,
             timeout: Duration::from_secs(600),
             connect_timeout: Duration::from_secs(10),
-            stream: false,
-            first_delta_timeout: Duration::from_secs(300),
-            idle_timeout: Duration::from_secs(60),
             budget: None,
             deadline: None,
             hedge: None,
             max_rate_limit_retries: None,
+            stream: false,
+            first_delta_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(60),
         }
     }
 }

@@ -19,7 +19,7 @@ use tidegate::run::job::MOST_PENDING;
 use tidegate::run::journal::{self, RowHead, Writer};
 use tidegate::run::key::{self, KeyRule};
 use tidegate::run::output::{OutputOptions, Projection};
-use tidegate::run::prompt::{PromptOptions, Renderer, fingerprint};
+use tidegate::run::prompt::{Attached, PromptOptions, Renderer, fingerprint};
 use tidegate::run::record::{Answer, Json, Record, write_record};
 use tidegate::{Client, Item, Limits, Request, Response, Target, TaskKind, Usage, caller};
 
@@ -128,6 +128,7 @@ fn record() -> Record<'static> {
         request_id: Some("req_17".into()),
         fallback: false,
         checked: None,
+        warnings: Vec::new(),
         error: None,
     }
 }
@@ -174,7 +175,7 @@ fn intake(criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
         b.iter(|| rows(&options, |row| key::peek(row.text()?, &rule, 0).map(|_| ())));
     });
     group.bench_function("split, render and fingerprint", |b| {
-        let made = |row: &Row| renderer.render(row).map(|made| fingerprint(&made.request, 0));
+        let made = |row: &Row| renderer.render(row, Attached::default()).map(|made| fingerprint(&made.request, 0));
         b.iter(|| rows(&options, |row| made(row).map(|print| _ = black_box(print))));
     });
     group.finish();

@@ -68,6 +68,11 @@ pub trait Caller: Send + Sync {
         self.call(request)
     }
 
+    /// Returns the most output tokens that one answer can have, where that is known.
+    fn max_output(&self) -> Option<u32> {
+        None
+    }
+
     /// Makes one call whose reply comes piece by piece.
     ///
     /// # Behavior
@@ -77,11 +82,6 @@ pub trait Caller: Send + Sync {
     /// - A caller that knows only whole replies need not write it.
     fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
         Box::pin(async move { Ok(streaming::whole(self.call_with_hints(request, hints).await?)) })
-    }
-
-    /// Returns the most output tokens that one answer can have, where that is known.
-    fn max_output(&self) -> Option<u32> {
-        None
     }
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
@@ -317,12 +317,10 @@ impl HttpCaller {
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
     fn encode(&self, request: &Request) -> Result<Encoded, Failure> {
         let spoken = self.spoken(request).wire;
-        let request = form::formed(request, self.quirks.structure)?;
-        // InvokeModel's bodies are Anthropic's own.
-        let own = |wire| wire == spoken || (wire == WireId::Anthropic && spoken == WireId::BedrockInvoke);
-        let foreign = request.original.as_ref().is_some_and(|original| !own(original.wire));
-        let request = if foreign { Cow::Owned(typed(&request)?.into_owned()) } else { request };
         let wire = spoken.wire();
+        let request = form::formed(request, self.quirks.structure)?;
+        let foreign = request.original.as_ref().is_some_and(|original| !spoken.takes(original.wire));
+        let request = if foreign { typed(&request)? } else { request };
         let fitted = fit(request, wire)?;
         let body = wire.encode(&fitted.request, &self.model, &self.quirks)?;
         Ok(Encoded { body, warnings: fitted.warnings })
@@ -447,12 +445,12 @@ impl Caller for HttpCaller {
         Box::pin(self.exchange(request, hints))
     }
 
-    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
-        Box::pin(self.open(request, hints))
-    }
-
     fn max_output(&self) -> Option<u32> {
         self.quirks.max_output
+    }
+
+    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        Box::pin(self.open(request, hints))
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {

@@ -91,14 +91,6 @@ impl ClientBuilder {
         self
     }
 
-    /// Asks every model in the first region of Bedrock's before any in the second. Default: the first model in every
-    /// region before the second model.
-    #[must_use]
-    pub fn regions_first(mut self) -> ClientBuilder {
-        self.regions_first = true;
-        self
-    }
-
     /// Chooses limits for targets that state none, and the pacing. Default: balanced.
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> ClientBuilder {
@@ -110,6 +102,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn pacing(mut self, pacing: Pacing) -> ClientBuilder {
         self.pacing = Some(pacing);
+        self
+    }
+
+    /// Asks every model in the first region of Bedrock's before any in the second. Default: the first model in every
+    /// region before the second model.
+    #[must_use]
+    pub fn regions_first(mut self) -> ClientBuilder {
+        self.regions_first = true;
         self
     }
 
@@ -265,9 +265,9 @@ impl ClientBuilder {
     /// Makes an endpoint of every spot of every target.
     fn endpoints(&self, accounts: &[(Arc<str>, Limits)]) -> Result<Vec<Arc<Endpoint>>> {
         let pacing = self.pacing.unwrap_or_else(|| self.pace.pacing());
-        let transports = Transports::new(self);
-        let named = |account: &(Arc<str>, Limits)| accounts.iter().position(|(name, _)| *name == account.0);
         let weighted = self.targets.iter().any(|target| target.weight.is_some());
+        let named = |account: &(Arc<str>, Limits)| accounts.iter().position(|(name, _)| *name == account.0);
+        let transports = Transports::new(self);
         let mut found: Vec<(usize, &Target, Spot)> = Vec::new();
         for (place, target) in self.targets.iter().enumerate() {
             found.extend(spots(target)?.into_iter().map(|spot| (place, target, spot)));

@@ -142,8 +142,8 @@ pub(crate) struct Dispatcher {
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     pub(crate) retry: RetryPolicy,
     pub(crate) observer: Option<Arc<dyn Observer>>,
-    pub(crate) classify: Option<Classify>,
     pub(crate) hedges: Mutex<Hedges>,
+    pub(crate) classify: Option<Classify>,
 }
 
 /// Names the cause of a failure in place of the built-in classification; nothing where that is right.
@@ -275,7 +275,7 @@ impl Dispatcher {
     ) -> (usize, Result<Response, Failure>) {
         let place = sent.lease.place;
         // Copies of a reply that somebody takes piece by piece would be told twice.
-        if let Some(cap) = order.retry.hedge.filter(|_| order.outlet.is_none()) {
+        if let (Some(cap), None) = (order.retry.hedge, order.outlet) {
             // Boxed, so that those who want no copies need not hold what it takes.
             return Box::pin(self.race(order, (payer, cap), ask, sent, attempts)).await;
         }
@@ -293,28 +293,22 @@ impl Dispatcher {
         sent: Instant,
         hints: &mut Hints,
     ) -> Result<Response, Failure> {
+        let Order { request, retry, outlet, .. } = order;
         let caller = &*self.endpoints[place].caller;
-        let result = if order.retry.stream || order.outlet.is_some() {
+        let result = if retry.stream || outlet.is_some() {
             // Boxed, because few requests are streamed and all would have to hold it.
-            let call = Box::pin(streaming::call(caller, order.request, hints, &order.retry, order.outlet));
+            let call = Box::pin(streaming::call(caller, request, hints, retry, *outlet));
             match order.urgency.deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(overdue())),
                 None => call.await,
             }
         } else {
-            let mine = sent + order.retry.timeout;
+            let mine = sent + retry.timeout;
             let until = order.urgency.deadline.map_or(mine, |deadline| deadline.min(mine));
-            tokio::time::timeout_at(until, caller.call_with_hints(order.request, hints))
-                .await
-                .unwrap_or_else(|_| Err(if until < mine { overdue() } else { no_reply_within(order.retry.timeout) }))
+            let late = |_| Err(if until < mine { overdue() } else { no_reply_within(retry.timeout) });
+            tokio::time::timeout_at(until, caller.call_with_hints(request, hints)).await.unwrap_or_else(late)
         };
         result.map_err(|failure| self.named(failure))
-    }
-
-    /// Gives a failure the kind that the user sees in it.
-    fn named(&self, failure: Failure) -> Failure {
-        let kind = self.classify.as_ref().and_then(|classify| classify(&failure)).unwrap_or(failure.kind);
-        Failure { kind, ..failure }
     }
 
     /// Settles a call that has ended, and notes it among the attempts.
@@ -344,6 +338,12 @@ impl Dispatcher {
         };
         attempt.add_to(attempts);
         self.tell(endpoint, failure, settled);
+    }
+
+    /// Gives a failure the kind that the user sees in it.
+    fn named(&self, failure: Failure) -> Failure {
+        let kind = self.classify.as_ref().and_then(|classify| classify(&failure)).unwrap_or(failure.kind);
+        Failure { kind, ..failure }
     }
 
     fn hedges(&self) -> MutexGuard<'_, Hedges> {

@@ -8,7 +8,6 @@ pub mod format;
 pub mod media;
 mod message;
 mod part;
-
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,7 +41,7 @@ pub struct Request {
     /// How it is to be answered.
     pub params: Params,
     /// The form that the answer must have.
-    #[serde(with = "as_value", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<Arc<Schema>>,
     /// A body already written for one wire; the task is empty then.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -241,26 +240,6 @@ impl Request {
             Task::Embed(text) => text.len(),
             Task::Chat(messages) => messages.iter().flat_map(|message| &message.parts).map(size).sum(),
         }
-    }
-}
-
-/// A schema in JSON: as it is written.
-mod as_value {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use serde_json::Value;
-
-    use crate::schema::Schema;
-
-    #[expect(clippy::ref_option, reason = "serde passes a reference")]
-    pub(super) fn serialize<S: Serializer>(schema: &Option<Arc<Schema>>, serializer: S) -> Result<S::Ok, S::Error> {
-        schema.as_ref().map(|schema| schema.value()).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Schema>>, D::Error> {
-        let schema = Option::<Value>::deserialize(deserializer)?.map(Schema::new).transpose();
-        schema.map(|schema| schema.map(Arc::new)).map_err(serde::de::Error::custom)
     }
 }
 

@@ -10,9 +10,10 @@ mod closed;
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::outcome::Fault;
 
 /// Faults of one answer that are told; whoever has more has something else wrong.
@@ -36,13 +37,25 @@ pub struct Schema {
     validator: jsonschema::Validator,
 }
 
+impl Serialize for Schema {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Schema {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Schema, D::Error> {
+        Schema::new(Value::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
 impl Schema {
     /// Compiles a schema.
     ///
     /// # Errors
     ///
     /// Says what is no JSON Schema in it; references to other documents are not followed.
-    pub fn new(mut value: Value) -> Result<Schema> {
+    pub fn new(mut value: Value) -> Result<Schema, Error> {
         let validator = jsonschema::validator_for(&value).map_err(|error| {
             let place = match error.instance_path().to_string() {
                 path if path.is_empty() => "at its root".to_owned(),
@@ -65,7 +78,7 @@ impl Schema {
     ///
     /// A type whose own description of itself is no JSON Schema.
     #[cfg(feature = "schemars")]
-    pub fn of<T: schemars::JsonSchema>() -> Result<Schema> {
+    pub fn of<T: schemars::JsonSchema>() -> Result<Schema, Error> {
         Schema::new(schemars::schema_for!(T).to_value())
     }
 

@@ -19,8 +19,8 @@ pub(super) fn table(args: &RunArgs) -> Result<Table> {
     input(&mut table, &args.input);
     prompt(&mut table, &args.prompt)?;
     model(&mut table, &args.model)?;
-    bedrock(&mut table, &args.bedrock);
     answers(&mut table, &args.answer)?;
+    bedrock(&mut table, &args.bedrock);
     limit(&mut table, &args.limit);
     stop(&mut table, &args.stop);
     output(&mut table, &args.output)?;
@@ -80,18 +80,6 @@ fn model(table: &mut Table, args: &ModelArgs) -> Result<()> {
     Ok(())
 }
 
-fn bedrock(table: &mut Table, args: &BedrockArgs) {
-    set(table, "bedrock.regions", given(&args.regions));
-    set(table, "bedrock.profiles", given(&args.aws_profile));
-    set(table, "bedrock.roles", given(&args.assume_role));
-    set(table, "bedrock.allow_global", args.allow_global);
-    set(table, "bedrock.global_fraction", args.global_fraction);
-    set(table, "bedrock.access", args.access.clone());
-    set(table, "bedrock.region_order", args.region_order.clone());
-    set(table, "bedrock.regions_first", args.regions_first);
-    set(table, "bedrock.strict_names", args.strict_names);
-}
-
 fn answers(table: &mut Table, args: &AnswerArgs) -> Result<()> {
     set(table, "schema", path(args.schema.as_deref())?);
     set(table, "lift", args.lift.clone());
@@ -107,6 +95,18 @@ fn answers(table: &mut Table, args: &AnswerArgs) -> Result<()> {
     set(table, "task_column", args.task_column.clone());
     set(table, "model_column", args.model_column.clone());
     Ok(())
+}
+
+fn bedrock(table: &mut Table, args: &BedrockArgs) {
+    set(table, "bedrock.regions", given(&args.regions));
+    set(table, "bedrock.profiles", given(&args.aws_profile));
+    set(table, "bedrock.roles", given(&args.assume_role));
+    set(table, "bedrock.allow_global", args.allow_global);
+    set(table, "bedrock.global_fraction", args.global_fraction);
+    set(table, "bedrock.access", args.access.clone());
+    set(table, "bedrock.region_order", args.region_order.clone());
+    set(table, "bedrock.regions_first", args.regions_first);
+    set(table, "bedrock.strict_names", args.strict_names);
 }
 
 fn limit(table: &mut Table, args: &LimitArgs) {

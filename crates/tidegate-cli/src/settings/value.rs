@@ -94,12 +94,6 @@ pub(crate) fn param(text: &str) -> Result<(String, toml::Value), String> {
     if key.trim().is_empty() { Err("the key is missing".to_owned()) } else { Ok((key.trim().to_owned(), value)) }
 }
 
-/// Reads the name of a format that some provider speaks beside another.
-pub(crate) fn wire(text: &str) -> Result<WireId, String> {
-    let beside = [WireId::Openai, WireId::Responses];
-    beside.into_iter().find(|wire| wire.id() == text).ok_or_else(|| "write openai or responses".to_owned())
-}
-
 /// Reads the rungs of a ladder, `model=a/b,temperature=0;…`, as the list that the configuration file has.
 pub(crate) fn ladder(text: &str) -> Result<toml::Value, String> {
     text.split(';').map(rung).collect::<Result<Vec<_>, _>>().map(toml::Value::Array)
@@ -127,6 +121,12 @@ fn rung(text: &str) -> Result<toml::Value, String> {
         rung.insert("params".to_owned(), params.into());
     }
     Ok(rung.into())
+}
+
+/// Reads the name of a format that some provider speaks beside another.
+pub(crate) fn wire(text: &str) -> Result<WireId, String> {
+    let beside = [WireId::Openai, WireId::Responses];
+    beside.into_iter().find(|wire| wire.id() == text).ok_or_else(|| "write openai or responses".to_owned())
 }
 
 /// Reads a base URL, and cuts the slash at its end.

@@ -161,8 +161,8 @@ const BEDROCK: &str = "https://bedrock-runtime.{region}.amazonaws.com";
 pub const PROVIDERS: &[Provider] = &[
     Provider {
         base_url_variable: Some("OPENAI_BASE_URL"),
-        also: BOTH,
         quirks: Quirks { max_tokens: "max_completion_tokens", structure: Structure::Strict, ..Quirks::COMMON },
+        also: BOTH,
         ..hosted("openai", "https://api.openai.com/v1", "OPENAI_API_KEY")
     },
     Provider {
@@ -203,11 +203,11 @@ pub const PROVIDERS: &[Provider] = &[
         ..hosted("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY")
     },
     hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
-    Provider { also: BOTH, ..hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY") },
     Provider {
         quirks: Quirks { structure: Structure::Json, ..Quirks::COMMON },
         ..hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY")
     },
+    Provider { also: BOTH, ..hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY") },
     Provider {
         wire: WireId::Gemini,
         base_url_variable: Some("GOOGLE_GEMINI_BASE_URL"),
@@ -230,6 +230,7 @@ pub const PROVIDERS: &[Provider] = &[
         // Without a key requests are signed.
         key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
         auth: Auth::Aws,
+        quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
         ..hosted("bedrock", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
     },
     Provider {
@@ -237,6 +238,7 @@ pub const PROVIDERS: &[Provider] = &[
         base_url_variable: Some("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
         key: KeyRule::Optional("AWS_BEARER_TOKEN_BEDROCK"),
         auth: Auth::Aws,
+        quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
         ..hosted("bedrock-invoke", BEDROCK, "AWS_BEARER_TOKEN_BEDROCK")
     },
     Provider {
@@ -259,10 +261,10 @@ static COMPATIBLE_RESPONSES: Provider = Provider { wire: WireId::Responses, ..CO
 /// The same for a server that speaks Anthropic's format.
 static COMPATIBLE_ANTHROPIC: Provider = Provider {
     wire: WireId::Anthropic,
-    also: &[],
     auth: Auth::Header("x-api-key"),
     headers: ANTHROPIC_HEADERS,
     quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
+    also: &[],
     ..COMPATIBLE
 };
 
@@ -271,10 +273,22 @@ static COMPATIBLE_GEMINI: Provider =
     Provider { wire: WireId::Gemini, also: &[], auth: Auth::Header("x-goog-api-key"), ..COMPATIBLE };
 
 /// The same for a server that speaks Bedrock's format.
-static COMPATIBLE_BEDROCK: Provider = Provider { wire: WireId::Bedrock, auth: Auth::Aws, ..COMPATIBLE };
+static COMPATIBLE_BEDROCK: Provider = Provider {
+    wire: WireId::Bedrock,
+    also: &[],
+    auth: Auth::Aws,
+    quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
+    ..COMPATIBLE
+};
 
 /// The same for a server that speaks Bedrock's InvokeModel.
-static COMPATIBLE_INVOKE: Provider = Provider { wire: WireId::BedrockInvoke, auth: Auth::Aws, ..COMPATIBLE };
+static COMPATIBLE_INVOKE: Provider = Provider {
+    wire: WireId::BedrockInvoke,
+    also: &[],
+    auth: Auth::Aws,
+    quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
+    ..COMPATIBLE
+};
 
 /// Returns what a server without a name of its own is that speaks this format.
 #[must_use]

@@ -61,6 +61,12 @@ impl WireId {
         }
     }
 
+    /// Returns whether a body that was written for that format may go out in this one as it is.
+    pub(crate) fn takes(self, written: WireId) -> bool {
+        // InvokeModel's bodies are Anthropic's own.
+        self == written || (self == WireId::BedrockInvoke && written == WireId::Anthropic)
+    }
+
     /// Returns the name in settings.
     #[must_use]
     pub const fn id(self) -> &'static str {

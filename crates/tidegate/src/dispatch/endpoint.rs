@@ -37,12 +37,12 @@ pub(crate) struct Endpoint {
     pub(crate) weight: Option<f64>,
     /// What its tokens cost, where known.
     pub(crate) price: Option<Price>,
-    /// Which endpoints it divides requests with by a share, if any.
-    pub(crate) split: Option<Split>,
     /// The most input tokens that it reads in one call, where known.
     pub(crate) max_input: Option<u32>,
     /// The most output tokens that it writes in one call, where known.
     pub(crate) max_output: Option<u32>,
+    /// Which endpoints it divides requests with by a share, if any.
+    pub(crate) split: Option<Split>,
     /// Does the calls.
     pub(crate) caller: Arc<dyn Caller>,
     /// What it may be sent, at first.

@@ -176,11 +176,11 @@ mod tests {
             key: 0,
             weight: None,
             price: Some(Price::new(1.0, 2.0)),
-            split: None,
             max_input,
             max_output,
             caller: Arc::new(Bodies),
             limits: Limits::default(),
+            split: None,
             account: None,
             pacing: Pacing::default(),
         }

@@ -53,9 +53,9 @@ pub struct Renderer {
     plan: Plan,
     used: Vec<String>,
     params: Params,
+    schema: Option<Arc<Schema>>,
     media: Vec<MediaColumn>,
     lossy: bool,
-    schema: Option<Arc<Schema>>,
 }
 
 /// Where a request's content comes from.
@@ -118,8 +118,7 @@ impl Renderer {
             used.extend(options.media.iter().map(|media| media.column.clone()));
         }
         let (params, media, lossy) = (options.params.clone(), options.media.clone(), options.lossy);
-        let schema = options.schema.clone();
-        Ok(Renderer { used, plan, params, media, lossy, schema })
+        Ok(Renderer { used, plan, params, schema: options.schema.clone(), media, lossy })
     }
 
     /// Returns the columns that requests are made from; none means that the whole row counts.
@@ -156,8 +155,8 @@ impl Renderer {
                 shape::request(&row.json, text, system.and_then(|filled| filled.system))?
             }
         };
-        let request =
-            Request { params: self.params.clone(), schema: self.schema.clone(), lossy: self.lossy, ..request };
+        let (params, schema) = (self.params.clone(), self.schema.clone());
+        let request = Request { params, schema, lossy: self.lossy, ..request };
         Ok(Rendered { request: with_media(request, attached)?, batch })
     }
 }
