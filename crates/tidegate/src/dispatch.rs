@@ -213,7 +213,7 @@ impl Dispatcher {
         let payer = Payer::new(order.purse, order.request, &self.endpoints);
         loop {
             let waiting = Instant::now();
-            let mut paid = order.wait(payer.reserve(&self.admission.endpoints_of(ask.route))).await??;
+            let mut paid = self.pay(&order, &payer, ask.route).await?;
             let lease = match order.wait(self.admission.acquire(ask.clone())).await? {
                 Ok(lease) => lease,
                 Err(refused) => return Err(own_fault(attempts).unwrap_or(refused)),
@@ -247,6 +247,14 @@ impl Dispatcher {
                     order.wait(tokio::time::sleep(pause)).await?;
                 }
             }
+        }
+    }
+
+    /// Waits until the budget, if there is one, has room for one call, wherever on the route it will go.
+    async fn pay<'a>(&self, order: &Order<'a>, payer: &Payer<'a>, route: RouteId) -> Result<Paid<'a>, Failure> {
+        match order.purse {
+            Some(_) => order.wait(payer.reserve(&self.admission.endpoints_of(route))).await?,
+            None => Ok(None),
         }
     }
 
