@@ -3,6 +3,8 @@
 //! Against the simulated provider in this process; give `ANTHROPIC_API_KEY` and a file to ask the real one:
 //! `ANTHROPIC_API_KEY=… cargo run --example claude_pdf -- bill.pdf`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::error::Error;
 use std::sync::Arc;
 

@@ -3,6 +3,8 @@
 //! Against the simulated provider in this process; give `GEMINI_API_KEY` to ask the real one:
 //! `GEMINI_API_KEY=… cargo run --example gemini_shared_cache`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
