@@ -54,7 +54,7 @@ pub struct Target {
 #[derive(Clone)]
 #[expect(clippy::large_enum_variant, reason = "a handful, each made once")]
 pub(super) enum Place {
-    Provider { provider: Provider, model: String, base_url: String, api_version: Option<String> },
+    Provider { provider: Box<Provider>, model: String, base_url: String, api_version: Option<String> },
     Caller(Arc<dyn Caller>),
 }
 
@@ -76,7 +76,7 @@ impl Target {
         let (price, max_input) = (facts.and_then(|facts| facts.price), facts.and_then(|facts| facts.max_input));
         let max_output = facts.and_then(|facts| facts.max_output);
         let base_url = model.provider.base_url.to_owned();
-        let mut provider = Provider { quirks: quirks(model), ..*model.provider };
+        let mut provider = Box::new(Provider { quirks: quirks(model), ..*model.provider });
         if model.facts().is_some_and(|facts| facts.kind == ModelKind::Responses) && provider.speaks(WireId::Responses) {
             provider.wire = WireId::Responses;
         }
