@@ -73,8 +73,8 @@ def targets(runs: dict) -> str:
         best, median = (of(run["seconds"] for run in ours) / ideal for of in (min, statistics.median))
         most = statistics.median(share(run) for run in ours)
         lost = sum(case.rows - run["answered"] for run in ours)
-        good = {"yes": median <= case.target and most <= case.rejected and lost == 0}
-        reached = "yes" if good["yes"] else "best run only" if best <= case.target and most <= case.rejected else "**no**"
+        good, kept = best <= case.target, most <= case.rejected and lost == 0
+        reached = "yes" if median <= case.target and kept else "best run only" if good and kept else "**no**"
         lines.append(
             f"| {case.title} | {case.target} × ideal, {case.rejected:.0%} rejected, no row lost | {best:.3f} × | "
             f"{median:.3f} ×, {most:.2%} rejected, {lost} lost | {reached} |"
@@ -95,7 +95,7 @@ def section(case: Case, subjects: dict) -> str:
         run = middle(runs)
         times = [min(r["seconds"] for r in runs), statistics.median(r["seconds"] for r in runs)]
         cells = [
-            f"{name} ({len(runs)} rounds)",
+            f"{name} ({len(runs)} {'round' if len(runs) == 1 else 'rounds'})",
             *(f"{seconds:.1f} s" for seconds in times),
             *(f"{seconds / ideal:.3f}" for seconds in times),
             f"{run['rejected']:,} ({share(run):.1%})",
