@@ -126,6 +126,8 @@ def collect(options: argparse.Namespace) -> dict:
     results = json.loads(RESULTS.read_text())["runs"] if options.only and RESULTS.exists() else {}
     for case in cases:
         results[case.name] = {subject.name: [] for subject in case.subjects}
+    # The long ones first, so that none is left over alone.
+    jobs.sort(key=lambda job: job[1].rounds)
     with concurrent.futures.ThreadPoolExecutor(options.parallel) as pool:
         for (case, subject), done in [(job, pool.submit(run, options.tidegate, *job)) for job in jobs]:
             reached = done.result()

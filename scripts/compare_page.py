@@ -13,7 +13,8 @@ LONGEST = 2.2
 
 INTRO = """# Beside two simple clients
 
-<!-- Written by scripts/compare.sh from comparison/results.json; changes belong into scripts/compare_page.py. -->
+<!-- Written by scripts/compare.sh from comparison/results.json and findings.md; the rest is in
+     scripts/compare_page.py. -->
 
 What [scheduling](scheduling.md) is worth, over real HTTP: `tidegate run` beside two clients as people write them in an
 afternoon, against the same `tidegate sim`.
@@ -33,7 +34,8 @@ are what the simulator counted; a row is lost if its client has no answer in the
 the rounds, other numbers those of the median one, which is also the one that is drawn.
 """
 
-FINDINGS = pathlib.Path(__file__).with_name("compare_findings.md")
+# What the numbers mean is written by hand, and read again whenever they are measured anew.
+FINDINGS = pathlib.Path("docs/design/comparison/findings.md")
 
 
 def write(results: dict) -> None:
