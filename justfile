@@ -22,3 +22,7 @@ bench *arguments:
 # A real llama.cpp server on 127.0.0.1, until Ctrl-C.
 llama *arguments:
     scripts/llama-server.sh {{ arguments }}
+
+# The program beside two simple clients under the same limits: docs/design/comparison.md.
+compare *arguments:
+    scripts/compare.sh {{ arguments }}

@@ -52,7 +52,6 @@ pub struct Target {
 }
 
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "a handful, each made once")]
 pub(super) enum Place {
     Provider { provider: Box<Provider>, model: String, base_url: String, api_version: Option<String> },
     Caller(Arc<dyn Caller>),
