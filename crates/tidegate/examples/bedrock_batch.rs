@@ -3,6 +3,8 @@
 //! Against the simulated provider in this process, which refuses one call in ten for load and damages one answer in five:
 //! `cargo run -p tidegate --example bedrock_batch`
 
+#![expect(clippy::print_stdout, reason = "an example")]
+
 use std::error::Error;
 use std::sync::Arc;
 

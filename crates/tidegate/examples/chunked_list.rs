@@ -6,6 +6,8 @@
 //! Against the simulated provider in this process, which fails three calls in ten and refuses some questions for good:
 //! `cargo run -p tidegate --example chunked_list`
 
+#![expect(clippy::print_stdout, reason = "an example")]
+
 use std::error::Error;
 
 use futures_util::stream;

@@ -3,6 +3,8 @@
 //! Against the simulated provider in this process, which refuses one call in ten:
 //! `cargo run -p tidegate --example csv_column_fill`
 
+#![expect(clippy::print_stdout, reason = "an example")]
+
 use std::error::Error;
 use std::fs;
 

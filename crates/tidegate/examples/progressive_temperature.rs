@@ -3,6 +3,8 @@
 //! Against the simulated provider in this process, whose answers do not fit their schema three times in ten and which
 //! fails one call in five: `cargo run -p tidegate --example progressive_temperature`
 
+#![expect(clippy::print_stdout, reason = "an example")]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -3,6 +3,8 @@
 //! Against the simulated provider in this process, where one of the models does not exist, so that its questions go to the
 //! next: `cargo run -p tidegate --example task_router`
 
+#![expect(clippy::print_stdout, reason = "an example")]
+
 use std::error::Error;
 use std::sync::Arc;
 
