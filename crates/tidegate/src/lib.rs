@@ -167,5 +167,12 @@ pub use request::{
     TaskKind, ToolResult, ToolUse,
 };
 pub use response::{Delta, Finish, Output, Response, Usage};
+pub use run::batch::Batch;
+pub use run::prompt::Template;
 pub use run::{Item, Run};
 pub use schema::Schema;
+
+/// Compiles and runs the code of the pages for those who come from another system.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/coming-from.md")]
+struct ComingFrom;

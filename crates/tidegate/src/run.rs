@@ -4,6 +4,7 @@
 //! admission: enough ahead that a freed place is never idle, bounded by bytes and by *ready* waiters, so that requests
 //! which sleep in a backoff do not count. Memory therefore follows the limits, not the input.
 
+pub mod batch;
 pub mod fallback;
 pub mod input;
 pub mod job;

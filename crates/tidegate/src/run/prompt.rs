@@ -13,6 +13,7 @@ mod mentions;
 mod plain;
 mod shape;
 mod template;
+mod values;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::suggest;
 pub use self::attach::{Attached, MediaColumn};
 pub use self::fingerprint::fingerprint;
 use self::template::Templates;
+pub use self::values::Template;
 
 /// How rows become requests.
 #[derive(Debug, Clone, Default)]
