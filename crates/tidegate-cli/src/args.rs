@@ -5,6 +5,7 @@
 
 mod answer;
 mod bedrock;
+mod cache;
 mod limit;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use tidegate::{Balance, Kind, Price};
 
 pub(crate) use self::answer::AnswerArgs;
 pub(crate) use self::bedrock::BedrockArgs;
+pub(crate) use self::cache::CacheArgs;
 pub(crate) use self::limit::LimitArgs;
 use crate::duration;
 use crate::keys;
@@ -66,6 +68,8 @@ pub(crate) struct RunArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) answer: AnswerArgs,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     #[command(flatten)]
     pub(crate) bedrock: BedrockArgs,
     #[command(flatten)]
