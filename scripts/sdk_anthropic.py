@@ -86,6 +86,36 @@ def check_tools(client):
     assert answer.content[0].type == "text", answer
 
 
+def check_media(client):
+    png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    content = [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png}},
+        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQK"},
+         "title": "bill.pdf", "cache_control": {"type": "ephemeral"}},
+        {"type": "text", "text": "What is the total?"},
+    ]
+    message = ask(client, content)
+    assert message.content[0].text.startswith("["), message
+    other = ask(client, [{**content[0], "source": {"type": "url", "url": "https://example.com/a.png"}}, *content[1:]])
+    assert other.content[0].text != message.content[0].text, "another image gives the same answer"
+
+
+def check_thinking(client):
+    budget = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    turns = [{"role": "user", "content": "Think."}]
+    message = client.messages.create(model=MODEL, max_tokens=2000, messages=turns, **budget)
+    assert [block.type for block in message.content] == ["thinking", "text"], message
+    assert message.content[0].thinking and message.content[0].signature, message
+    with client.messages.stream(model=MODEL, max_tokens=2000, messages=turns, **budget) as stream:
+        final = [block.model_dump(include={"type", "text", "thinking", "signature"}) for block in
+                 stream.get_final_message().content]
+    whole = [block.model_dump(include={"type", "text", "thinking", "signature"}) for block in message.content]
+    assert final == whole, "the stream says something else"
+    turns += [{"role": "assistant", "content": message.content}, {"role": "user", "content": "Go on."}]
+    more = client.messages.create(model=MODEL, max_tokens=2000, messages=turns, **budget)
+    assert more.content[1].text.endswith("Go on."), more
+
+
 def check_structure(client):
     schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 3}}, "required": ["n"]}
     message = ask(client, "A number.", output_config={"format": {"type": "json_schema", "schema": schema}})
@@ -127,6 +157,8 @@ def check_run(binary, url, work):
             "model": "x", "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "translated"}]}},
     ]
     source, out = pathlib.Path(work, "in.jsonl"), pathlib.Path(work, "out.jsonl")
+    bill, answers = pathlib.Path(work, "bill.pdf"), pathlib.Path(work, "answers.jsonl")
+    bill.write_bytes(b"%PDF-1.4 bill")
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     environment = {**os.environ, "ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": url}
     command = [binary, "run", source, "-m", f"anthropic/{MODEL}", "-o", out]
@@ -135,12 +167,18 @@ def check_run(binary, url, work):
     replies = {line["custom_id"]: line["response"]["body"] for line in map(json.loads, out.read_text().splitlines())}
     assert replies["1"]["content"][0]["text"].endswith("in a body"), replies
     assert replies["2"]["content"][0]["text"].endswith("translated"), replies
+    thinking = 'thinking={"type": "enabled", "budget_tokens": 1024}'
+    command = [binary, "run", bill, "-m", f"anthropic/{MODEL}", "-p", "Total of {{ name }}?", "-o", answers]
+    done = subprocess.run([*command, "--param", thinking], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(answers.read_text())
+    assert record["input"] == {"path": str(bill), "name": "bill.pdf"} and record["usage"]["reasoning_tokens"], record
 
 
 def main(binary):
     with tempfile.TemporaryDirectory() as work, simulator(binary, work) as url:
         with anthropic.Anthropic(api_key=KEY, base_url=url, max_retries=0) as client:
-            for check in (check_chat, check_stream, check_tools, check_structure, check_errors):
+            for check in (check_chat, check_stream, check_tools, check_media, check_thinking, check_structure, check_errors):
                 check(client)
                 print(f"ok: {check.__name__}")
         check_run(binary, url, work)

@@ -14,6 +14,7 @@ import tempfile
 import pydantic
 from google import genai
 from google.genai import errors, types
+from google.oauth2 import service_account
 
 ELEMENTS = pathlib.Path(__file__).parent.parent / "examples" / "elements.csv"
 KEY = "right-key"
@@ -83,6 +84,53 @@ def check_stream(sdk: genai.Client) -> None:
     check(len(chunks) > 2, f"the stream has {len(chunks)} chunks")
     check("".join(chunk.text or "" for chunk in chunks) == whole, "the stream says something else")
     check(chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP, "the stream did not stop")
+
+
+def check_media(sdk: genai.Client) -> None:
+    image = types.Part.from_bytes(data=b"\x89PNG\r\n\x1a\n", mime_type="image/png")
+    stored = types.Part.from_uri(file_uri="gs://tides/low.pdf", mime_type="application/pdf")
+    reply = sdk.models.generate_content(model=MODEL, contents=[image, stored, "What is it?"])
+    check(reply.text.startswith("["), f"the answer is {reply.text!r}")
+    check(reply.usage_metadata.prompt_token_count > 10, "the image counts for nothing")
+
+
+def check_caches(sdk: genai.Client) -> None:
+    config = types.CreateCachedContentConfig(
+        system_instruction="Be brief. " * 500, display_name="tides", ttl="300s")
+    cache = sdk.caches.create(model=MODEL, config=config)
+    check(cache.usage_metadata.total_token_count > 1024, f"the cache holds {cache.usage_metadata}")
+    listed = [one.name for one in sdk.caches.list() if one.display_name == "tides"]
+    check(listed == [cache.name], f"the caches are {listed}")
+    longer = sdk.caches.update(name=cache.name, config=types.UpdateCachedContentConfig(ttl="7200s"))
+    check(longer.expire_time > cache.expire_time, "the cache does not last longer")
+    asked = types.GenerateContentConfig(cached_content=cache.name)
+    reply = sdk.models.generate_content(model=MODEL, contents="hi", config=asked)
+    usage = reply.usage_metadata
+    check(usage.cached_content_token_count == cache.usage_metadata.total_token_count, f"the usage is {usage}")
+    check(sdk.caches.get(name=cache.name).display_name == "tides", "the cache has another name")
+    sdk.caches.delete(name=cache.name)
+    short = types.CreateCachedContentConfig(system_instruction="Be brief.")
+    for call in (lambda: sdk.models.generate_content(model=MODEL, contents="hi", config=asked),
+                 lambda: sdk.caches.create(model=MODEL, config=short)):
+        try:
+            call()
+        except errors.ClientError as error:
+            check(error.code in (400, 403), f"it was refused with {error.code}")
+        else:
+            check(False, "a cache that is not there was used")
+
+
+def check_vertex(url: str) -> None:
+    """Vertex AI's paths, and an access token that the SDK fetches itself with a service account's key."""
+    key = pathlib.Path(__file__).parent.parent / "crates/tidegate/src/call/google/test-key.pem"
+    info = {"client_email": "tide@example.iam", "private_key": key.read_text(), "token_uri": f"{url}/token"}
+    scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+    account = service_account.Credentials.from_service_account_info(info, scopes=scopes)
+    options = types.HttpOptions(base_url=url)
+    sdk = genai.Client(vertexai=True, project="p", location="l", credentials=account, http_options=options)
+    check_chat(sdk)
+    check_stream(sdk)
+    check_caches(sdk)
 
 
 def check_embeddings(sdk: genai.Client) -> None:
@@ -161,6 +209,17 @@ def check_run(binary: str, url: str) -> None:
         check(record["cost_usd"] > 0 and record["usage"]["input_tokens"] > 0, f"no cost: {record}")
 
 
+def check_shared_cache(binary: str, url: str) -> None:
+    prompt = ["-p", "Say {{ name }}", "--system", "Be brief. " * 500]
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [*prompt, "--context-cache", "10m", "--delete-context-cache"]
+        records = tidegate(binary, url, pathlib.Path(folder), *arguments, expect=0)
+    cached = sum(record["usage"]["cached_tokens"] > 1024 for record in records)
+    check(cached == len(records) - 1, f"{cached} of {len(records)} rows used the cache")
+    sdk = client(url, "v1beta")
+    check(not list(sdk.caches.list()), "the cache was not deleted")
+
+
 def main(binary: str) -> None:
     with simulator(binary, SCENARIO) as url:
         # Version 3 of the SDK speaks v1, earlier ones v1beta.
@@ -170,12 +229,16 @@ def main(binary: str) -> None:
             check_stream(sdk)
             check_embeddings(sdk)
             check_schema(sdk)
+            check_media(sdk)
+        check_caches(client(url, "v1beta"))
+        check_vertex(url)
         check_errors(url)
         check_run(binary, url)
+        check_shared_cache(binary, url)
     with simulator(binary, LIMITED) as url:
         check_quota(url)
     print(f"sdk-gemini: google-genai {genai.__version__} and tidegate understand the simulator: chat, stream, "
-          "embeddings, schemas, errors")
+          "embeddings, schemas, media, caches, Vertex AI, errors")
 
 
 main(sys.argv[1])

@@ -54,7 +54,6 @@ pub struct RetryPolicy {
     pub max_attempts: u32,
     /// Rejections for load that a request may have and still be tried again. Default: any number.
     pub max_rate_limit_retries: Option<u32>,
-    /// The time for one attempt, from admission to the whole reply. Default 600 s.
     /// The time for one attempt, from admission to the whole reply. Default 600 s. A stream has none: see
     /// [`first_delta`](RetryPolicy::first_delta) and [`idle`](RetryPolicy::idle).
     pub timeout: Duration,
@@ -275,6 +274,7 @@ impl Dispatcher {
         attempts: &mut Vec<Attempt>,
     ) -> (usize, Result<Response, Failure>) {
         let place = sent.lease.place;
+        // Copies of a reply that somebody takes piece by piece would be told twice.
         if let (Some(cap), None) = (order.retry.hedge, order.outlet) {
             // Boxed, so that those who want no copies need not hold what it takes.
             return Box::pin(self.race(order, (payer, cap), ask, sent, attempts)).await;

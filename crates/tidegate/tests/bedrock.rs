@@ -97,8 +97,9 @@ async fn every_region_and_account_is_an_endpoint_and_may_take_turns() {
 
     let rotating = Bedrock { region_order: RegionOrder::Rotate, ..two.clone() };
     let (builder, _) = client("", &[nova], &rotating);
-    let counts = endpoints(&ask(&builder.build().unwrap(), 400).await);
-    assert_eq!((counts.len(), counts.values().all(|count| *count == 100)), (4, true), "{counts:?}");
+    // As long as all have room: behind that, whoever is free first takes the next.
+    let counts = endpoints(&ask(&builder.build().unwrap(), 40).await);
+    assert_eq!((counts.len(), counts.values().all(|count| *count == 10)), (4, true), "{counts:?}");
 
     let models = ["mistral.mistral-large-2402-v1:0", "mistral.mistral-large-2407-v1:0"];
     let one = regions(&["us-east-1", "eu-west-1"]);

@@ -6,6 +6,9 @@ use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form};
 use super::scenario::Scenario;
 use crate::call::wire::anthropic::server::{MessagesRequest, Reply, Said, Tool};
 
+/// What the simulated model thinks, if it is to think.
+const THOUGHT: &str = "The answer is an echo.";
+
 /// Writes the reply to a request for Messages.
 ///
 /// # Errors
@@ -21,9 +24,10 @@ pub(super) fn reply(scenario: &Scenario, request: &MessagesRequest<'_>, fate: Fa
     let prompt = answer::prompt_hash(asked.messages);
     let id = format!("msg_{prompt:016x}");
     let input_tokens = asked.input_tokens();
+    let thought = request.thinks().then_some(THOUGHT);
     let draft = |said: Option<Said<'_>>, stop_reason, length| {
-        let output_tokens = answer::tokens(length);
-        let reply = Reply { id: &id, model: &request.model, said, stop_reason, input_tokens, output_tokens };
+        let output_tokens = answer::tokens(length) + answer::tokens(thought.map_or(0, str::len));
+        let reply = Reply { id: &id, model: &request.model, thought, said, stop_reason, input_tokens, output_tokens };
         let body = if request.streams() { Body::Events(events(&reply)) } else { Body::Json(reply.whole()) };
         Draft::good(body, answer::usage(input_tokens, output_tokens))
     };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::types::{Block, MessageReply, UsageReply};
+use super::types::{Block, MessageReply, OutputDetails, UsageReply};
 use crate::call::wire::openai::server::{MessageAsked, Texts};
 
 /// A request for Messages, as far as a server must understand it.
@@ -33,6 +33,14 @@ pub(crate) struct MessagesRequest<'a> {
     /// Where the version stands in the body, as on Bedrock.
     #[serde(borrow, default)]
     pub(crate) anthropic_version: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    thinking: Option<Thinking<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Thinking<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
 }
 
 /// A tool that the model may call.
@@ -70,6 +78,11 @@ impl<'a> MessagesRequest<'a> {
         self.stream == Some(true)
     }
 
+    /// Returns whether the model is to think before it answers.
+    pub(crate) fn thinks(&self) -> bool {
+        self.thinking.as_ref().is_some_and(|thinking| thinking.kind != "disabled")
+    }
+
     /// Returns the schema of the answer, if it must have one.
     pub(crate) fn schema(&self) -> Option<&'a RawValue> {
         self.output_config.as_ref()?.format.as_ref()?.schema
@@ -99,6 +112,8 @@ impl<'a> MessagesRequest<'a> {
 pub(crate) struct Reply<'a> {
     pub(crate) id: &'a str,
     pub(crate) model: &'a str,
+    /// What the model thought before.
+    pub(crate) thought: Option<&'a str>,
     pub(crate) said: Option<Said<'a>>,
     pub(crate) stop_reason: &'static str,
     pub(crate) input_tokens: u64,
@@ -132,7 +147,14 @@ impl Reply<'_> {
     /// Writes the reply as one object.
     pub(crate) fn whole(&self) -> Bytes {
         let tool = self.tool_id();
-        let content = self.said.iter().map(|said| said.block(&tool)).collect();
+        let signature = self.signature();
+        let thought = self.thought.map(|thought| Block {
+            kind: "thinking".into(),
+            thinking: Some(thought.into()),
+            signature: Some(signature.as_str().into()),
+            ..Block::default()
+        });
+        let content = thought.into_iter().chain(self.said.iter().map(|said| said.block(&tool))).collect();
         json(&self.message(content, Some(self.stop_reason), self.output_tokens))
     }
 
@@ -140,15 +162,37 @@ impl Reply<'_> {
     pub(crate) fn first_events(&self) -> Bytes {
         let message = self.message(Vec::new(), None, 1);
         let start = event("message_start", &json!({"type": "message_start", "message": message}));
+        let start = [start, self.thought.map(|thought| self.thought_events(thought)).unwrap_or_default()].concat();
         let block = match self.said {
-            None => return start,
+            None => return start.into(),
             Some(Said::Text(_)) => json!({"type": "text", "text": ""}),
             Some(Said::ToolUse(name, _)) => {
                 json!({"type": "tool_use", "id": self.tool_id(), "name": name, "input": {}})
             }
         };
-        let block = json!({"type": "content_block_start", "index": 0, "content_block": block});
-        [start, event("content_block_start", &block), event("ping", &json!({"type": "ping"}))].concat().into()
+        let block = json!({"type": "content_block_start", "index": self.index(), "content_block": block});
+        let block = event("content_block_start", &block);
+        [&start[..], &block, &event("ping", &json!({"type": "ping"}))].concat().into()
+    }
+
+    fn thought_events(&self, thought: &str) -> Bytes {
+        let block = json!({"type": "thinking", "thinking": "", "signature": ""});
+        let delta = |delta: Value| {
+            event("content_block_delta", &json!({"type": "content_block_delta", "index": 0, "delta": delta}))
+        };
+        [
+            event("content_block_start", &json!({"type": "content_block_start", "index": 0, "content_block": block})),
+            delta(json!({"type": "thinking_delta", "thinking": thought})),
+            delta(json!({"type": "signature_delta", "signature": self.signature()})),
+            event("content_block_stop", &json!({"type": "content_block_stop", "index": 0})),
+        ]
+        .concat()
+        .into()
+    }
+
+    /// Returns the place of the block that says something.
+    fn index(&self) -> u32 {
+        u32::from(self.thought.is_some())
     }
 
     /// Writes the event that carries a piece of what is said: of the text, or of the tool's JSON.
@@ -157,12 +201,13 @@ impl Reply<'_> {
             Some(Said::ToolUse(..)) => json!({"type": "input_json_delta", "partial_json": piece}),
             _ => json!({"type": "text_delta", "text": piece}),
         };
-        event("content_block_delta", &json!({"type": "content_block_delta", "index": 0, "delta": delta}))
+        event("content_block_delta", &json!({"type": "content_block_delta", "index": self.index(), "delta": delta}))
     }
 
     /// Writes the events that end a stream.
     pub(crate) fn last_events(&self) -> Bytes {
-        let stop = self.said.map(|_| event("content_block_stop", &json!({"type": "content_block_stop", "index": 0})));
+        let stop = json!({"type": "content_block_stop", "index": self.index()});
+        let stop = self.said.map(|_| event("content_block_stop", &stop));
         let delta = json!({"stop_reason": self.stop_reason, "stop_sequence": null});
         let usage = self.usage(self.output_tokens);
         let delta = event("message_delta", &json!({"type": "message_delta", "delta": delta, "usage": usage}));
@@ -188,8 +233,14 @@ impl Reply<'_> {
             cache_creation_input_tokens: Some(0),
             cache_read_input_tokens: Some(0),
             output_tokens: Some(output_tokens),
-            output_tokens_details: None,
+            output_tokens_details: self
+                .thought
+                .map(|thought| OutputDetails { thinking_tokens: Some(thought.len().div_ceil(4) as u64) }),
         }
+    }
+
+    fn signature(&self) -> String {
+        self.id.replacen("msg_", "sig_", 1)
     }
 
     /// There is at most one tool call in a reply, so it can share the reply's id.

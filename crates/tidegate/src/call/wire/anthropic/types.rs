@@ -54,6 +54,12 @@ pub struct Block<'a> {
     /// A text block's text.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub text: Option<Cow<'a, str>>,
+    /// What the model thought.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Cow<'a, str>>,
+    /// What proves that a thought is the provider's own.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Cow<'a, str>>,
     /// A tool call's id.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub id: Option<Cow<'a, str>>,
