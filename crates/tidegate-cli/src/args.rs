@@ -5,6 +5,7 @@
 
 mod answer;
 mod bedrock;
+mod cache;
 mod limit;
 mod prompt;
 
@@ -20,6 +21,7 @@ use tidegate::{Balance, Kind, Price};
 
 pub(crate) use self::answer::AnswerArgs;
 pub(crate) use self::bedrock::BedrockArgs;
+pub(crate) use self::cache::CacheArgs;
 pub(crate) use self::limit::LimitArgs;
 pub(crate) use self::prompt::PromptArgs;
 use crate::duration;
@@ -68,6 +70,8 @@ pub(crate) struct RunArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) answer: AnswerArgs,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     #[command(flatten)]
     pub(crate) bedrock: BedrockArgs,
     #[command(flatten)]

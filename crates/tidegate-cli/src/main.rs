@@ -2,6 +2,7 @@
 
 mod args;
 mod aws;
+mod cache;
 mod check;
 mod duration;
 mod format;

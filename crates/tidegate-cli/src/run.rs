@@ -32,7 +32,7 @@ use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
 use crate::settings::{self, EndpointSettings, Http2, InputFormat, OnFailure, OutputFormat, Settings};
 use crate::sim_server::read_scenario;
-use crate::{aws, inspect, keys, logging, moment, progress, runtime, signals};
+use crate::{aws, cache, inspect, keys, logging, moment, progress, runtime, signals};
 
 /// File descriptors that are needed for other things than connections.
 const OTHER_FILES: u64 = 64;
@@ -339,7 +339,8 @@ fn client(
         builder = builder.scenario(read_scenario(path)?);
     }
     if let Some(observer) = observer {
-        builder = builder.observer(observer);
+        // Nothing is opened for a mere look.
+        builder = cache::add(builder.observer(observer), settings)?;
     }
     let endpoints = settings.resolve()?;
     let on_bedrock = endpoints.iter().any(|endpoint| endpoint.model.provider.auth == Auth::Aws);

@@ -8,6 +8,7 @@
 
 mod answers;
 mod bedrock;
+mod cache;
 mod endpoint;
 mod file;
 mod flags;
@@ -116,6 +117,8 @@ pub(crate) struct Settings {
     pub(crate) stop: Stop,
     /// What answers must pass.
     pub(crate) checks: Checks,
+    /// Where answers are kept to be used again.
+    pub(crate) cache: cache::Cache,
     /// The models of each task, by its name.
     pub(crate) tasks: BTreeMap<String, Task>,
     /// Where and how results are written.
@@ -172,6 +175,7 @@ impl Default for Settings {
             budget: Budget::default(),
             stop: Stop::default(),
             checks: Checks::default(),
+            cache: cache::Cache::default(),
             tasks: BTreeMap::new(),
             output: Output::default(),
             run: Run::default(),

@@ -41,6 +41,7 @@ pub(crate) fn print(
     lines.extend(failures(summary));
     lines.extend(models(summary));
     lines.extend(answers(summary).map(|text| ("Answers", text)));
+    lines.extend((summary.cached > 0).then(|| ("Cache", cached(summary))));
     lines.extend(ladder(summary).map(|text| ("Ladder", text)));
     lines.extend(tokens(summary).map(|text| ("Tokens", text)));
     lines.extend(cost(summary).map(|text| ("Cost", text)));
@@ -108,6 +109,11 @@ fn models(summary: &Summary) -> Vec<Line> {
         ("Models", text)
     };
     summary.models.iter().map(line).collect()
+}
+
+/// Says how many of the answered rows cost nothing.
+fn cached(summary: &Summary) -> String {
+    format!("{} of those answered from the cache, at no cost", format::count(summary.cached))
 }
 
 /// Says how answers were judged, if any was not taken as it came.

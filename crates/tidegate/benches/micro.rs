@@ -127,6 +127,7 @@ fn record() -> Record<'static> {
         attempts: 1,
         request_id: Some("req_17".into()),
         fallback: false,
+        cached: false,
         checked: None,
         warnings: Vec::new(),
         error: None,

@@ -4,6 +4,8 @@
 //! it has passed; one that has not is refused, and its model is asked again with what was wrong, or the ladder's next
 //! rung is asked. A refused reply is paid for like any other: its usage, its cost and the reason stay with its attempt.
 //!
+//! With a cache all of that comes after a look into it: see [`cache`].
+//!
 //! | what came | what then |
 //! |---|---|
 //! | a reply that passes | the answer |
@@ -12,6 +14,7 @@
 //! | a failure that the ladder advances on | the next rung; another model starts from the bare request |
 //! | any other failure | the outcome: retries for its sake are the dispatch's business, and over |
 
+pub(crate) mod cache;
 pub(crate) mod check;
 mod complaint;
 mod json;
@@ -24,6 +27,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use self::cache::Answers;
 use self::policy::{AskPolicy, Rung};
 use crate::dispatch::{Dispatcher, Order};
 use crate::failure::{Failure, Kind};
@@ -36,26 +40,41 @@ use crate::response::{Finish, Output, Response, Usage};
 pub(crate) async fn ask<G>(
     dispatcher: &Dispatcher,
     policy: &AskPolicy,
+    answers: Option<&Answers>,
     order: Order<'_>,
     index: u64,
     admitted: G,
 ) -> Outcome {
-    let mut attempts = Vec::with_capacity(1);
-    if policy.is_plain() && order.request.schema.is_none() {
-        let result = dispatcher.dispatch(order, &mut attempts, admitted).await;
-        return Outcome { index, result, attempts, checked: None, fallback: None };
+    let plain = policy.is_plain() && order.request.schema.is_none();
+    // Who wants the pieces of a reply wants a reply.
+    let answers = answers.filter(|_| order.outlet.is_none());
+    let (attempts, checked) = (Vec::with_capacity(1), Checked::default());
+    let mut asking = Asking { dispatcher, policy, answers, order, attempts, checked, edited: None, max_tokens: None };
+    if let Some((response, model)) = asking.find().await {
+        return Outcome {
+            index,
+            result: Ok(response),
+            attempts: Vec::new(),
+            checked: None,
+            fallback: None,
+            cached: Some(model),
+        };
     }
-    let checked = Checked::default();
-    let mut asking = Asking { dispatcher, policy, order, attempts, checked, edited: None, max_tokens: None };
-    let result = asking.answer(admitted).await;
+    let result = if plain { asking.dispatch(admitted).await } else { asking.answer(admitted).await };
+    if let Ok(response) = &result {
+        asking.keep(response);
+    }
     let Asking { attempts, checked, .. } = asking;
-    Outcome { index, result, attempts, checked: Some(Box::new(checked)), fallback: None }
+    let checked = (!plain).then(|| Box::new(checked));
+    Outcome { index, result, attempts, checked, fallback: None, cached: None }
 }
 
 /// One request on its way to an answer that passes.
 struct Asking<'a> {
     dispatcher: &'a Dispatcher,
     policy: &'a AskPolicy,
+    /// Where an answer may be found, and is kept.
+    answers: Option<&'a Answers>,
     order: Order<'a>,
     attempts: Vec<Attempt>,
     checked: Checked,
@@ -79,7 +98,53 @@ impl From<Failure> for Refused {
     }
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    /// Returns an answer that was kept and still passes, with the model that gave it. The ladder's rungs are looked for
+    /// in their order.
+    async fn find(&mut self) -> Option<(Response, Arc<str>)> {
+        let answers = self.answers?;
+        let policy = self.policy;
+        let rungs = policy.ladder.iter().map(Some).chain(policy.ladder.is_empty().then_some(None));
+        for rung in rungs {
+            let request = self.bare(rung);
+            for model in self.models(rung) {
+                let Some(response) = answers.find(&model, &request) else { continue };
+                if let Ok(response) = self.judge(response).await {
+                    return Some((response, model));
+                }
+            }
+        }
+        None
+    }
+
+    /// Keeps an answer as one to the bare request, whatever complaints led to it.
+    fn keep(&self, response: &Response) {
+        let answered = self.attempts.iter().rfind(|attempt| attempt.failure.is_none());
+        if let (Some(answers), Some(attempt)) = (self.answers, answered) {
+            answers.keep(&attempt.model, &self.bare(self.rung()), response);
+        }
+    }
+
+    /// Returns the request as a rung asks it for the first time.
+    fn bare(&self, rung: Option<&Rung>) -> Cow<'a, Request> {
+        let mut request = Cow::Borrowed(self.order.request);
+        if let Some(rung) = rung.filter(|rung| !rung.params.is_empty()) {
+            request.to_mut().params = rung.params.clone().over(request.params.clone());
+        }
+        request
+    }
+
+    /// Returns the models that a rung asks, each once.
+    fn models(&self, rung: Option<&Rung>) -> Vec<Arc<str>> {
+        if let Some(model) = rung.and_then(|rung| rung.model.clone()) {
+            return vec![model];
+        }
+        let endpoints = self.dispatcher.admission.endpoints_of(self.order.route);
+        let mut models: Vec<_> = endpoints.iter().map(|&i| self.dispatcher.endpoints[i].model.clone()).collect();
+        models.dedup();
+        models
+    }
+
     async fn answer<G>(&mut self, admitted: G) -> Result<Response, Failure> {
         let mut admitted = Some(admitted);
         loop {

@@ -19,6 +19,7 @@ use self::spot::{Spot, spots};
 pub use self::streaming::Streaming;
 use self::target::Place;
 pub use self::target::Target;
+use crate::ask::cache::{Answers, Shelf};
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
 use crate::call::pool::{Pool, PoolOptions};
@@ -67,6 +68,7 @@ pub struct ClientBuilder {
     policy: Option<Box<dyn Policy>>,
     retry: RetryPolicy,
     ask_policy: AskPolicy,
+    cache: Option<Arc<dyn Shelf>>,
     pool: PoolOptions,
     scenario: Scenario,
     transport: Option<Arc<dyn Transport>>,
@@ -148,6 +150,16 @@ impl ClientBuilder {
         self
     }
 
+    /// Answers from this cache what was answered before, and keeps new answers there. Default: none.
+    ///
+    /// What is [streamed](Client::stream) is always asked for.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn cache(mut self, cache: impl Into<Arc<crate::Cache>>) -> ClientBuilder {
+        self.cache = Some(cache.into());
+        self
+    }
+
     /// Sets how connections are made.
     #[must_use]
     pub fn pool(mut self, pool: PoolOptions) -> ClientBuilder {
@@ -220,9 +232,11 @@ impl ClientBuilder {
         let admission =
             Admission::new(endpoints.clone(), SharedLimits { total: self.total, accounts }, chooser, self.seed);
         let hedges = Mutex::new(Hedges::new(endpoints.len()));
+        let places = self.targets.iter().map(|target| (target.name.clone(), target.place.address().to_owned()));
+        let answers = self.cache.take().map(|cache| Answers::new(cache, places));
         let (retry, observer, classify) = (self.retry, self.observer, self.classify);
         let dispatcher = Dispatcher { admission, endpoints, retry, observer, classify, hedges };
-        Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy: Arc::new(self.ask_policy), models })
+        Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy: Arc::new(self.ask_policy), answers, models })
     }
 
     /// Returns the models that are asked where none is named.
@@ -364,6 +378,7 @@ pub type Requests<I> = stream::Map<stream::Iter<I>, fn(Request) -> Item<()>>;
 pub struct Client {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) ask_policy: Arc<AskPolicy>,
+    pub(crate) answers: Option<Answers>,
     /// The models that are asked where none is named.
     models: Arc<[Arc<str>]>,
 }

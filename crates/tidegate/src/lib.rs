@@ -146,6 +146,8 @@ mod schema;
 pub mod sim;
 pub mod suggest;
 
+#[cfg(feature = "cache")]
+pub use ask::cache::{Cache, CacheOptions};
 pub use ask::check::Check;
 pub use ask::policy::{AskPolicy, Rung};
 #[cfg(feature = "schemars")]

@@ -21,6 +21,8 @@ pub struct Outcome {
     pub attempts: Vec<Attempt>,
     /// The last resort that stands in the place of the answer, if there is none and one was asked for.
     pub fallback: Option<Output>,
+    /// The model whose stored answer this is, if it was found in the cache and nobody was asked.
+    pub cached: Option<Arc<str>>,
     /// How it was judged, where there was a schema, a check or a ladder.
     pub checked: Option<Box<Checked>>,
 }
@@ -167,9 +169,12 @@ impl Outcome {
         })
     }
 
-    /// Returns what all attempts together cost. Nothing if the cost of a reply is unknown: never a zero that is a guess.
+    /// Returns what all attempts together cost; an answer from the cache costs 0. Nothing if the cost of a reply is unknown: never a zero that is a guess.
     #[must_use]
     pub fn cost(&self) -> Option<Money> {
+        if self.cached.is_some() {
+            return Some(Money::ZERO);
+        }
         let replied = |attempt: &&Attempt| attempt.failure.as_ref().is_none_or(|failure| failure.usage.is_some());
         if self.result.is_ok() && self.attempts.iter().filter(replied).any(|attempt| attempt.cost.is_none()) {
             return None;

@@ -29,6 +29,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::ask::ask;
+use crate::ask::cache::Answers;
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
 use crate::client::Client;
@@ -141,6 +142,7 @@ pub struct Run<S, C> {
     fallback: Option<Fallback>,
     retries: Arc<Retries>,
     policy: Arc<AskPolicy>,
+    answers: Option<Answers>,
     routes: Vec<(Vec<Arc<str>>, RouteId)>,
 }
 
@@ -150,6 +152,7 @@ impl<S, C> Run<S, C> {
         Run {
             retry: client.dispatcher.retry,
             policy: client.ask_policy.clone(),
+            answers: client.answers.clone(),
             client,
             source: Box::pin(source),
             source_ended: false,
@@ -203,6 +206,12 @@ impl<S, C> Run<S, C> {
     /// Puts a last resort in the place of answers that are not to be had.
     pub fn fallback(mut self, fallback: Fallback) -> Run<S, C> {
         self.fallback = Some(fallback);
+        self
+    }
+
+    /// Asks for every answer, whatever the client's cache holds, and keeps none: for samples of one request.
+    pub fn no_cache(mut self) -> Run<S, C> {
+        self.answers = None;
         self
     }
 
@@ -272,7 +281,7 @@ where
         let (purse, fallback) = (self.purse.clone(), self.fallback.clone());
         let retries = self.retries.clone();
         retries.began();
-        let policy = self.policy.clone();
+        let (policy, answers) = (self.policy.clone(), self.answers.clone());
         let admitted = Waiting::new(&self.waiting);
         self.bytes += bytes;
         self.index += 1;
@@ -288,7 +297,7 @@ where
                 purse: purse.as_deref(),
                 outlet: None,
             };
-            let mut outcome = ask(&client.dispatcher, &policy, order, index, admitted).await;
+            let mut outcome = ask(&client.dispatcher, &policy, answers.as_ref(), order, index, admitted).await;
             if let (Some(fallback), Err(failure)) = (&fallback, &outcome.result) {
                 outcome.fallback = fallback.answer(&request, failure);
             }

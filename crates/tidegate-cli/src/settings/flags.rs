@@ -8,8 +8,8 @@ use toml::{Table, Value};
 
 use super::value;
 use crate::args::{
-    AnswerArgs, BedrockArgs, CheckArgs, InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs, StopArgs,
-    WatchArgs,
+    AnswerArgs, BedrockArgs, CacheArgs, CheckArgs, InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs,
+    StopArgs, WatchArgs,
 };
 use crate::duration;
 
@@ -20,6 +20,7 @@ pub(super) fn table(args: &RunArgs) -> Result<Table> {
     prompt(&mut table, &args.prompt)?;
     model(&mut table, &args.model)?;
     answers(&mut table, &args.answer)?;
+    cache(&mut table, &args.cache)?;
     bedrock(&mut table, &args.bedrock);
     limit(&mut table, &args.limit);
     stop(&mut table, &args.stop);
@@ -94,6 +95,13 @@ fn answers(table: &mut Table, args: &AnswerArgs) -> Result<()> {
     set(table, "ladder_on", args.ladder_on.as_ref().map(kinds));
     set(table, "task_column", args.task_column.clone());
     set(table, "model_column", args.model_column.clone());
+    Ok(())
+}
+
+fn cache(table: &mut Table, args: &CacheArgs) -> Result<()> {
+    set(table, "cache.path", path(args.cache.as_deref())?);
+    set(table, "cache.ttl", args.cache_ttl.map(duration::show));
+    set(table, "cache.size", args.cache_size);
     Ok(())
 }
 

@@ -100,7 +100,8 @@ impl Client {
 }
 
 fn unanswered(failure: Failure, attempts: Vec<Attempt>) -> Box<Unanswered> {
-    let outcome = Outcome { index: 0, result: Err(failure.clone()), attempts, checked: None, fallback: None };
+    let outcome =
+        Outcome { index: 0, result: Err(failure.clone()), attempts, checked: None, fallback: None, cached: None };
     Box::new(Unanswered { failure, outcome })
 }
 

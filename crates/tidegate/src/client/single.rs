@@ -81,6 +81,6 @@ impl Client {
             purse: None,
             outlet: wish.outlet,
         };
-        ask(&self.dispatcher, policy, order, 0, ()).await
+        ask(&self.dispatcher, policy, self.answers.as_ref(), order, 0, ()).await
     }
 }

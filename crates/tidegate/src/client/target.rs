@@ -57,6 +57,16 @@ pub(super) enum Place {
     Caller(Arc<dyn Caller>),
 }
 
+impl Place {
+    /// Returns where it is, as far as that is known.
+    pub(super) fn address(&self) -> &str {
+        match self {
+            Place::Provider { base_url, .. } => base_url,
+            Place::Caller(_) => "",
+        }
+    }
+}
+
 impl Target {
     /// Makes a target from `provider/model` or from a bare name that exactly one provider has; the price comes from the
     /// catalog.

@@ -185,6 +185,7 @@ impl Job {
     fn prepare(&self, client: &Client, progress: &Progress) -> Result<Prepared> {
         let (input, renderer) = self.open()?;
         let output = OutputOptions {
+            cached: client.answers.is_some(),
             checked: self.prompt.schema.is_some() || !client.ask_policy.identity().is_empty(),
             ..self.output_options(input.columns())
         };
@@ -237,6 +238,7 @@ impl Job {
             columns: columns.map(<[String]>::to_vec).unwrap_or_default(),
             samples: self.repeat > 1,
             fallbacks: self.fallback.is_some(),
+            cached: false,
             checked: false,
         }
     }
@@ -336,6 +338,9 @@ impl<'a> Work<'a> {
         let mut run = self.client.run_items(source).stop_on(self.stop.clone());
         if let Some(till) = &self.till {
             run = run.pay_from(till.purse.clone());
+        }
+        if self.job.repeat > 1 {
+            run = run.no_cache();
         }
         if let Some(fallback) = &self.job.fallback {
             run = run.fallback(fallback.clone());

@@ -59,6 +59,8 @@ pub struct OutputOptions {
     pub samples: bool,
     /// Whether there may be last resorts in the place of answers.
     pub fallbacks: bool,
+    /// Whether answers may come from a cache.
+    pub cached: bool,
     /// Whether answers are judged: by a schema, checks or a ladder.
     pub checked: bool,
 }

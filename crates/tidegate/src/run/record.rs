@@ -56,6 +56,9 @@ pub struct Record<'a> {
     /// Whether the output is only a last resort, because every attempt failed.
     #[serde(default)]
     pub fallback: bool,
+    /// Whether the output was found in the cache, so that nobody was asked.
+    #[serde(default)]
+    pub cached: bool,
     /// How the answer was judged, only with a schema, checks or a ladder.
     #[serde(default)]
     pub checked: Option<Cow<'a, Checked>>,
@@ -118,6 +121,9 @@ pub fn write_record(record: &Record<'_>, line: &mut Vec<u8>) {
     push_field(line, r#","request_id":"#, record.request_id.as_ref(), push_json);
     if record.fallback {
         line.extend_from_slice(br#","fallback":true"#);
+    }
+    if record.cached {
+        line.extend_from_slice(br#","cached":true"#);
     }
     if let Some(checked) = &record.checked {
         push_field(line, r#","checked":"#, Some(checked), push_json);
@@ -291,6 +297,7 @@ mod tests {
             attempts: 1,
             request_id: None,
             fallback: false,
+            cached: false,
             checked: None,
             error: None,
             warnings: Vec::new(),
@@ -373,6 +380,7 @@ mod tests {
                 attempts,
                 request_id: request_id.map(Cow::Owned),
                 fallback: attempts % 2 == 1,
+                cached: attempts % 3 == 1,
                 checked: None,
                 error: Some(RecordError { kind: Kind::ALL[kind], message: message.into(), status }),
                 warnings: sample.map(|n| Cow::from(format!("\"{n}"))).into_iter().collect(),

@@ -38,6 +38,8 @@ pub struct Finished<'a> {
     pub attempts: u32,
     /// Whether a last resort stands in the place of the answer.
     pub fallback: bool,
+    /// Whether its answer was found in the cache.
+    pub cached: bool,
     /// How its answer was judged, where there was a schema, a check or a ladder.
     pub checked: Option<&'a Checked>,
 }
@@ -81,6 +83,8 @@ pub struct Tally {
     pub retries: u64,
     /// Failed rows with a last resort in the place of an answer.
     pub fallbacks: u64,
+    /// Rows answered from the cache, at no cost; they are among those answered.
+    pub cached: u64,
     /// The rows by model.
     pub models: BTreeMap<String, ModelTally>,
     /// How answers were judged.
@@ -99,6 +103,7 @@ impl Default for Tally {
             unpriced: 0,
             retries: 0,
             fallbacks: 0,
+            cached: 0,
             models: BTreeMap::new(),
             answers: AnswerTally::default(),
             latency_us: microseconds_up_to_a_day(),
@@ -115,13 +120,14 @@ impl<'a> From<&'a Outcome> for Finished<'a> {
     fn from(outcome: &'a Outcome) -> Finished<'a> {
         let last = outcome.last();
         Finished {
-            model: last.map_or("", |attempt| &attempt.model),
+            model: last.map(|attempt| &attempt.model).or(outcome.cached.as_ref()).map_or("", |model| model),
             failure: outcome.result.as_ref().err().map(|failure| (failure.kind, &*failure.message)),
             usage: outcome.usage(),
             cost: outcome.cost(),
             latency_ms: last.map_or(0.0, |attempt| attempt.took.as_secs_f64() * 1e3),
             attempts: outcome.calls(),
             fallback: outcome.fallback.is_some(),
+            cached: outcome.cached.is_some(),
             checked: outcome.checked.as_deref(),
         }
     }
@@ -134,7 +140,9 @@ impl Tally {
             None => {
                 self.succeeded += 1;
                 self.unpriced += u64::from(row.cost.is_none());
-                self.latency_us.saturating_record((row.latency_ms * 1e3) as u64);
+                if !row.cached {
+                    self.latency_us.saturating_record((row.latency_ms * 1e3) as u64);
+                }
             }
             Some((kind, message)) => {
                 self.failed += 1;
@@ -151,6 +159,7 @@ impl Tally {
         self.cost += row.cost.unwrap_or_default();
         self.retries += u64::from(row.attempts.saturating_sub(1));
         self.fallbacks += u64::from(row.fallback);
+        self.cached += u64::from(row.cached);
         if let Some(checked) = row.checked {
             self.answers.add(checked, row.cost.filter(|_| row.failure.is_none()));
         }
@@ -341,6 +350,8 @@ pub struct Summary {
     pub budget: Option<Spending>,
     /// Failed rows with a last resort in the place of an answer.
     pub fallbacks: u64,
+    /// Rows answered from the cache, at no cost; they are among `succeeded`.
+    pub cached: u64,
     /// Why it ended early.
     pub stopped: Option<Stopped>,
     /// Bytes of a torn journal tail that were cut off at the start.
@@ -387,6 +398,7 @@ impl Summary {
             endpoints: Vec::new(),
             budget: None,
             fallbacks: tally.fallbacks,
+            cached: tally.cached,
             stopped: None,
             repaired_bytes: 0,
             warnings: Vec::new(),
@@ -414,6 +426,7 @@ mod tests {
             latency_ms: 20.0,
             attempts: 2,
             fallback: false,
+            cached: false,
             checked: None,
         }
     }

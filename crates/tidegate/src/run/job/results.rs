@@ -106,6 +106,7 @@ fn empty(task: &Task) -> Record<'_> {
         attempts: 0,
         request_id: None,
         fallback: false,
+        cached: false,
         checked: None,
         error: None,
         warnings: Vec::new(),
@@ -124,12 +125,13 @@ fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
     let record = Record {
         id: id(task),
         input: input.map(Json::known),
-        model: last.map(|attempt| (&*attempt.model).into()),
+        model: last.map(|attempt| &attempt.model).or(outcome.cached.as_ref()).map(|model| (&**model).into()),
         endpoint: last.map(|attempt| (&*attempt.endpoint).into()),
         usage: outcome.usage(),
         cost: outcome.cost(),
         latency: last.map(|attempt| attempt.took).unwrap_or_default(),
         attempts: outcome.calls(),
+        cached: outcome.cached.is_some(),
         checked: outcome.checked.as_deref().map(Cow::Borrowed),
         ..empty(task)
     };
@@ -170,6 +172,7 @@ pub(super) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
         latency_ms: record.latency.as_secs_f64() * 1e3,
         attempts: record.attempts,
         fallback: record.fallback,
+        cached: record.cached,
         checked: record.checked.as_deref(),
     }
 }

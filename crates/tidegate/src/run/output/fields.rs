@@ -33,6 +33,7 @@ pub(super) enum Own {
     Attempts,
     RequestId,
     Fallback,
+    Cached,
     Checked,
     Error,
     ErrorKind,
@@ -41,7 +42,7 @@ pub(super) enum Own {
 }
 
 /// Every field of ours with its name.
-const NAMES: [(&str, Own); 22] = [
+const NAMES: [(&str, Own); 23] = [
     ("id", Own::Id),
     ("input", Own::Input),
     ("output", Own::Output),
@@ -59,6 +60,7 @@ const NAMES: [(&str, Own); 22] = [
     ("attempts", Own::Attempts),
     ("request_id", Own::RequestId),
     ("fallback", Own::Fallback),
+    ("cached", Own::Cached),
     ("checked", Own::Checked),
     ("error", Own::Error),
     ("error_kind", Own::ErrorKind),
@@ -67,7 +69,7 @@ const NAMES: [(&str, Own); 22] = [
 ];
 
 /// The fields of a JSON record.
-pub(super) const RECORD: [Own; 15] = [
+pub(super) const RECORD: [Own; 16] = [
     Own::Id,
     Own::Input,
     Own::Output,
@@ -81,6 +83,7 @@ pub(super) const RECORD: [Own; 15] = [
     Own::Attempts,
     Own::RequestId,
     Own::Fallback,
+    Own::Cached,
     Own::Checked,
     Own::Error,
 ];
@@ -154,6 +157,7 @@ pub(super) fn own(fields: &[Own], options: &OutputOptions) -> Vec<Field> {
     let wanted = |own: &&Own| match own {
         Own::Sample => options.samples,
         Own::Fallback => options.fallbacks,
+        Own::Cached => options.cached,
         Own::Checked => options.checked,
         _ => true,
     };
@@ -230,6 +234,7 @@ impl Own {
             Own::Attempts => Some(u64::from(record.attempts)).into(),
             Own::RequestId => record.request_id.as_deref().into(),
             Own::Fallback => Cell::Raw(record.fallback.to_string().into()),
+            Own::Cached => Cell::Raw(record.cached.to_string().into()),
             Own::Checked => Cell::json(record.checked.as_deref()),
             Own::Error => Cell::json(error),
             Own::ErrorKind => error.map(|error| error.kind.name()).into(),
