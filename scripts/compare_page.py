@@ -20,7 +20,7 @@ What [scheduling](scheduling.md) is worth, over real HTTP: `tidegate run` beside
 afternoon, against the same `tidegate sim`.
 
 ```sh
-scripts/compare.sh --rounds 3 --parallel 1
+scripts/compare.sh --rounds 3 --parallel 10
 ```
 
 - **Tidegate** is timed as a process, from its start to its end, with its journal.
