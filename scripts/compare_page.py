@@ -20,7 +20,7 @@ What [scheduling](scheduling.md) is worth, over real HTTP: `tidegate run` beside
 afternoon, against the same `tidegate sim`.
 
 ```sh
-scripts/compare.sh --rounds 3 --parallel 1
+scripts/compare.sh --rounds 3 --parallel 10
 ```
 
 - **Tidegate** is timed as a process, from its start to its end, with its journal.
@@ -29,7 +29,7 @@ scripts/compare.sh --rounds 3 --parallel 1
 - **Sleeps 10 s on 429** is the same, but the whole client pauses for 10 s, which several well-known tools do, with 10 or 15 s.
 
 Both simple clients (`scripts/compare_clients.py`) try a row ten times, are timed without the start of Python, and write no results. *Ideal*
-is when the last reply could come to somebody who knows the provider and sends each row the moment it may pass. Rejected calls and rows
+is when the last reply could come to somebody who knows the provider and sends each row the moment it may pass. Rejected calls
 are what the simulator counted; a row is lost if its client has no answer in the end. Times are the best and the median of
 the rounds, other numbers those of the median one, which is also the one that is drawn.
 """
