@@ -243,6 +243,55 @@ async fn nothing_is_lost(steps: Vec<Step>) {
     assert!(left.endpoints.iter().all(|endpoint| endpoint.in_flight == 0), "every place is free again");
 }
 
+/// Wakes a thread.
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits on this thread; a waiter that nobody wakes is not polled again.
+fn wait(mut acquire: Acquire) -> Lease {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let give_up = Instant::now() + Duration::from_secs(30);
+    loop {
+        match poll(&mut acquire, &waker) {
+            Some(lease) => return lease,
+            None => std::thread::park_timeout(give_up.duration_since(Instant::now())),
+        }
+        assert!(Instant::now() < give_up, "a wake-up was lost");
+    }
+}
+
+#[test]
+fn threads_share_the_places_and_wake_each_other() {
+    const THREADS: usize = 8;
+    let admission = admission(&[concurrency(2)]);
+    let route = admission.route(&["m0".into()]);
+    let (in_flight, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = &|thread: usize| {
+        for turn in 0..500 {
+            let mut acquire = admission.acquire(ask(&admission, route, URGENT));
+            if (thread + turn) % 5 == 0 {
+                // Leaves the queue, or gives back what it was admitted to at once.
+                drop(poll(&mut acquire, Waker::noop()));
+                continue;
+            }
+            let lease = wait(acquire);
+            most.fetch_max(in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::yield_now();
+            in_flight.fetch_sub(1, Ordering::SeqCst);
+            end(lease, if turn % 3 == 0 { How::Dropped } else { How::Answered });
+        }
+    };
+    std::thread::scope(|scope| (0..THREADS).for_each(|thread| drop(scope.spawn(move || work(thread)))));
+    assert_eq!(most.into_inner(), 2, "as many as may, and never more");
+    let left = admission.snapshot();
+    assert_eq!((left.waiting, left.endpoints[0].in_flight), (0, 0));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]

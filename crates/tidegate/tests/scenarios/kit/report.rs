@@ -56,9 +56,7 @@ pub(crate) fn judge(name: &str, case: &Case, run: impl Fn(&Case, Option<u32>) ->
         report.expect(shares.rejected <= span.rejected, || {
             format!("{name}, {part}: rejected {:.4}, at most {}", shares.rejected, span.rejected)
         });
-        for share in measured.per_client(case.workload.clients, span.from_s, to) {
-            report.expect(share >= case.expect.fair.unwrap_or(0.0), || format!("{name}: one client got {share:.3}"));
-        }
+        share_out(name, case, &measured.per_client(case.workload.clients, span.from_s, to), &mut report);
     }
     let spans = case.expect.spans.iter().map(|span| span.rejected).fold(0.0, f64::max);
     let most = case.expect.rejected.unwrap_or(2.0 * spans);
@@ -88,6 +86,17 @@ pub(crate) fn judge(name: &str, case: &Case, run: impl Fn(&Case, Option<u32>) ->
         compare(name, case, sweep, &measured, &run, &mut report);
     }
     report
+}
+
+/// Shows what each of several clients got, and holds it against what is fair.
+fn share_out(name: &str, case: &Case, shares: &[f64], report: &mut Report) {
+    if shares.len() > 1 {
+        let each: Vec<String> = shares.iter().map(|share| format!("{:.1} %", 100.0 * share)).collect();
+        report.lines.push(format!("| {name} | of that, each client: {} | – | – | – | – | – |", each.join(", ")));
+    }
+    for share in shares {
+        report.expect(*share >= case.expect.fair.unwrap_or(0.0), || format!("{name}: one client got {share:.3}"));
+    }
 }
 
 /// Compares with the best fixed concurrency whose calls do not take too long.
