@@ -134,7 +134,10 @@ def check_record(folder):
            "--fallback", "x", "--check", "true", "--scenario", "one-fails.yaml"]
     ask(*run, "-o", "out.jsonl", cwd=folder, stdin=rows)
     ask(*run, "--image-column", "photo", "--lossy", "-o", "lossy.jsonl", cwd=folder, stdin="text,photo\nb,s3://a/b.png\n")
-    outputs = [folder / name for name in ("out.jsonl", "lossy.jsonl")]
+    # An answer from the cache, which a sample never is.
+    for out in ["asked.jsonl", "found.jsonl"]:
+        ask("run", "-", "--format", "csv", "-m", "sim/echo", "-p", "{{ text }}", "--cache", "answers.sqlite", "-o", out, cwd=folder, stdin=rows)
+    outputs = [folder / name for name in ("out.jsonl", "lossy.jsonl", "found.jsonl")]
     fields = {field for output in outputs for line in output.open() for field in json.loads(line)}
     differ("docs/record.md, the record", set(by_heading["The record"]), fields)
     differ("docs/record.md, the summary", set(by_heading["The summary"]), set(json.loads(ask("report", "out.jsonl", "--json", cwd=folder)[1])))

@@ -77,8 +77,8 @@ pub trait Caller: Send + Sync {
     ///
     /// # Behavior
     ///
-    /// - As [`call_with_hints`](Caller::call_with_hints); the stream of the reply ends with [`Piece::Done`](streaming::Piece::Done) or a failure,
-    ///   and dropping it cancels the call.
+    /// - As [`call_with_hints`](Caller::call_with_hints); the stream of the reply ends with [`Piece::Done`] or a
+    ///   failure, and dropping it cancels the call.
     /// - A caller that knows only whole replies need not write it.
     fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
         Box::pin(async move { Ok(streaming::whole(self.call_with_hints(request, hints).await?)) })

@@ -211,7 +211,7 @@ impl Target {
         self
     }
 
-    /// Sets its share of the requests under [`Balance::Weighted`]: 3 gets three times as many as 1, which is what others
+    /// Sets its share of the requests under [`Balance::Weighted`](crate::Balance::Weighted): 3 gets three times as many as 1, which is what others
     /// count for if any has a weight.
     #[must_use]
     pub fn weight(mut self, weight: f64) -> Target {
