@@ -42,7 +42,7 @@ pub(crate) struct AnswerArgs {
     /// Causes that lead to the ladder's next rung [default: rejected,truncated]
     #[arg(long, value_name = "CAUSE,…", value_delimiter = ',', value_parser = value::kind)]
     pub(crate) ladder_on: Option<Vec<Kind>>,
-    /// Column that names a row's task, one of the configuration's [tasks]
+    /// Column that names a row's task, one of the tasks in the configuration
     #[arg(long, value_name = "NAME")]
     pub(crate) task_column: Option<String>,
     /// Column that names a row's one model

@@ -274,7 +274,7 @@ fn threads_share_the_places_and_wake_each_other() {
     let work = &|thread: usize| {
         for turn in 0..500 {
             let mut acquire = admission.acquire(ask(&admission, route, URGENT));
-            if (thread + turn) % 5 == 0 {
+            if (thread + turn).is_multiple_of(5) {
                 // Leaves the queue, or gives back what it was admitted to at once.
                 drop(poll(&mut acquire, Waker::noop()));
                 continue;
