@@ -47,7 +47,8 @@ def check_flags():
             problems.append(f"`{flag}` of `tidegate {command}` is not documented")
     everything = set().union(*real.values()) | FOREIGN
     for path, page in pages.items():
-        for flag in sorted(flags(page) - everything):
+        # What stands behind cargo are its own flags.
+        for flag in sorted(flags(re.sub(r"cargo (bench|build|run|test) [^`\n]*", "", page)) - everything):
             problems.append(f"{path}: there is no `{flag}`")
 
 
