@@ -136,13 +136,10 @@ impl<'a> Asking<'a> {
 
     /// Returns the models that a rung asks, each once.
     fn models(&self, rung: Option<&Rung>) -> Vec<Arc<str>> {
-        if let Some(model) = rung.and_then(|rung| rung.model.clone()) {
-            return vec![model];
+        match rung.and_then(|rung| rung.model.clone()) {
+            Some(model) => vec![model],
+            None => self.dispatcher.models(self.order.route),
         }
-        let endpoints = self.dispatcher.admission.endpoints_of(self.order.route);
-        let mut models: Vec<_> = endpoints.iter().map(|&i| self.dispatcher.endpoints[i].model.clone()).collect();
-        models.dedup();
-        models
     }
 
     async fn answer<G>(&mut self, admitted: G) -> Result<Response, Failure> {
@@ -281,7 +278,7 @@ impl<'a> Asking<'a> {
         let rung = self.rung().and_then(|rung| rung.params.max_tokens);
         let had = self.max_tokens.or(rung).or(self.order.request.params.max_tokens)?;
         let model = &self.attempts.last()?.model;
-        let most = self.dispatcher.endpoints.iter().find(|endpoint| endpoint.model == *model)?.caller.max_output();
+        let most = self.dispatcher.endpoint(model)?.caller.max_output();
         let more = had.saturating_mul(2).min(most.unwrap_or(u32::MAX));
         (more > had).then_some(more)
     }
@@ -303,7 +300,7 @@ impl<'a> Asking<'a> {
     /// bare request, and as much output as the answer has.
     fn last_rung_cost(&self) -> Option<Money> {
         let last: &Arc<str> = self.policy.ladder.last()?.model.as_ref()?;
-        let price = self.dispatcher.endpoints.iter().find(|endpoint| endpoint.model == *last)?.price?;
+        let price = self.dispatcher.endpoint(last)?.price?;
         let asked = self.attempts.iter().find_map(|attempt| attempt.usage)?;
         let answered = self.attempts.last()?.usage?;
         let usage =

@@ -473,7 +473,7 @@ impl Client {
     }
 
     fn endpoint(&self, model: &str) -> Option<&Arc<Endpoint>> {
-        self.dispatcher.endpoints.iter().find(|endpoint| &*endpoint.model == model)
+        self.dispatcher.endpoint(model)
     }
 
     /// Returns the body that a model would be sent, where it is JSON.

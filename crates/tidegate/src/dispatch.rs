@@ -258,6 +258,19 @@ impl Dispatcher {
         }
     }
 
+    /// Returns the first endpoint of a model: what it costs and may write is the same at all that are not Bedrock's.
+    pub(crate) fn endpoint(&self, model: &str) -> Option<&Arc<Endpoint>> {
+        self.endpoints.iter().find(|endpoint| &*endpoint.model == model)
+    }
+
+    /// Returns the models of a route, each once.
+    pub(crate) fn models(&self, route: RouteId) -> Vec<Arc<str>> {
+        let endpoints = self.admission.endpoints_of(route);
+        let mut models: Vec<_> = endpoints.iter().map(|&place| self.endpoints[place].model.clone()).collect();
+        models.dedup();
+        models
+    }
+
     /// Returns what a request asks of admission at its arrival.
     fn ask(&self, order: &Order<'_>) -> Ask {
         Ask {
