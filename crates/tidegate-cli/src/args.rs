@@ -16,6 +16,7 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 use tidegate::call::wire::WireId;
 use tidegate::{Balance, Kind, Price};
 
@@ -57,6 +58,12 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Says which models would be asked where and in whose name, and what is wrong; sends no prompt
     Check(Box<CheckArgs>),
+    /// Writes a tidegate.toml that explains itself, and a template, to begin with
+    Init(InitArgs),
+    /// Prints the completions for a shell
+    Completions(CompletionsArgs),
+    /// Writes the manual pages
+    Man(ManArgs),
 }
 
 #[derive(Args)]
@@ -314,6 +321,39 @@ pub(crate) struct ReportArgs {
     pub(crate) json: bool,
 }
 
+/// The arguments of `tidegate init`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tidegate init\n  tidegate init labels && cd labels && tidegate run rows.jsonl")]
+pub(crate) struct InitArgs {
+    /// Folder to write to; made if it is not there [default: the working directory]
+    #[arg(value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub(crate) dir: PathBuf,
+}
+
+/// The arguments of `tidegate completions`.
+#[derive(Args)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(crate) shell: Shell,
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  tidegate completions bash > ~/.local/share/bash-completion/completions/tidegate
+  tidegate completions zsh > ~/.zfunc/_tidegate
+  tidegate completions fish > ~/.config/fish/completions/tidegate.fish";
+
+/// The arguments of `tidegate man`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tidegate man ~/.local/share/man/man1\n  man tidegate-run")]
+pub(crate) struct ManArgs {
+    /// Folder to write to, one page a command; made if it is not there
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
 /// The arguments of `tidegate check`.
 #[derive(Args)]
 #[command(after_help = CHECK_EXAMPLES)]
@@ -396,7 +436,8 @@ fn in_a_variable(error: &clap::Error) -> clap::Error {
     command().error(error.kind(), format!("a TIDEGATE_ variable is wrong: {message}"))
 }
 
-fn command() -> clap::Command {
+/// Returns the definition of the whole command line.
+pub(crate) fn command() -> clap::Command {
     let settings = |command: clap::Command| command.mut_args(|arg| with_negative_numbers(with_no(arg)));
     let command = Cli::command().mut_subcommand("run", settings).mut_subcommand("check", settings);
     command.mut_subcommands(with_short_help)

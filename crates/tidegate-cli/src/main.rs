@@ -7,6 +7,7 @@ mod check;
 mod duration;
 mod format;
 mod google;
+mod init;
 mod inspect;
 mod keys;
 mod live;
@@ -14,6 +15,7 @@ mod logging;
 mod models;
 mod moment;
 mod progress;
+mod reference;
 mod run;
 mod settings;
 mod signals;
@@ -36,6 +38,9 @@ fn main() -> ExitCode {
         Command::Models(args) => models::listing(&args).map_err(Into::into).and_then(|text| print(&text)),
         Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
         Command::Check(args) => check(&args),
+        Command::Init(args) => init::init(&args.dir).map_err(Into::into).and_then(|text| print(&text)),
+        Command::Completions(args) => print(&reference::completions(args.shell)),
+        Command::Man(args) => reference::man(&args.dir).map_err(Into::into).and_then(|text| print(&text)),
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error:#}");
