@@ -149,7 +149,8 @@ def check_record(folder):
     if ours != listed:
         problems.append(f"docs/record.md, CSV: the columns are {', '.join(ours)}")
     causes = re.search(r"there are (.*)", ask("run", "-", f"--retry-failed={UNKNOWN}")[2])[1]
-    differ("docs/record.md, errors", set(by_heading["Errors"]), set(causes.split(", ")))
+    kinds = tables(pages[pathlib.Path("docs/errors.md")], lambda line: line)
+    differ("docs/errors.md", set().union(*kinds.values()), set(causes.split(", ")))
 
 
 def check_commands(folder):
