@@ -41,8 +41,8 @@ def flags_of(command):
 
 
 def check_flags():
-    real = {command: flags_of(command.split()) for command in ["run", "models", "report", "check", "sim", ""]}
-    for command, page in [("run", readme), ("models", readme), ("report", readme), ("check", readme), ("sim", simulator), ("", readme)]:
+    real = {command: flags_of(command.split()) for command in ["run", "models", "report", "show", "check", "sim", ""]}
+    for command, page in [("run", readme), ("models", readme), ("report", readme), ("show", readme), ("check", readme), ("sim", simulator), ("", readme)]:
         for flag in sorted(real[command] - flags(page) - {"--help"}):
             problems.append(f"`{flag}` of `tidegate {command}` is not documented")
     everything = set().union(*real.values()) | FOREIGN

@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Prints the summary of a run again
     Report(ReportArgs),
+    /// Prints one row's request, attempts and answer
+    Show(ShowArgs),
     /// Says which models would be asked where and in whose name, and what is wrong; sends no prompt
     Check(Box<CheckArgs>),
 }
@@ -313,6 +315,30 @@ pub(crate) struct ReportArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// The arguments of `tidegate show`.
+#[derive(Args)]
+#[command(after_help = SHOW_EXAMPLES)]
+pub(crate) struct ShowArgs {
+    /// Result file of the run
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+    /// Id of the row; :17 is the 17th record, for rows without ids
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Print JSON, an object a record
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  tidegate show out.jsonl invoice-17
+  tidegate show out.jsonl :1 --json
+
+Everything comes from the journal, OUT.tidegate/, also in the middle of a run. The journal holds the row and the answer,
+not the request: that is made again from the row and the prompt of the last run, and a check in the journal says whether it is
+what was asked. Files that went with it are not shown. Each attempt is known where there were several, except of batch lines.";
 
 /// The arguments of `tidegate check`.
 #[derive(Args)]

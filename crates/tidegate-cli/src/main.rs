@@ -16,9 +16,11 @@ mod moment;
 mod progress;
 mod run;
 mod settings;
+mod show;
 mod signals;
 mod sim_server;
 mod summary;
+mod width;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Sim(args) => sim(*args).map(|()| ExitCode::SUCCESS),
         Command::Models(args) => models::listing(&args).map_err(Into::into).and_then(|text| print(&text)),
         Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
+        Command::Show(args) => show::show(&args).and_then(|text| print(&text)),
         Command::Check(args) => check(&args),
     };
     done.unwrap_or_else(|error| {

@@ -13,6 +13,7 @@ mod inspect;
 mod intake;
 mod policy;
 mod results;
+mod show;
 mod spending;
 mod tasks;
 
@@ -30,6 +31,7 @@ pub use self::inspect::{Inspection, Sample};
 use self::intake::{Bad, Intake, Taken, Task};
 use self::policy::Policy;
 pub use self::policy::StopOn;
+pub use self::show::{Shown, Which, show};
 use self::spending::Till;
 pub use self::tasks::Tasks;
 use crate::client::Client;
