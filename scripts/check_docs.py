@@ -41,9 +41,11 @@ def flags_of(command):
 
 
 def check_flags():
-    real = {command: flags_of(command.split()) for command in ["run", "models", "report", "check", "init", "completions", "man", "sim", ""]}
-    for command, page in [("run", readme), ("models", readme), ("report", readme), ("check", readme), ("init", readme), ("completions", readme),
-                          ("man", readme), ("sim", simulator), ("", readme)]:
+    # With the program's own flags, which belong to no command.
+    commands = re.findall(r"^  (\w+) ", re.search(r"Commands:\n(.*?)\n\n", ask("--help")[1], re.S)[1], re.M) + [""]
+    real = {command: flags_of(command.split()) for command in commands if command != "help"}
+    for command in real:
+        page = simulator if command == "sim" else readme
         for flag in sorted(real[command] - flags(page) - {"--help"}):
             problems.append(f"`{flag}` of `tidegate {command}` is not documented")
     everything = set().union(*real.values()) | FOREIGN

@@ -16,7 +16,6 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use clap_complete::Shell;
 use tidegate::call::wire::WireId;
 use tidegate::{Balance, Kind, Price};
 
@@ -26,8 +25,10 @@ pub(crate) use self::cache::CacheArgs;
 pub(crate) use self::limit::LimitArgs;
 pub(crate) use self::prompt::PromptArgs;
 use crate::duration;
+use crate::init::InitArgs;
 use crate::keys;
 use crate::moment;
+use crate::reference::{CompletionsArgs, ManArgs};
 use crate::settings::value;
 use crate::settings::{AtDeadline, Http2, InputFormat, LogFormat, OnFailure, OutputFormat};
 use crate::sim_server::SimArgs;
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Prints the summary of a run again
     Report(ReportArgs),
+    /// Prints one row's request, attempts and answer
+    Show(ShowArgs),
     /// Says which models would be asked where and in whose name, and what is wrong; sends no prompt
     Check(Box<CheckArgs>),
     /// Writes a tidegate.toml that explains itself, and a template, to begin with
@@ -321,38 +324,29 @@ pub(crate) struct ReportArgs {
     pub(crate) json: bool,
 }
 
-/// The arguments of `tidegate init`.
+/// The arguments of `tidegate show`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  tidegate init\n  tidegate init labels && cd labels && tidegate run rows.jsonl")]
-pub(crate) struct InitArgs {
-    /// Folder to write to; made if it is not there [default: the working directory]
-    #[arg(value_name = "DIR", default_value = ".", hide_default_value = true)]
-    pub(crate) dir: PathBuf,
+#[command(after_help = SHOW_EXAMPLES)]
+pub(crate) struct ShowArgs {
+    /// Result file of the run
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+    /// Id of the row; :17 is the 17th record, for rows without ids
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Print JSON, an object a record
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
-/// The arguments of `tidegate completions`.
-#[derive(Args)]
-#[command(after_help = COMPLETIONS_EXAMPLES)]
-pub(crate) struct CompletionsArgs {
-    /// The shell
-    #[arg(value_name = "SHELL", value_enum)]
-    pub(crate) shell: Shell,
-}
-
-const COMPLETIONS_EXAMPLES: &str = "\
+const SHOW_EXAMPLES: &str = "\
 Examples:
-  tidegate completions bash > ~/.local/share/bash-completion/completions/tidegate
-  tidegate completions zsh > ~/.zfunc/_tidegate
-  tidegate completions fish > ~/.config/fish/completions/tidegate.fish";
+  tidegate show out.jsonl invoice-17
+  tidegate show out.jsonl :1 --json
 
-/// The arguments of `tidegate man`.
-#[derive(Args)]
-#[command(after_help = "Examples:\n  tidegate man ~/.local/share/man/man1\n  man tidegate-run")]
-pub(crate) struct ManArgs {
-    /// Folder to write to, one page a command; made if it is not there
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-}
+Everything comes from the journal, OUT.tidegate/, also in the middle of a run. The journal holds the row and the answer,
+not the request: that is made again from the row and the prompt of the last run, and a check in the journal says whether it is
+what was asked. Files that went with it are not shown. Each attempt is known where there were several, except of batch lines.";
 
 /// The arguments of `tidegate check`.
 #[derive(Args)]

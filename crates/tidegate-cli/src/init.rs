@@ -1,9 +1,19 @@
 //! `tidegate init`: a configuration that explains itself, to begin with.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use tidegate::{Error, Result};
+
+/// The arguments of `tidegate init`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tidegate init\n  tidegate init labels && cd labels && tidegate run rows.jsonl")]
+pub(crate) struct InitArgs {
+    /// Folder to write to; made if it is not there [default: the working directory]
+    #[arg(value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub(crate) dir: PathBuf,
+}
 
 const FILES: [(&str, &str); 2] =
     [("tidegate.toml", include_str!("init/tidegate.toml")), ("prompt.txt", include_str!("init/prompt.txt"))];

@@ -18,9 +18,11 @@ mod progress;
 mod reference;
 mod run;
 mod settings;
+mod show;
 mod signals;
 mod sim_server;
 mod summary;
+mod width;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Sim(args) => sim(*args).map(|()| ExitCode::SUCCESS),
         Command::Models(args) => models::listing(&args).map_err(Into::into).and_then(|text| print(&text)),
         Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
+        Command::Show(args) => show::show(&args).and_then(|text| print(&text)),
         Command::Check(args) => check(&args),
         Command::Init(args) => init::init(&args.dir).map_err(Into::into).and_then(|text| print(&text)),
         Command::Completions(args) => print(&reference::completions(args.shell)),

@@ -1,11 +1,36 @@
 //! What is made from the definition of the command line: completions, manual pages, and the page `docs/cli.md`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use clap_complete::Shell;
 use tidegate::{Error, Result};
 
 use crate::args;
+
+/// The arguments of `tidegate completions`.
+#[derive(Args)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(crate) shell: Shell,
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  tidegate completions bash > ~/.local/share/bash-completion/completions/tidegate
+  tidegate completions zsh > ~/.zfunc/_tidegate
+  tidegate completions fish > ~/.config/fish/completions/tidegate.fish";
+
+/// The arguments of `tidegate man`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tidegate man ~/.local/share/man/man1\n  man tidegate-run")]
+pub(crate) struct ManArgs {
+    /// Folder to write to, one page a command; made if it is not there
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
 
 /// Returns a shell's completions.
 pub(crate) fn completions(shell: Shell) -> String {

@@ -15,7 +15,9 @@ pub mod progress;
 pub mod prompt;
 pub mod record;
 mod redact;
+pub mod report;
 pub mod summary;
+pub mod timeline;
 
 use std::pin::Pin;
 use std::sync::Arc;
