@@ -18,10 +18,14 @@ pub(crate) mod learned;
 pub(crate) mod limit;
 pub(crate) mod meter;
 mod payer;
+pub(crate) mod period;
 mod race;
 pub(crate) mod retries;
+#[cfg(test)]
+mod seeds;
 pub(crate) mod slowdown;
 pub(crate) mod streaming;
+mod unit;
 pub(crate) mod window;
 pub(crate) mod worst_case;
 
