@@ -75,11 +75,12 @@ impl Spoken {
     fn new(id: WireId, target: &HttpTarget<'_>) -> Result<Spoken, String> {
         let wire = id.wire();
         let uri = |path: Option<String>| path.map(|path| address::of(target, &path)).transpose();
+        let embed = wire.path(TaskKind::Embed, target.model).filter(|_| target.provider.embeds);
         Ok(Spoken {
             wire: id,
             chat: uri(wire.path(TaskKind::Chat, target.model))?,
             stream: uri(wire.stream_path(target.model))?,
-            embed: uri(wire.path(TaskKind::Embed, target.model))?,
+            embed: uri(embed)?,
         })
     }
 }
