@@ -160,7 +160,7 @@ pub(crate) struct Order<'a> {
     pub(crate) request: &'a Request,
     pub(crate) route: RouteId,
     pub(crate) stop: &'a CancellationToken,
-    pub(crate) retry: RetryPolicy,
+    pub(crate) retry: &'a RetryPolicy,
     pub(crate) urgency: Urgency,
     pub(crate) labels: &'a Labels,
     /// What the run has left for trying again.

@@ -380,11 +380,14 @@ impl<'a> Work<'a> {
                 self.finish(&outcome, &task)?;
             }
             self.finish_bad_rows()?;
+            self.tell();
             if self.writer.pending_bytes() > MOST_PENDING {
                 self.writer.wait_below(MOST_PENDING / 2).await;
             }
         }
-        self.finish_bad_rows()
+        self.finish_bad_rows()?;
+        self.tell();
+        Ok(())
     }
 
     /// Stops what is not sent yet; the first reason counts.
