@@ -143,8 +143,9 @@ impl HttpCaller {
             TaskKind::Chat => &spoken.chat,
             TaskKind::Embed => &spoken.embed,
         };
-        let uri =
-            uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
+        let uri = uri.clone().ok_or_else(|| {
+            Failure::new(Kind::Unsupported, format!("{}: its provider makes no embeddings", self.model))
+        })?;
         let Encoded { body, warnings } = self.encode(request)?;
         let (body, cached) = self.cached(body).await;
         let (http, used) = self.http(uri, body).await?;
