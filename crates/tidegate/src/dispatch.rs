@@ -170,7 +170,8 @@ impl Order<'_> {
     async fn wait<F: Future>(&self, what: F) -> Result<F::Output, Failure> {
         let in_time = async {
             match self.urgency.deadline {
-                Some(deadline) => tokio::time::timeout_at(deadline, what).await.map_err(|_| overdue()),
+                // Boxed, because few requests have a deadline and all would have to hold its timer.
+                Some(deadline) => Box::pin(tokio::time::timeout_at(deadline, what)).await.map_err(|_| overdue()),
                 None => Ok(what.await),
             }
         };
