@@ -15,7 +15,9 @@ pub mod progress;
 pub mod prompt;
 pub mod record;
 mod redact;
+pub mod report;
 pub mod summary;
+pub mod timeline;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use crate::ask::ask;
 use crate::ask::cache::Answers;
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
+use crate::call::caller::Tries;
 use crate::client::Client;
 use crate::dispatch::admission::{RouteId, Urgency};
 use crate::dispatch::balance::Labels;
@@ -300,6 +303,7 @@ where
         self.bytes += bytes;
         self.index += 1;
         self.asked.push(Box::pin(async move {
+            let tries = Tries::default();
             let order = Order {
                 request: &request,
                 route,
@@ -309,6 +313,7 @@ where
                 labels: &labels,
                 retries: &terms.retries,
                 purse: terms.purse.as_deref(),
+                tries: &tries,
                 outlet: None,
             };
             let mut outcome =
