@@ -18,7 +18,7 @@ BANNED = {
     "openssl-sys": "TLS is rustls",
     "native-tls": "TLS is rustls",
     "aws-lc-sys": "rustls uses ring, which builds in a fraction of the time",
-    "reqwest": "the transport is our own pool over hyper",
+    "reqwest": "the transport is our own pool over httparse and h2",
 }
 # Signatures of AWS and tokens of Google are a few hundred lines of our own over ring; their crates would double the build.
 CLOUDS = ("aws-", "azure", "google", "gcp", "gcloud", "yup-oauth2", "oauth2", "jsonwebtoken", "rusoto")

@@ -29,6 +29,7 @@ mod unit;
 pub(crate) mod window;
 pub(crate) mod worst_case;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -176,10 +177,14 @@ pub(crate) struct Order<'a> {
 impl Order<'_> {
     /// Waits for something, unless the run is stopped or the request's time is over before.
     async fn wait<F: Future>(&self, what: F) -> Result<F::Output, Failure> {
+        let mut what = pin!(what);
         let in_time = async {
             match self.urgency.deadline {
-                Some(deadline) => tokio::time::timeout_at(deadline, what).await.map_err(|_| overdue()),
-                None => Ok(what.await),
+                // Boxed, because few requests have a deadline and all would have to hold its timer.
+                Some(deadline) => {
+                    Box::pin(tokio::time::timeout_at(deadline, what.as_mut())).await.map_err(|_| overdue())
+                }
+                None => Ok(what.as_mut().await),
             }
         };
         self.stop.run_until_cancelled(in_time).await.unwrap_or_else(|| Err(cancelled()))
