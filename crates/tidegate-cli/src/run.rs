@@ -16,6 +16,7 @@ use tidegate::run::input::{self, InputOptions};
 use tidegate::run::job::{self, AtDeadline, Control, Job, StopOn, Tasks};
 use tidegate::run::journal::Changed;
 use tidegate::run::output;
+use tidegate::run::packing::Packing;
 use tidegate::run::prompt::{MediaColumn, PromptOptions};
 use tidegate::run::summary::{Stopped, Summary};
 use tidegate::{
@@ -164,7 +165,9 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             id_column: settings.id_column.clone(),
         },
         out: settings.output.path.clone(),
+        journal: settings.output.journal.clone(),
         format: output_format(settings),
+        packing: packing(settings),
         fields: settings.fields.clone().unwrap_or_default(),
         output_column: settings.output.column.clone(),
         lift: settings.lift.clone().unwrap_or_default(),
@@ -176,6 +179,8 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
         sample: args.trial.sample.map(u64::from),
         skip_bad_rows: settings.run.skip_bad_rows,
         allow_duplicate_ids: settings.run.allow_duplicate_ids,
+        prune: args.resume.prune,
+        ordered: settings.output.ordered,
         changed: match (redo, keep) {
             (true, _) => Changed::Redo,
             (_, true) => Changed::Keep,
@@ -285,25 +290,41 @@ fn media_columns(settings: &Settings) -> Vec<MediaColumn> {
     kinds.into_iter().flat_map(|(kind, columns)| columns.iter().map(move |name| column(kind, name))).collect()
 }
 
-fn input_format(format: InputFormat) -> input::Format {
+pub(crate) fn input_format(format: InputFormat) -> input::Format {
     match format {
         InputFormat::Jsonl => input::Format::Jsonl,
         InputFormat::Csv => input::Format::Csv,
         InputFormat::Tsv => input::Format::Tsv,
         InputFormat::Text => input::Format::Text,
         InputFormat::Files => input::Format::Files,
+        InputFormat::Parquet => input::Format::Parquet,
+        InputFormat::Arrow => input::Format::Arrow,
     }
 }
 
 /// Returns the results' format: as told, else by the extension, else by the input.
 fn output_format(settings: &Settings) -> Option<output::Format> {
-    let told = settings.output.format.map(|format| match format {
+    let told = settings.output.format.map(named_format);
+    let by_name = settings.output.path.as_ref().and_then(|path| output::Format::from_path(&path.to_string_lossy()));
+    // JSONL is what is written anyway, and batch files have results of their own.
+    told.or_else(|| by_name.filter(|format| *format != output::Format::Jsonl))
+}
+
+/// Returns the library's name for a format.
+pub(crate) fn named_format(format: OutputFormat) -> output::Format {
+    match format {
         OutputFormat::Jsonl => output::Format::Jsonl,
         OutputFormat::Csv => output::Format::Csv,
+        OutputFormat::Tsv => output::Format::Tsv,
         OutputFormat::Batch => output::Format::OpenaiBatch,
-    });
-    let csv = settings.output.path.as_ref().is_some_and(|path| path.extension().is_some_and(|name| name == "csv"));
-    told.or_else(|| csv.then_some(output::Format::Csv))
+        OutputFormat::Parquet => output::Format::Parquet,
+        OutputFormat::Arrow => output::Format::Arrow,
+        OutputFormat::ArrowStream => output::Format::ArrowStream,
+    }
+}
+
+fn packing(settings: &Settings) -> Option<Packing> {
+    Packing::split(&settings.output.path.as_ref()?.to_string_lossy()).1
 }
 
 /// Finds an endpoint's keys; a look at what would be sent needs none.

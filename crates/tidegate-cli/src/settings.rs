@@ -287,6 +287,10 @@ pub(crate) struct Output {
     pub(crate) format: Option<OutputFormat>,
     /// The name of the answer's field or column; default `output`.
     pub(crate) column: Option<String>,
+    /// The directory of the journal; default: beside the result file.
+    pub(crate) journal: Option<PathBuf>,
+    /// Whether the result file is put into the order of the input when the run ends; default: false.
+    pub(crate) ordered: bool,
     /// A file for the summary as JSON.
     pub(crate) summary: Option<PathBuf>,
 }
@@ -387,18 +391,30 @@ pub(crate) enum InputFormat {
     Text,
     /// The file itself is the row: an image, a PDF.
     Files,
+    /// A Parquet file.
+    Parquet,
+    /// An Arrow IPC file or stream; Feather 2.
+    Arrow,
 }
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum OutputFormat {
     /// A JSON record a line.
     Jsonl,
     /// Comma-separated values: the input's columns, then the result's.
     Csv,
+    /// Tab-separated values.
+    Tsv,
     /// OpenAI's batch result lines, the provider's body untouched.
     Batch,
+    /// A Parquet file, made at the end.
+    Parquet,
+    /// An Arrow IPC file, made at the end.
+    Arrow,
+    /// An Arrow IPC stream, made at the end.
+    ArrowStream,
 }
 
 /// What a failed row means for the run.

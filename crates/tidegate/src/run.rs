@@ -5,12 +5,17 @@
 //! which sleep in a backoff do not count. Memory therefore follows the limits, not the input.
 
 pub mod batch;
+#[cfg(feature = "parquet")]
+mod columnar;
+pub mod export;
 pub mod fallback;
 pub mod input;
 pub mod job;
 pub mod journal;
 pub mod key;
+mod matching;
 pub mod output;
+pub mod packing;
 pub mod progress;
 pub mod prompt;
 pub mod record;
@@ -44,6 +49,11 @@ use crate::money::{Budget, Spend};
 use crate::outcome::Outcome;
 use crate::request::Request;
 use crate::run::fallback::Fallback;
+
+/// What to do where Parquet and Arrow are not built in.
+#[cfg(not(feature = "parquet"))]
+pub(crate) const NO_PARQUET: &str = "this program was built without the feature 'parquet'; install it with \
+    cargo install --locked --path crates/tidegate-cli --features full";
 
 /// Requests that may wait for admission at the least, so that a small limit still overlaps reading and sending.
 const LEAST_AHEAD: usize = 16;

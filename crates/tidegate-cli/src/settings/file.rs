@@ -152,7 +152,8 @@ fn normalise(table: &mut Table, base: &Path) {
 }
 
 fn is_path(key: &str) -> bool {
-    ["template", "schema", "key_file", "credentials", "path", "summary", "scenario", "log_file"].contains(&key)
+    ["template", "schema", "key_file", "credentials", "path", "journal", "summary", "scenario", "log_file"]
+        .contains(&key)
 }
 
 fn lower_case(headers: &Table) -> Table {

@@ -8,7 +8,7 @@
 
 mod cautions;
 mod changes;
-mod identity;
+pub(in crate::run) mod identity;
 mod inspect;
 mod intake;
 mod policy;
@@ -39,9 +39,13 @@ use crate::failure::Kind;
 use crate::money::Budget;
 use crate::run::Item;
 use crate::run::fallback::Fallback;
-use crate::run::input::InputOptions;
-use crate::run::journal::{self, Changed, Closed, Invocation, Journal, Manifest, Resume, Rules, Writer};
+use crate::run::input::{Input, InputOptions};
+use crate::run::journal::{
+    Arrange, Asked, Changed, Closed, Home, Invocation, Journal, Manifest, Resume, Rules, Snapshot, Writer,
+};
+use crate::run::matching::Keys;
 use crate::run::output::{Format, OutputOptions, Projection};
+use crate::run::packing::Packing;
 use crate::run::progress::Progress;
 use crate::run::prompt::PromptOptions;
 use crate::run::record::Record;
@@ -63,8 +67,12 @@ pub struct Job {
     pub prompt: PromptOptions,
     /// The result file; the standard output, without a journal, if absent.
     pub out: Option<PathBuf>,
+    /// The directory of the journal; beside the result file if absent.
+    pub journal: Option<PathBuf>,
     /// The results' format; that of the input's kind if absent.
     pub format: Option<Format>,
+    /// How the result file is packed.
+    pub packing: Option<Packing>,
     /// The fields of a record to write, in this order; all if empty.
     pub fields: Vec<String>,
     /// What the field `output` is called.
@@ -85,6 +93,10 @@ pub struct Job {
     pub skip_bad_rows: bool,
     /// Whether rows with the same id are kept apart instead of stopping the intake.
     pub allow_duplicate_ids: bool,
+    /// Whether records of rows that are gone from the input are dropped, once it has been read to its end.
+    pub prune: bool,
+    /// Whether the output is put into the order of the input when the run ends, which is read once more for that.
+    pub ordered: bool,
     /// What to do about rows that were answered when something else was asked.
     pub changed: Changed,
     /// The kinds of failed records that are sent again.
@@ -119,7 +131,9 @@ impl Default for Job {
             input: InputOptions::default(),
             prompt: PromptOptions::default(),
             out: None,
+            journal: None,
             format: None,
+            packing: None,
             fields: Vec::new(),
             output_column: None,
             lift: Vec::new(),
@@ -130,6 +144,8 @@ impl Default for Job {
             sample: None,
             skip_bad_rows: false,
             allow_duplicate_ids: false,
+            prune: false,
+            ordered: false,
             changed: Changed::Ask,
             retry_failed: Vec::new(),
             budget: Budget::default(),
@@ -163,6 +179,7 @@ impl Job {
     pub async fn run(&self, client: &Client, control: &Control) -> Result<Summary> {
         let begun = Instant::now();
         self.check_budget(client)?;
+        self.check_order()?;
         let Prepared { intake, journal, manifest, repaired } = self.prepare(client, &control.progress)?;
         let till = self.till(client, journal.as_ref())?;
         let (writer, manifest, mut warnings) = start(journal, manifest)?;
@@ -171,7 +188,7 @@ impl Job {
         let mut work = Work::new(self, client, control, writer, side, till);
         let ended = work.consume(source, begun).await;
         // Stored is what was committed: an error of the writer outranks whatever the run had to say.
-        let (closed, mut summary) = work.close()?;
+        let (closed, mut summary) = work.close(self.arrange(&manifest).as_deref())?;
         ended?;
         warnings.extend(closed.warnings.iter().cloned());
         summary.warnings = warnings;
@@ -187,18 +204,21 @@ impl Job {
         let output = OutputOptions {
             cached: client.answers.is_some(),
             checked: self.prompt.schema.is_some() || !client.ask_policy.identity().is_empty(),
-            ..self.output_options(input.columns())
+            ..self.output_options(&input)
         };
+        Projection::new(&output)?;
         let mut identity = identity::of(self, client, &renderer);
-        let opened = self.out.as_deref().map(Journal::open).transpose()?;
+        let opened = self.home().map(Journal::open).transpose()?;
         let (journal, old, repaired) = match opened {
             Some(opened) => (Some(opened.journal), opened.manifest, opened.repaired),
             None => (None, None, 0),
         };
         if let Some(old) = &old {
+            self.check_journal(old)?;
             identity::keep_row_key(&mut identity, &old.identity);
         }
         let mut manifest = Manifest::new(jiff::Timestamp::now().to_string(), output, identity);
+        manifest.asked = self.asked(client, old.as_ref());
         if let Some(old) = &old {
             manifest.seed = old.seed;
             manifest.created.clone_from(&old.created);
@@ -222,12 +242,63 @@ impl Job {
         Ok(Prepared { intake, journal, manifest, repaired })
     }
 
+    /// Refuses a directory that holds the journal of another output.
+    fn check_journal(&self, old: &Manifest) -> Result<()> {
+        let (Some(dir), Some(out)) = (&self.journal, &self.out) else { return Ok(()) };
+        let (was, is) = (&old.asked.out, absolute(&out.to_string_lossy()));
+        if was.is_empty() || *was == is {
+            return Ok(());
+        }
+        Err(Error::Usage(format!("{} is the journal of {was}; give {is} another --journal", dir.display())))
+    }
+
+    /// Checks that the output can be put in order.
+    fn check_order(&self) -> Result<()> {
+        let why = match (self.out.is_some(), self.input.is_piped()) {
+            _ if !self.ordered => return Ok(()),
+            (false, _) => "--ordered puts an output in order when all is there; give -o",
+            (_, true) => "--ordered reads the input twice, which a pipe does not allow; give a file",
+            (true, false) => return Ok(()),
+        };
+        Err(Error::Usage(why.to_owned()))
+    }
+
+    /// Returns how the output is put in order, if it is to be.
+    fn arrange(&self, manifest: &Manifest) -> Option<Box<Arrange<'static>>> {
+        let (keys, input) = (Keys::of(manifest), self.input_options());
+        self.ordered.then(|| -> Box<Arrange<'static>> { Box::new(move |offsets| keys.arrange(offsets, &input)) })
+    }
+
+    /// Returns where the output and its journal are, unless results go to the standard output.
+    fn home(&self) -> Option<Home> {
+        let out = self.out.as_deref()?;
+        Some(
+            self.journal
+                .as_ref()
+                .map_or_else(|| Home::beside(out), |dir| Home { out: out.to_owned(), dir: dir.clone() }),
+        )
+    }
+
+    /// Returns what this run and all earlier ones asked about.
+    fn asked(&self, client: &Client, old: Option<&Manifest>) -> Asked {
+        let mut asked = old.map(|old| old.asked.clone()).unwrap_or_default();
+        asked.out = self.out.as_deref().map(|out| absolute(&out.to_string_lossy())).unwrap_or_default();
+        asked.input = self.input.paths.iter().map(|path| absolute(path)).collect();
+        asked.format = self.input.format.map(|format| format.name().to_owned());
+        asked.repeat = asked.repeat.max(self.repeat);
+        let models = client.models().into_iter().filter(|_| self.each_model).map(|model| model.to_string());
+        let new: Vec<String> = models.filter(|model| !asked.models.contains(model)).collect();
+        asked.models.extend(new);
+        asked
+    }
+
     fn rules(&self, client: &Client) -> Rules {
         let models = client.all_models().iter().map(ToString::to_string).collect();
         Rules { models, retry: self.retry_failed.clone(), changed: self.changed }
     }
 
-    fn output_options(&self, columns: Option<&[String]>) -> OutputOptions {
+    fn output_options(&self, input: &Input) -> OutputOptions {
+        let columns = input.columns();
         let has = |name: &str| columns.is_some_and(|columns| columns.iter().any(|column| column == name));
         let batch_file = self.prompt.template.is_none() && ["method", "url", "body"].into_iter().all(has);
         OutputOptions {
@@ -240,8 +311,18 @@ impl Job {
             fallbacks: self.fallback.is_some(),
             cached: false,
             checked: false,
+            packing: self.packing,
+            types: input.types().clone(),
+            joined: false,
         }
     }
+}
+
+/// Returns a path as it is from everywhere.
+fn absolute(path: &str) -> String {
+    let is_path = path != "-" && !path.contains("://");
+    let absolute = is_path.then(|| std::path::absolute(path).ok()).flatten();
+    absolute.map_or_else(|| path.to_owned(), |path| path.display().to_string())
 }
 
 /// Everything that is known before the first request.
@@ -316,6 +397,8 @@ struct Work<'a> {
     policy: Policy,
     till: Option<Till>,
     side: Side,
+    /// Records that were withdrawn.
+    withdrawn: u64,
     line: Vec<u8>,
 }
 
@@ -330,7 +413,8 @@ impl<'a> Work<'a> {
     ) -> Work<'a> {
         let stop = control.stop.child_token();
         let (tally, policy) = (Tally::default(), Policy::new(job.stop_on.clone()));
-        Work { job, client, control, stop, stopped: None, writer, tally, policy, till, side, line: Vec::new() }
+        let (withdrawn, line) = (0, Vec::new());
+        Work { job, client, control, stop, stopped: None, writer, tally, policy, till, side, withdrawn, line }
     }
 
     /// Takes outcomes until there are no more, or until the time to wait for them is over.
@@ -387,7 +471,7 @@ impl<'a> Work<'a> {
     }
 
     /// Stores what is left and says what it all came to.
-    fn close(self) -> Result<(Closed, Summary)> {
+    fn close(self, arrange: Option<&Arrange<'_>>) -> Result<(Closed, Summary)> {
         let mut summary = Summary::of(&self.tally);
         let numbers = self.control.progress.numbers();
         (summary.read, summary.read_all) = (numbers.read, numbers.read_all);
@@ -401,7 +485,10 @@ impl<'a> Work<'a> {
             None if by_user => Some(Stopped::User),
             None => self.stopped,
         };
-        let closed = self.writer.close()?;
+        let mut closed = self.writer.close_arranged(arrange)?;
+        if self.job.prune && self.withdrawn > 0 {
+            closed.warnings.push(format!("{} records were dropped whose rows are gone from the input", self.withdrawn));
+        }
         // After the journal: what its records say need not be said again.
         summary.budget = self.till.map(|till| till.close(&self.tally)).transpose()?;
         Ok((closed, summary))
@@ -441,7 +528,7 @@ fn note_invocation(closed: Closed, mut manifest: Manifest, summary: &Summary) ->
 /// No journal beside that output, damage, storage.
 pub fn report(out: &Path) -> Result<Summary> {
     let mut tally = Tally::default();
-    journal::read(out, |row, _| {
+    Snapshot::open(&Home::named(out).dir)?.scan(|row, _| {
         let record = Record::parse(row.record)
             .map_err(|error| Error::damaged(out, format!("a record cannot be read: {error}")))?;
         tally.add(&results::finished(&record));

@@ -1,4 +1,4 @@
-//! Finds the input files and opens them: globs, standard input, gzip, a look at the first bytes.
+//! Finds the input files and opens them: globs, standard input, packed files, a look at the first bytes.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::read::MultiGzDecoder;
-
+#[cfg(feature = "parquet")]
+use super::ranged::{OnDisk, Ranged};
 use super::{Format, InputOptions};
 use crate::error::{Error, Result};
+use crate::run::packing::Packing;
 
 /// A file to read.
 #[derive(Debug)]
@@ -90,14 +91,28 @@ impl Source {
             None => Box::new(io::stdin()),
         };
         let mut raw = Counted { inner: raw, read };
-        let head = magic(&mut raw).map_err(unreadable)?;
-        let named_gz = self.name.to_ascii_lowercase().ends_with(".gz");
-        match head == GZIP {
-            false if named_gz && !head.is_empty() => {
-                Err(Error::input(&self.name, "is not in gzip format; rename it if it is not packed"))
+        let head = Packing::read_head(&mut raw).map_err(unreadable)?;
+        let (_, named) = Packing::split(&self.name);
+        // Zstandard may begin with a frame that is to be skipped.
+        let found = Packing::of_head(&head).or(named.filter(|named| *named == Packing::Zstd && !head.is_empty()));
+        let whole = Cursor::new(head.clone()).chain(raw);
+        match (found, named) {
+            (Some(packing), _) => Ok(packing.unpack(whole)),
+            (None, Some(packing)) if !head.is_empty() => {
+                let message = format!("is not in {} format; rename it if it is not packed", packing.name());
+                Err(Error::input(&self.name, message))
             }
-            true => Ok(Box::new(MultiGzDecoder::new(Cursor::new(head).chain(raw)))),
-            false => Ok(Box::new(Cursor::new(head).chain(raw))),
+            (None, _) => Ok(Box::new(whole)),
+        }
+    }
+
+    /// Opens the file to be read here and there; nothing if it can only be read from front to back.
+    #[cfg(feature = "parquet")]
+    pub(super) fn ranged(&self, read: Arc<AtomicU64>) -> Result<Option<Arc<dyn Ranged>>> {
+        let Some(path) = self.path.as_ref().filter(|_| self.bytes.is_some()) else { return Ok(None) };
+        match OnDisk::open(path, read) {
+            Ok(file) => Ok(Some(Arc::new(file))),
+            Err(error) => Err(Error::input(&self.name, format!("cannot be read: {error}"))),
         }
     }
 
@@ -117,23 +132,12 @@ impl Source {
                 Err(Error::input(&self.name, message))
             }
             Some(format) => Ok(format),
-            None => {
-                Err(Error::input(&self.name, "the format is unknown; give --format jsonl, csv, tsv, text or files"))
-            }
+            None => Err(Error::input(
+                &self.name,
+                "the format is unknown; give --format jsonl, csv, tsv, text, files, parquet or arrow",
+            )),
         }
     }
-}
-
-const GZIP: [u8; 2] = [0x1F, 0x8B];
-
-/// Reads the first byte, and the second if the first may begin a gzip file: a pipe's first row may be that short.
-fn magic(source: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    source.by_ref().take(1).read_to_end(&mut head)?;
-    if head.first() == Some(&GZIP[0]) {
-        source.by_ref().take(1).read_to_end(&mut head)?;
-    }
-    Ok(head)
 }
 
 /// Counts what is read.
