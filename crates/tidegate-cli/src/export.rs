@@ -12,10 +12,11 @@ use tidegate::run::packing::Packing;
 use crate::args::{ExportArgs, ExportOnly};
 use crate::format;
 use crate::run::{input_format, named_format};
+use crate::store;
 
 /// Runs the command.
 pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let exported = match job(args).run() {
+    let exported = match job(args)?.run() {
         // Whoever closes a pipe early has seen enough.
         Err(tidegate::Error::Storage { cause: Some(cause), .. })
             if args.out.is_none() && cause.kind() == std::io::ErrorKind::BrokenPipe =>
@@ -28,14 +29,21 @@ pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn job(args: &ExportArgs) -> Export {
+fn job(args: &ExportArgs) -> anyhow::Result<Export> {
     let name = args.out.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     let join = InputOptions {
         paths: args.join.iter().map(|path| path.display().to_string()).collect(),
         format: args.format.map(input_format),
         ..InputOptions::default()
     };
-    Export {
+    let mut asked = Vec::new();
+    if args.ordered {
+        asked = tidegate::run::export::last_input_of(&args.from);
+    }
+    let names = join.paths.iter().chain(&asked).map(String::as_str).chain([name.as_str()]);
+    let store = store::needed(names)?;
+    let join = InputOptions { store: store.clone(), ..join };
+    Ok(Export {
         from: args.from.clone(),
         to: args.out.clone(),
         format: args.output_format.map(named_format).or_else(|| Format::from_path(&name)).unwrap_or_default(),
@@ -49,8 +57,9 @@ fn job(args: &ExportArgs) -> Export {
             Some(ExportOnly::Failed) => Only::Failed,
         },
         ordered: args.ordered,
+        store,
         join: (!join.paths.is_empty()).then_some(join),
-    }
+    })
 }
 
 /// Says what was written, on the standard error.

@@ -19,6 +19,7 @@ mod run;
 mod settings;
 mod signals;
 mod sim_server;
+mod store;
 mod summary;
 
 use std::io::Write;

@@ -33,7 +33,7 @@ use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
 use crate::settings::{self, EndpointSettings, Http2, InputFormat, OnFailure, OutputFormat, Settings};
 use crate::sim_server::read_scenario;
-use crate::{aws, cache, inspect, keys, logging, moment, progress, runtime, signals};
+use crate::{aws, cache, inspect, keys, logging, moment, progress, runtime, signals, store};
 
 /// File descriptors that are needed for other things than connections.
 const OTHER_FILES: u64 = 64;
@@ -146,12 +146,16 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
         }
         (None, None) => None,
     };
+    let inputs: Vec<String> = args.input.inputs.iter().map(|path| path.display().to_string()).collect();
+    let out = settings.output.path.as_ref().and_then(|path| path.to_str());
+    let names = inputs.iter().map(String::as_str).chain(out);
     let (redo, keep) = (args.resume.redo_changed, args.resume.keep_changed);
     Ok(Job {
         input: InputOptions {
-            paths: args.input.inputs.iter().map(|path| path.display().to_string()).collect(),
+            paths: inputs.clone(),
             format: settings.format.map(input_format),
             max_row_bytes: settings.run.max_row_bytes as usize,
+            store: store::needed(names)?,
             ..InputOptions::default()
         },
         prompt: PromptOptions {
@@ -446,7 +450,7 @@ pub(crate) fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {
     })
 }
 
-fn proxies() -> ProxyUrls {
+pub(crate) fn proxies() -> ProxyUrls {
     let either = |name: &str| keys::variable(name).or_else(|| keys::variable(&name.to_uppercase()));
     // A program under CGI finds what its client sent as `Proxy:` in HTTP_PROXY: only the lower-case name counts there.
     let cgi = keys::variable("REQUEST_METHOD").is_some();

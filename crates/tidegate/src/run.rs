@@ -20,6 +20,7 @@ pub mod progress;
 pub mod prompt;
 pub mod record;
 mod redact;
+pub mod store;
 pub mod summary;
 
 use std::pin::Pin;

@@ -5,14 +5,16 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::run::input::{Format as InputFormat, InputOptions, Row as InputRow};
-use crate::run::journal::{Home, Offsets, Row, RowHead, Snapshot, Staged};
+use crate::run::journal::{Home, Manifest, Offsets, Row, RowHead, Snapshot, Staged};
 use crate::run::matching::{self, Keys};
 use crate::run::output::{Format, Making, OutputOptions, Projection, Rows};
 use crate::run::packing::Packing;
 use crate::run::record::{Json, Record, write_record};
+use crate::run::store::{NO_STORE, Store, is_url};
 
 /// Which records are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct Export {
     pub only: Only,
     /// Whether records come in the order of the input of the last run, in place of that in which they were answered.
     pub ordered: bool,
+    /// Where to read and write what has an address in place of a path.
+    pub store: Option<Arc<dyn Store>>,
     /// An input whose rows are all written, in order, with what was answered behind their columns.
     pub join: Option<InputOptions>,
 }
@@ -93,12 +97,12 @@ impl Export {
                 (Box::new(Joined { snapshot: &snapshot, keys, offsets, input, unanswered: &unanswered }), options)
             }
             None if self.ordered => {
-                let arranged = snapshot.arranged(arrange(&snapshot, only)?);
+                let arranged = snapshot.arranged(arrange(&snapshot, only, self.store.clone())?);
                 (Box::new(arranged), self.options(&snapshot))
             }
             None => (Box::new(Committed { snapshot: &snapshot, only }), self.options(&snapshot)),
         };
-        let exported = self.write(&*rows, &options)?;
+        let exported = self.write(&*rows, &options, &home)?;
         Ok(Exported { unanswered: unanswered.get(), ..exported })
     }
 
@@ -127,7 +131,7 @@ impl Export {
         Ok(())
     }
 
-    fn write(&self, rows: &dyn Rows, options: &OutputOptions) -> Result<Exported> {
+    fn write(&self, rows: &dyn Rows, options: &OutputOptions, home: &Home) -> Result<Exported> {
         let mut projection = Projection::new(options)?;
         let counted = Counted { rows, count: Cell::new(0) };
         match &self.to {
@@ -136,6 +140,9 @@ impl Export {
                 let path = Path::new("standard output");
                 let files = vec![Making { path, file: &mut stdout }];
                 projection.make(&counted, files)?;
+            }
+            Some(to) if is_url(&to.to_string_lossy()) => {
+                self.write_remote(&mut projection, &counted, &to.to_string_lossy(), &home.dir)?;
             }
             Some(to) => {
                 let paths = projection.paths(to);
@@ -148,15 +155,41 @@ impl Export {
     }
 }
 
-/// Returns the input of the last run, from wherever this process is.
-fn last_input(snapshot: &Snapshot) -> InputOptions {
-    let asked = &snapshot.manifest().asked;
-    let format = asked.format.as_deref().and_then(InputFormat::from_name);
-    InputOptions { paths: asked.input.clone(), format, ..InputOptions::default() }
+impl Export {
+    /// Makes the files in the journal's directory and uploads them from there.
+    fn write_remote(&self, projection: &mut Projection, rows: &dyn Rows, url: &str, dir: &Path) -> Result<()> {
+        let store = self.store.as_ref().ok_or_else(|| Error::Usage(format!("{url} cannot be written: {NO_STORE}")))?;
+        let scratch = dir.join(format!("export-{}", std::process::id()));
+        let paths = projection.paths(&scratch);
+        let mut staged = paths.iter().map(|path| Staged::beside(path)).collect::<Result<Vec<_>>>()?;
+        let mut made = projection.make(rows, staged.iter_mut().map(Staged::making).collect());
+        let local = scratch.display().to_string();
+        for (path, staged) in paths.iter().zip(staged) {
+            let to = format!("{url}{}", path.display().to_string().strip_prefix(&local).unwrap_or_default());
+            let uploaded = store.upload(staged.path(), &to);
+            made = made.and(uploaded.map_err(|source| Error::storage(to.as_ref(), "cannot be uploaded", source)));
+            staged.discard();
+        }
+        made
+    }
 }
 
-fn arrange(snapshot: &Snapshot, only: Only) -> Result<Vec<u64>> {
-    let input = last_input(snapshot);
+/// Returns the input of the last run, from wherever this process is.
+fn last_input(snapshot: &Snapshot, store: Option<Arc<dyn Store>>) -> InputOptions {
+    let asked = &snapshot.manifest().asked;
+    let format = asked.format.as_deref().and_then(InputFormat::from_name);
+    InputOptions { paths: asked.input.clone(), format, store, ..InputOptions::default() }
+}
+
+/// Returns the names of the input of an output's last run, as far as they are known.
+#[must_use]
+pub fn last_input_of(from: &Path) -> Vec<String> {
+    let manifest = Manifest::read(&Home::named(from).dir).ok().flatten();
+    manifest.map(|manifest| manifest.asked.input).unwrap_or_default()
+}
+
+fn arrange(snapshot: &Snapshot, only: Only, store: Option<Arc<dyn Store>>) -> Result<Vec<u64>> {
+    let input = last_input(snapshot, store);
     if input.paths.is_empty() {
         return Err(Error::Usage(
             "nothing tells which input the run had; give it with --join, or leave --ordered away".to_owned(),

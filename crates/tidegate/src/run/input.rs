@@ -18,6 +18,7 @@ mod object;
 mod open;
 #[cfg(feature = "parquet")]
 mod ranged;
+mod remote;
 mod text;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +35,7 @@ pub use self::format::Format;
 use self::open::Source;
 use crate::error::{Error, Result};
 use crate::run::key;
+use crate::run::store::Store;
 
 /// Where a row stands: shown as `rows.jsonl:17`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,19 +84,21 @@ const NOT_UTF8: &str = "the row is not UTF-8; convert the file with iconv";
 /// What to read, and how.
 #[derive(Debug, Clone)]
 pub struct InputOptions {
-    /// Files, globs such as `data/*.jsonl`, or `-` for standard input; read in this order, a glob's files sorted.
+    /// Files, globs such as `data/*.jsonl`, addresses, or `-` for standard input; read in this order, a glob's files sorted.
     pub paths: Vec<String>,
     /// The format of all files; without one each file's extension tells it.
     pub format: Option<Format>,
     /// The largest row in bytes, 32 MiB by default; a larger one is skipped over and becomes a row with a fault.
     pub max_row_bytes: usize,
+    /// Where to read what is named by an address, such as `s3://bucket/rows.jsonl`.
+    pub store: Option<Arc<dyn Store>>,
     /// What the run itself writes: left out where a pattern, the shell's or ours, matches it.
     pub outputs: Vec<PathBuf>,
 }
 
 impl Default for InputOptions {
     fn default() -> InputOptions {
-        InputOptions { paths: Vec::new(), format: None, max_row_bytes: 32 << 20, outputs: Vec::new() }
+        InputOptions { paths: Vec::new(), format: None, max_row_bytes: 32 << 20, store: None, outputs: Vec::new() }
     }
 }
 

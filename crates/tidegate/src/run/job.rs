@@ -49,6 +49,7 @@ use crate::run::packing::Packing;
 use crate::run::progress::Progress;
 use crate::run::prompt::PromptOptions;
 use crate::run::record::Record;
+use crate::run::store::{NO_STORE, is_url};
 use crate::run::summary::{Stopped, Summary, Tally};
 
 /// Records that wait to be stored beyond this many bytes hold the run back.
@@ -180,6 +181,7 @@ impl Job {
         let begun = Instant::now();
         self.check_budget(client)?;
         self.check_order()?;
+        self.check_url()?;
         let Prepared { intake, journal, manifest, repaired } = self.prepare(client, &control.progress)?;
         let till = self.till(client, journal.as_ref())?;
         let (writer, manifest, mut warnings) = start(journal, manifest)?;
@@ -188,8 +190,13 @@ impl Job {
         let mut work = Work::new(self, client, control, writer, side, till);
         let ended = work.consume(source, begun).await;
         // Stored is what was committed: an error of the writer outranks whatever the run had to say.
+        let paths = self
+            .home()
+            .map(|home| Projection::new(&manifest.output).map(|shape| shape.paths(&home.out)))
+            .transpose()?;
         let (closed, mut summary) = work.close(self.arrange(&manifest).as_deref())?;
         ended?;
+        self.upload(&paths.unwrap_or_default())?;
         warnings.extend(closed.warnings.iter().cloned());
         summary.warnings = warnings;
         summary.repaired_bytes = repaired;
@@ -269,9 +276,50 @@ impl Job {
         self.ordered.then(|| -> Box<Arrange<'static>> { Box::new(move |offsets| keys.arrange(offsets, &input)) })
     }
 
+    /// Returns the address of the output, if it is no file.
+    fn url(&self) -> Option<&str> {
+        self.out.as_deref().and_then(Path::to_str).filter(|out| is_url(out))
+    }
+
+    /// Checks that an output with an address can be written there.
+    fn check_url(&self) -> Result<()> {
+        let Some(url) = self.url() else { return Ok(()) };
+        if self.input.store.is_none() {
+            return Err(Error::Usage(format!("{url} cannot be written: {NO_STORE}")));
+        }
+        if url.starts_with("http") {
+            return Err(Error::Usage(format!("{url}: a web server's files can only be read; give another output")));
+        }
+        if self.journal.is_none() {
+            return Err(Error::Usage(format!(
+                "{url}: the journal cannot be there; give a directory here with --journal DIR"
+            )));
+        }
+        match url.ends_with('/') {
+            true => Err(Error::Usage(format!("{url} is a folder; give the object's whole address"))),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts what was made where it belongs.
+    fn upload(&self, paths: &[PathBuf]) -> Result<()> {
+        let (Some(url), Some(home), Some(store)) = (self.url(), self.home(), &self.input.store) else { return Ok(()) };
+        let (local, url) = (home.out.display().to_string(), url.to_owned());
+        for path in paths.iter().filter(|path| path.exists()) {
+            // An error file has the output's name with something behind it.
+            let to = format!("{url}{}", path.display().to_string().strip_prefix(&local).unwrap_or_default());
+            store.upload(path, &to).map_err(|source| Error::storage(to.as_ref(), "cannot be uploaded", source))?;
+        }
+        Ok(())
+    }
+
     /// Returns where the output and its journal are, unless results go to the standard output.
     fn home(&self) -> Option<Home> {
         let out = self.out.as_deref()?;
+        if let (Some(url), Some(dir)) = (self.url(), &self.journal) {
+            let name = url.rsplit('/').next().unwrap_or_default();
+            return Some(Home { out: dir.join(name), dir: dir.clone() });
+        }
         Some(
             self.journal
                 .as_ref()
@@ -320,7 +368,7 @@ impl Job {
 
 /// Returns a path as it is from everywhere.
 fn absolute(path: &str) -> String {
-    let is_path = path != "-" && !path.contains("://");
+    let is_path = path != "-" && !is_url(path);
     let absolute = is_path.then(|| std::path::absolute(path).ok()).flatten();
     absolute.map_or_else(|| path.to_owned(), |path| path.display().to_string())
 }

@@ -122,6 +122,16 @@ impl Staged {
         Making { path: &self.path, file: &mut self.file }
     }
 
+    /// Returns where it is until then.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it.
+    pub(crate) fn discard(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+
     /// Puts the new version in its place: whole or not at all, even if the machine stops.
     pub(crate) fn publish(self, path: &Path) -> Result<()> {
         let failed = |source| Error::storage(path, "cannot be replaced", source);

@@ -108,6 +108,8 @@ impl Table {
     fn declared(&self, field: &Field) -> Option<DataType> {
         match &field.source {
             Source::Input(name) => self.options.types.get(name)?.parse().ok(),
+            // The id is one of the input's columns, most often the one of that name.
+            Source::Own(Own::Id) => self.options.types.get("id")?.parse().ok(),
             Source::Own(own) => own_type(*own),
             Source::Lifted(_) => None,
         }
