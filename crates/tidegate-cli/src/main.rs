@@ -8,6 +8,7 @@ mod duration;
 mod export;
 mod format;
 mod google;
+mod init;
 mod inspect;
 mod keys;
 mod live;
@@ -15,12 +16,15 @@ mod logging;
 mod models;
 mod moment;
 mod progress;
+mod reference;
 mod run;
 mod settings;
+mod show;
 mod signals;
 mod sim_server;
 mod store;
 mod summary;
+mod width;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -38,7 +42,11 @@ fn main() -> ExitCode {
         Command::Models(args) => models::listing(&args).map_err(Into::into).and_then(|text| print(&text)),
         Command::Export(args) => export::export(&args),
         Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
+        Command::Show(args) => show::show(&args).and_then(|text| print(&text)),
         Command::Check(args) => check(&args),
+        Command::Init(args) => init::init(&args.dir).map_err(Into::into).and_then(|text| print(&text)),
+        Command::Completions(args) => print(&reference::completions(args.shell)),
+        Command::Man(args) => reference::man(&args.dir).map_err(Into::into).and_then(|text| print(&text)),
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error:#}");

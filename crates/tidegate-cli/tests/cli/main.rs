@@ -13,5 +13,6 @@ mod formats;
 mod http;
 mod kill;
 mod resume;
+mod show;
 mod stops;
 mod support;

@@ -11,8 +11,10 @@ mod changes;
 pub(in crate::run) mod identity;
 mod inspect;
 mod intake;
+mod place;
 mod policy;
 mod results;
+mod show;
 mod spending;
 mod tasks;
 
@@ -30,6 +32,9 @@ pub use self::inspect::{Inspection, Sample};
 use self::intake::{Bad, Intake, Taken, Task};
 use self::policy::Policy;
 pub use self::policy::StopOn;
+pub(super) use self::results::finished;
+pub(super) use self::show::plain;
+pub use self::show::{Shown, Which, show};
 use self::spending::Till;
 pub use self::tasks::Tasks;
 use crate::client::Client;
@@ -41,16 +46,15 @@ use crate::run::Item;
 use crate::run::fallback::Fallback;
 use crate::run::input::{Input, InputOptions};
 use crate::run::journal::{
-    Arrange, Asked, Changed, Closed, Home, Invocation, Journal, Manifest, Resume, Rules, Snapshot, Writer,
+    Arrange, Changed, Closed, Home, Invocation, Journal, Manifest, Resume, Rules, Snapshot, Writer,
 };
-use crate::run::matching::Keys;
 use crate::run::output::{Format, OutputOptions, Projection};
 use crate::run::packing::Packing;
 use crate::run::progress::Progress;
 use crate::run::prompt::PromptOptions;
 use crate::run::record::Record;
-use crate::run::store::{NO_STORE, is_url};
 use crate::run::summary::{Stopped, Summary, Tally};
+use crate::run::timeline::Timeline;
 
 /// Records that wait to be stored beyond this many bytes hold the run back.
 pub const MOST_PENDING: u64 = 16 << 20;
@@ -185,10 +189,18 @@ impl Job {
         let Prepared { intake, journal, manifest, repaired } = self.prepare(client, &control.progress)?;
         let till = self.till(client, journal.as_ref())?;
         let (writer, manifest, mut warnings) = start(journal, manifest)?;
+        let started = manifest.invocations.last().map_or("", |invocation| &invocation.started);
+        let mut timeline =
+            Timeline::begin(self.home().as_ref().map(|home| home.dir.as_path()), started, client, &control.progress)?;
         let (source, side) = read_ahead(intake)?;
         control.progress.note(|numbers| numbers.begun = true);
         let mut work = Work::new(self, client, control, writer, side, till);
-        let ended = work.consume(source, begun).await;
+        let ended = tokio::select! {
+            biased;
+            ended = work.consume(source, begun) => ended,
+            never = timeline.keep() => match never {},
+        };
+        timeline.note(Instant::now());
         // Stored is what was committed: an error of the writer outranks whatever the run had to say.
         let paths = self
             .home()
@@ -249,97 +261,6 @@ impl Job {
         Ok(Prepared { intake, journal, manifest, repaired })
     }
 
-    /// Refuses a directory that holds the journal of another output.
-    fn check_journal(&self, old: &Manifest) -> Result<()> {
-        let (Some(dir), Some(out)) = (&self.journal, &self.out) else { return Ok(()) };
-        let (was, is) = (&old.asked.out, absolute(&out.to_string_lossy()));
-        if was.is_empty() || *was == is {
-            return Ok(());
-        }
-        Err(Error::Usage(format!("{} is the journal of {was}; give {is} another --journal", dir.display())))
-    }
-
-    /// Checks that the output can be put in order.
-    fn check_order(&self) -> Result<()> {
-        let why = match (self.out.is_some(), self.input.is_piped()) {
-            _ if !self.ordered => return Ok(()),
-            (false, _) => "--ordered puts an output in order when all is there; give -o",
-            (_, true) => "--ordered reads the input twice, which a pipe does not allow; give a file",
-            (true, false) => return Ok(()),
-        };
-        Err(Error::Usage(why.to_owned()))
-    }
-
-    /// Returns how the output is put in order, if it is to be.
-    fn arrange(&self, manifest: &Manifest) -> Option<Box<Arrange<'static>>> {
-        let (keys, input) = (Keys::of(manifest), self.input_options());
-        self.ordered.then(|| -> Box<Arrange<'static>> { Box::new(move |offsets| keys.arrange(offsets, &input)) })
-    }
-
-    /// Returns the address of the output, if it is no file.
-    fn url(&self) -> Option<&str> {
-        self.out.as_deref().and_then(Path::to_str).filter(|out| is_url(out))
-    }
-
-    /// Checks that an output with an address can be written there.
-    fn check_url(&self) -> Result<()> {
-        let Some(url) = self.url() else { return Ok(()) };
-        if self.input.store.is_none() {
-            return Err(Error::Usage(format!("{url} cannot be written: {NO_STORE}")));
-        }
-        if url.starts_with("http") {
-            return Err(Error::Usage(format!("{url}: a web server's files can only be read; give another output")));
-        }
-        if self.journal.is_none() {
-            return Err(Error::Usage(format!(
-                "{url}: the journal cannot be there; give a directory here with --journal DIR"
-            )));
-        }
-        match url.ends_with('/') {
-            true => Err(Error::Usage(format!("{url} is a folder; give the object's whole address"))),
-            false => Ok(()),
-        }
-    }
-
-    /// Puts what was made where it belongs.
-    fn upload(&self, paths: &[PathBuf]) -> Result<()> {
-        let (Some(url), Some(home), Some(store)) = (self.url(), self.home(), &self.input.store) else { return Ok(()) };
-        let (local, url) = (home.out.display().to_string(), url.to_owned());
-        for path in paths.iter().filter(|path| path.exists()) {
-            // An error file has the output's name with something behind it.
-            let to = format!("{url}{}", path.display().to_string().strip_prefix(&local).unwrap_or_default());
-            store.upload(path, &to).map_err(|source| Error::storage(to.as_ref(), "cannot be uploaded", source))?;
-        }
-        Ok(())
-    }
-
-    /// Returns where the output and its journal are, unless results go to the standard output.
-    fn home(&self) -> Option<Home> {
-        let out = self.out.as_deref()?;
-        if let (Some(url), Some(dir)) = (self.url(), &self.journal) {
-            let name = url.rsplit('/').next().unwrap_or_default();
-            return Some(Home { out: dir.join(name), dir: dir.clone() });
-        }
-        Some(
-            self.journal
-                .as_ref()
-                .map_or_else(|| Home::beside(out), |dir| Home { out: out.to_owned(), dir: dir.clone() }),
-        )
-    }
-
-    /// Returns what this run and all earlier ones asked about.
-    fn asked(&self, client: &Client, old: Option<&Manifest>) -> Asked {
-        let mut asked = old.map(|old| old.asked.clone()).unwrap_or_default();
-        asked.out = self.out.as_deref().map(|out| absolute(&out.to_string_lossy())).unwrap_or_default();
-        asked.input = self.input.paths.iter().map(|path| absolute(path)).collect();
-        asked.format = self.input.format.map(|format| format.name().to_owned());
-        asked.repeat = asked.repeat.max(self.repeat);
-        let models = client.models().into_iter().filter(|_| self.each_model).map(|model| model.to_string());
-        let new: Vec<String> = models.filter(|model| !asked.models.contains(model)).collect();
-        asked.models.extend(new);
-        asked
-    }
-
     fn rules(&self, client: &Client) -> Rules {
         let models = client.all_models().iter().map(ToString::to_string).collect();
         Rules { models, retry: self.retry_failed.clone(), changed: self.changed }
@@ -364,13 +285,6 @@ impl Job {
             joined: false,
         }
     }
-}
-
-/// Returns a path as it is from everywhere.
-fn absolute(path: &str) -> String {
-    let is_path = path != "-" && !is_url(path);
-    let absolute = is_path.then(|| std::path::absolute(path).ok()).flatten();
-    absolute.map_or_else(|| path.to_owned(), |path| path.display().to_string())
 }
 
 /// Everything that is known before the first request.

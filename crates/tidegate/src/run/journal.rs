@@ -9,6 +9,7 @@
 //! | `journal` | rows and commits, see `frame` |
 //! | `manifest.json` | what the answers were made with, see `manifest` |
 //! | `spent.json` | what no record says of the money spent, see `spent`; only after a run with a budget |
+//! | `timeline.jsonl` | how the runs went moment by moment, for reports, see [`timeline`](super::timeline) |
 //! | `lock` | nothing; whoever holds its lock may write |
 //!
 //! A journal's life: [`Journal::open`] takes the lock, cuts off what a crash left behind the last commit, and knows which
@@ -158,6 +159,30 @@ impl Journal {
         self.replaced = live::replaced(&self.path, &self.survey)?;
         Ok(())
     }
+}
+
+/// The name of the file that says how runs went, moment by moment.
+pub(super) const TIMELINE: &str = "timeline.jsonl";
+
+/// Returns where a file beside the journal is of an output, or in the directory of a journal.
+pub(super) fn beside(out: &Path, name: &str) -> PathBuf {
+    Home::named(out).dir.join(name)
+}
+
+/// Shows every row that counts of an output's journal without taking its lock, even while a run is writing to it.
+///
+/// # Errors
+/// A missing or damaged journal, storage, and what `visit` returns.
+pub fn read(out: &Path, visit: impl FnMut(&Row<'_>, u64) -> Result<()>) -> Result<()> {
+    Snapshot::open(&Home::named(out).dir)?.scan(visit)
+}
+
+/// Opens a file in a journal's directory to append to.
+///
+/// # Errors
+/// Storage.
+pub(super) fn append_in(dir: &Path, name: &str) -> Result<std::fs::File> {
+    dir::open_append(&dir.join(name))
 }
 
 fn visit_live(

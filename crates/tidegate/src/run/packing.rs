@@ -167,7 +167,7 @@ pub(crate) enum Packer<W: Write> {
     /// Passes it on.
     Plain(W),
     /// Packs with gzip.
-    Gzip(GzEncoder<W>),
+    Gzip(Box<GzEncoder<W>>),
     /// Packs with Zstandard: what has gathered, and where it goes.
     Zstd(Vec<u8>, W),
 }
@@ -176,7 +176,7 @@ impl<W: Write> Packer<W> {
     pub(crate) fn new(packing: Option<Packing>, into: W) -> Packer<W> {
         match packing {
             None => Packer::Plain(into),
-            Some(Packing::Gzip) => Packer::Gzip(GzEncoder::new(into, Compression::default())),
+            Some(Packing::Gzip) => Packer::Gzip(Box::new(GzEncoder::new(into, Compression::default()))),
             Some(Packing::Zstd) => Packer::Zstd(Vec::new(), into),
         }
     }
