@@ -5,17 +5,23 @@
 //! which sleep in a backoff do not count. Memory therefore follows the limits, not the input.
 
 pub mod batch;
+#[cfg(feature = "parquet")]
+mod columnar;
+pub mod export;
 pub mod fallback;
 pub mod input;
 pub mod job;
 pub mod journal;
 pub mod key;
+mod matching;
 pub mod output;
+pub mod packing;
 pub mod progress;
 pub mod prompt;
 pub mod record;
 mod redact;
 pub mod report;
+pub mod store;
 pub mod summary;
 pub mod timeline;
 
@@ -47,6 +53,11 @@ use crate::money::{Budget, Spend};
 use crate::outcome::Outcome;
 use crate::request::Request;
 use crate::run::fallback::Fallback;
+
+/// What to do where Parquet and Arrow are not built in.
+#[cfg(not(feature = "parquet"))]
+pub(crate) const NO_PARQUET: &str = "this program was built without the feature 'parquet'; install it with \
+    cargo install --locked --path crates/tidegate-cli --features full";
 
 /// Requests that may wait for admission, if all wait for the same endpoints: enough that a small limit still overlaps
 /// reading and sending. Each outcome makes the run take again, so more would only be more memory to walk through: 64 cost

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::run::Item;
 use crate::run::input::{Input, InputOptions, Row};
 use crate::run::journal::{Decision, Identity, Manifest, Resume};
-use crate::run::key::{KeyRule, peek};
+use crate::run::key::{KeyRule, bad_key, peek, record_key};
 use crate::run::progress::Progress;
 use crate::run::prompt::{Attached, MediaColumn, Rendered, Renderer, fingerprint};
 use crate::run::redact;
@@ -56,7 +56,7 @@ pub(super) struct Bad {
 pub(super) enum Taken {
     Send(Item<Task>),
     Bad(Bad),
-    /// The record of a bad row of an earlier run is to be withdrawn: its key.
+    /// The record of a row that is corrected or gone is to be withdrawn: its key.
     Gone(u64),
 }
 
@@ -77,6 +77,7 @@ pub(super) struct Intake {
     wanted: Vec<Wanted>,
     allow_duplicate_ids: bool,
     skip_bad_rows: bool,
+    prune: bool,
     chosen: Chosen,
     options: InputOptions,
     progress: Progress,
@@ -131,7 +132,7 @@ impl Job {
     }
 
     /// Adds to the input's options which files are none: what an earlier run of the same command wrote.
-    fn input_options(&self) -> InputOptions {
+    pub(super) fn input_options(&self) -> InputOptions {
         let errors = |out: &PathBuf| out.with_added_extension("errors.jsonl");
         let outputs = self.out.iter().flat_map(|out| [out.clone(), errors(out)]).collect();
         InputOptions { outputs, ..self.input.clone() }
@@ -182,10 +183,9 @@ impl Intake {
         let judged = identity::judged(client);
         let samples =
             |model: Option<Arc<str>>| (0..job.repeat.max(1)).map(move |sample| Wanted { model: model.clone(), sample });
-        let id_column = job.prompt.id_column.clone();
         Ok(Intake {
             chosen: job.chosen(0)?,
-            rule: KeyRule { id_column, columns: identity::row_key(&manifest.identity) },
+            rule: identity::key_rule(&manifest.identity),
             seed: manifest.seed,
             stamp: manifest.seed ^ identity::hash(&manifest.identity),
             judged,
@@ -194,6 +194,7 @@ impl Intake {
             wanted: models.into_iter().flat_map(samples).collect(),
             allow_duplicate_ids: job.allow_duplicate_ids,
             skip_bad_rows: job.skip_bad_rows,
+            prune: job.prune,
             options: job.input_options(),
             progress: progress.clone(),
             counts: Counts::default(),
@@ -228,7 +229,10 @@ impl Intake {
         };
         // Only who has seen the whole input knows what is not in it.
         if ended.is_ok() && matches!(self.chosen, Chosen::All) {
-            chunk.extend(self.resume.gone_bad().into_iter().map(Taken::Gone));
+            // An input without any row is a mistake more often than not.
+            let prune = self.prune && self.progress.numbers().read > 0;
+            let gone = if prune { self.resume.gone() } else { self.resume.gone_bad() };
+            chunk.extend(gone.into_iter().map(Taken::Gone));
         }
         give(chunk);
         if ended.is_ok() {
@@ -384,7 +388,7 @@ impl Intake {
             let advice = "correct it, or give --skip-bad-rows to record such rows as failed";
             return Err(Error::Input { place: row.place.to_string(), message: format!("{message}; {advice}") });
         }
-        let key = xxh3_64_with_seed(&row.json, self.seed ^ 1);
+        let key = bad_key(&row.json, self.seed);
         let raw = xxh3_64_with_seed(&row.json, self.seed) as u32;
         let decision = self.resume.decide(key, raw, Identity::Content, || Ok(raw))?;
         if decision != Decision::Send {
@@ -479,11 +483,8 @@ fn within(whole: &str, part: &str) -> Range<usize> {
 }
 
 impl Wanted {
-    /// Returns the key of this record of a row: the row's own for the first sample, so that asking more often later keeps
-    /// it.
     fn key(&self, row: u64) -> u64 {
-        let row = self.model.as_ref().map_or(row, |model| xxh3_64_with_seed(model.as_bytes(), row));
-        if self.sample == 0 { row } else { xxh3_64_with_seed(&self.sample.to_le_bytes(), row) }
+        record_key(row, self.model.as_deref(), self.sample)
     }
 }
 

@@ -37,6 +37,7 @@ impl Work<'_> {
     /// corrected or gone.
     pub(super) fn finish_bad_rows(&mut self) -> Result<()> {
         let gone = std::mem::take(&mut *self.side.gone.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        self.withdrawn += gone.len() as u64;
         gone.into_iter().try_for_each(|key| self.writer.append(&Row::withdrawal(key)))?;
         // One lock per outcome, never contended: the reader's rows arrive here on this very thread.
         let bad = std::mem::take(&mut *self.side.bad.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
@@ -94,27 +95,9 @@ impl Task {
     }
 }
 
-/// Makes the record of a row of which nothing is known.
+/// Makes the record of a row of which nothing is known yet.
 fn empty(task: &Task) -> Record<'_> {
-    Record {
-        id: None,
-        input: None,
-        output: None,
-        model: None,
-        sample: task.numbered.then_some(task.sample),
-        endpoint: None,
-        finish_reason: None,
-        usage: None,
-        cost: None,
-        latency: std::time::Duration::ZERO,
-        attempts: 0,
-        request_id: None,
-        fallback: false,
-        cached: false,
-        checked: None,
-        error: None,
-        warnings: Vec::new(),
-    }
+    Record { sample: task.numbered.then_some(task.sample), ..Record::blank() }
 }
 
 fn id(task: &Task) -> Option<Json<'_>> {
