@@ -11,9 +11,11 @@ mod inspect;
 mod keys;
 mod live;
 mod logging;
+mod metrics;
 mod models;
 mod moment;
 mod progress;
+mod report;
 mod run;
 mod settings;
 mod show;
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Sim(args) => sim(*args).map(|()| ExitCode::SUCCESS),
         Command::Models(args) => models::listing(&args).map_err(Into::into).and_then(|text| print(&text)),
-        Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
+        Command::Report(args) => report::report(&args).and_then(|text| print(&text)),
         Command::Show(args) => show::show(&args).and_then(|text| print(&text)),
         Command::Check(args) => check(&args),
     };

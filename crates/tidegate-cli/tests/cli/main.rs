@@ -15,3 +15,4 @@ mod resume;
 mod show;
 mod stops;
 mod support;
+mod watch;
