@@ -7,12 +7,21 @@ import csv
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
 
 ROWS = 100
+FEW = 3
 TOKENS = 8
+WIRES = ["openai", "responses", "anthropic"]
+SCHEMA = {
+    "type": "object",
+    "properties": {"metal": {"type": "boolean"}, "period": {"type": "integer", "enum": [1, 2, 3, 4, 5, 6, 7]}},
+    "required": ["metal", "period"],
+    "additionalProperties": False,
+}
 ELEMENTS = pathlib.Path(__file__).parent.parent / "examples" / "elements.csv"
 
 
@@ -34,13 +43,20 @@ def prompt_tokens(url: str, prompt: str) -> int:
         return len(json.load(reply)["tokens"])
 
 
-def tidegate(binary: str, url: str, *arguments: str, expect: int) -> None:
-    # `ignore_eos` is a field of llama.cpp's own: with it every answer has exactly TOKENS tokens, so that the server's total
-    # tells how many requests it served.
-    command = [binary, "run", *arguments, "--base-url", f"{url}/v1", "-m", "gemma-3-270m", "--no-config"]
-    command += ["--max-tokens", str(TOKENS), "--temperature", "0", "--param", "ignore_eos=true", "--concurrency", "8"]
+def run(binary: str, url: str, wire: str, *arguments: str, expect: int) -> None:
+    # As their SDKs mean it: Anthropic's base URL is the host, OpenAI's has the version.
+    base = url if wire == "anthropic" else f"{url}/v1"
+    command = [binary, "run", *arguments, "--base-url", base, "--wire", wire, "-m", "gemma-3-270m", "--no-config"]
+    command += ["--temperature", "0", "--concurrency", "8"]
     code = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=600).returncode
     check(code == expect, f"exit code {code} instead of {expect}: {' '.join(command)}")
+
+
+def tidegate(binary: str, url: str, *arguments: str, expect: int, wire: str = "openai") -> None:
+    # `ignore_eos` is a field of llama.cpp's own: with it every answer has exactly TOKENS tokens, so that the server's total
+    # tells how many requests it served.
+    exactly = ["--max-tokens", str(TOKENS), "--param", "ignore_eos=true"]
+    run(binary, url, wire, *arguments, *exactly, expect=expect)
 
 
 def records(path: pathlib.Path) -> list[dict]:
@@ -91,26 +107,73 @@ def hundred_prompts(binary: str, url: str, work: pathlib.Path) -> None:
     check(counters(url) == after, "running it again sent something")
 
 
-def context_overflow(binary: str, url: str, work: pathlib.Path) -> None:
+def every_format(binary: str, url: str, work: pathlib.Path) -> None:
+    """OpenAI's Responses and Anthropic's Messages as llama.cpp means them, and all three as streams: the same usage."""
+    template = "The element {{ name }} is a {{ category }}. It"
+    usages = {}
+    for wire in WIRES:
+        for more in [[], ["--stream"]]:
+            out = work / f"{wire}{len(more)}.jsonl"
+            command = [str(ELEMENTS), "-p", template, "--id-column", "symbol", "--rows", str(FEW), "-o", str(out), *more]
+            before = counters(url)
+            tidegate(binary, url, *command, expect=0, wire=wire)
+            generated = counters(url)["tokens_predicted_total"] - before["tokens_predicted_total"]
+            check(generated == FEW * TOKENS, f"{wire} {more}: the server generated {generated} tokens")
+            answers = records(out)
+            for record in answers:
+                check(record["error"] is None and record["output"] != "", f"{wire} {more}: {record}")
+                # Of Responses the server says "completed" whatever ended them.
+                expected = "stop" if wire == "responses" else "length"
+                check(record["finish_reason"] == expected, f"{wire} {more}: finished by {record['finish_reason']}")
+                check(record["model"].endswith("/gemma-3-270m"), f"{wire} {more}: the model is {record['model']}")
+            usages[wire, *more] = {record["id"]: record["usage"] for record in answers}
+    expected = usages["openai",]
+    check(len(expected) == FEW, f"{len(expected)} records instead of {FEW}")
+    for way, usage in usages.items():
+        check(usage == expected, f"{way} tells another usage: {usage} instead of {expected}")
+
+
+def strict_schema(binary: str, url: str, work: pathlib.Path) -> None:
+    """A base model knows nothing of schemas: what satisfies one was made to do so by the server."""
+    schema, out = work / "schema.json", work / "structured.jsonl"
+    schema.write_text(json.dumps(SCHEMA))
+    for more in [[], ["--stream"]]:
+        command = [str(ELEMENTS), "-p", "As JSON, {{ name }} is", "--id-column", "symbol", "--rows", str(FEW), "-o", str(out)]
+        command += ["--schema", str(schema), "--max-tokens", "60", "--max-check-retries", "0", *more]
+        run(binary, url, "openai", *command, expect=0)
+        for record in records(out):
+            value = record["output"]
+            check(isinstance(value, dict) and set(value) == {"metal", "period"}, f"{more}: the answer is {value}")
+            check(isinstance(value["metal"], bool) and value["period"] in range(1, 8), f"{more}: the answer is {value}")
+        out.unlink()
+        shutil.rmtree(f"{out}.tidegate")
+
+
+def context_overflow(binary: str, url: str, work: pathlib.Path, wire: str, *more: str) -> None:
     """A prompt larger than the context fails alone, by its cause, and is not tried again."""
-    prompts, out = work / "overflow.jsonl", work / "overflow-answers.jsonl"
+    prompts, out = work / "overflow.jsonl", work / f"overflow-{wire}{len(more)}.jsonl"
     rows = [{"id": "short", "prompt": "Water is made of"}, {"id": "long", "prompt": "hydrogen and oxygen " * 1000}]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    tidegate(binary, url, str(prompts), "-p", "{{ prompt }}", "-o", str(out), expect=1)
+    tidegate(binary, url, str(prompts), "-p", "{{ prompt }}", "-o", str(out), *more, expect=1, wire=wire)
     answers = {record["id"]: record for record in records(out)}
-    check(set(answers) == {"short", "long"}, f"records of {sorted(answers)}")
-    check(answers["short"]["error"] is None, f"the short prompt failed: {answers['short']['error']}")
+    check(set(answers) == {"short", "long"}, f"{wire}: records of {sorted(answers)}")
+    check(answers["short"]["error"] is None, f"{wire}: the short prompt failed: {answers['short']['error']}")
     error = answers["long"]["error"]
-    check(error is not None, "a prompt beyond the context is recorded as answered")
-    check((error["kind"], error["status"]) == ("too_long", 400), f"the overflow is recorded as {error}")
-    check(answers["long"]["attempts"] == 1, f"the overflow was sent {answers['long']['attempts']} times")
+    check(error is not None, f"{wire}: a prompt beyond the context is recorded as answered")
+    check((error["kind"], error["status"]) == ("too_long", 400), f"{wire}: the overflow is recorded as {error}")
+    check(answers["long"]["attempts"] == 1, f"{wire}: the overflow was sent {answers['long']['attempts']} times")
 
 
 def main() -> None:
     binary, url, work = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
     hundred_prompts(binary, url, work)
-    context_overflow(binary, url, work)
-    print(f"test-llama: {ROWS} answers with the server's own usage, a re-run that sent nothing, an overflow by its cause: ok")
+    every_format(binary, url, work)
+    strict_schema(binary, url, work)
+    for wire in WIRES:
+        context_overflow(binary, url, work, wire)
+    context_overflow(binary, url, work, "openai", "--stream")
+    print(f"test-llama: {ROWS} answers with the server's own usage and a re-run that sent nothing; {', '.join(WIRES)}, whole and "
+          "streamed, with the same usage; a strict schema; overflows by their cause: ok")
 
 
 if __name__ == "__main__":

@@ -26,8 +26,10 @@ pub(crate) use self::cache::CacheArgs;
 pub(crate) use self::limit::LimitArgs;
 pub(crate) use self::prompt::PromptArgs;
 use crate::duration;
+use crate::init::InitArgs;
 use crate::keys;
 use crate::moment;
+use crate::reference::{CompletionsArgs, ManArgs};
 use crate::settings::value;
 use crate::settings::{AtDeadline, Http2, InputFormat, LogFormat, OnFailure, OutputFormat};
 use crate::sim_server::SimArgs;
@@ -60,6 +62,12 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Says which models would be asked where and in whose name, and what is wrong; sends no prompt
     Check(Box<CheckArgs>),
+    /// Writes a tidegate.toml that explains itself, and a template, to begin with
+    Init(InitArgs),
+    /// Prints the completions for a shell
+    Completions(CompletionsArgs),
+    /// Writes the manual pages
+    Man(ManArgs),
 }
 
 #[derive(Args)]
@@ -440,7 +448,8 @@ fn in_a_variable(error: &clap::Error) -> clap::Error {
     command().error(error.kind(), format!("a TIDEGATE_ variable is wrong: {message}"))
 }
 
-fn command() -> clap::Command {
+/// Returns the definition of the whole command line.
+pub(crate) fn command() -> clap::Command {
     let settings = |command: clap::Command| command.mut_args(|arg| with_negative_numbers(with_no(arg)));
     let command = Cli::command().mut_subcommand("run", settings).mut_subcommand("check", settings);
     command.mut_subcommands(with_short_help)

@@ -7,6 +7,7 @@ mod check;
 mod duration;
 mod format;
 mod google;
+mod init;
 mod inspect;
 mod keys;
 mod live;
@@ -15,6 +16,7 @@ mod metrics;
 mod models;
 mod moment;
 mod progress;
+mod reference;
 mod report;
 mod run;
 mod settings;
@@ -41,6 +43,9 @@ fn main() -> ExitCode {
         Command::Report(args) => report::report(&args).and_then(|text| print(&text)),
         Command::Show(args) => show::show(&args).and_then(|text| print(&text)),
         Command::Check(args) => check(&args),
+        Command::Init(args) => init::init(&args.dir).map_err(Into::into).and_then(|text| print(&text)),
+        Command::Completions(args) => print(&reference::completions(args.shell)),
+        Command::Man(args) => reference::man(&args.dir).map_err(Into::into).and_then(|text| print(&text)),
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error:#}");

@@ -13,7 +13,10 @@ use tidegate::run::job;
 use tidegate::run::report::{Report, ReportOptions};
 
 use crate::args::ReportArgs;
-use crate::format;
+use crate::{format, width};
+
+/// The width of a line's subject in the summary.
+const SUBJECT: usize = 10;
 
 /// Returns what the command prints.
 pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<String> {
@@ -28,7 +31,21 @@ pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<String> {
     }
     let mut text = Vec::new();
     crate::summary::print(&summary, Some(&args.out), None, &mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(fitting(&String::from_utf8_lossy(&text), width::of_stdout()))
+}
+
+/// Folds lines that are too long for a terminal; what goes on stands under the text, not under the subject.
+fn fitting(text: &str, width: Option<usize>) -> String {
+    let mut folded = String::new();
+    for line in text.lines() {
+        let subject = line.get(..SUBJECT).filter(|start| start.ends_with(' ')).unwrap_or_default();
+        let room = width.map(|width| width.saturating_sub(subject.len()));
+        let pieces = width::fold(&line[subject.len()..], room);
+        folded += subject;
+        folded += &pieces.join(&format!("\n{}", " ".repeat(subject.len())));
+        folded.push('\n');
+    }
+    folded
 }
 
 fn write(path: &Path, page: &str) -> tidegate::Result<String> {
@@ -64,6 +81,14 @@ impl<T: Display> Display for Plain<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_summary_fits_the_terminal_and_keeps_its_columns() {
+        let text = "Failed    12 bad_request: the prompt is wrong\nThe same command resumes.\n";
+        let folded = "Failed    12 bad_request: the\n          prompt is wrong\nThe same command resumes.\n";
+        assert_eq!(fitting(text, Some(32)), folded);
+        assert_eq!(fitting(text, None), text);
+    }
 
     #[test]
     fn nothing_that_others_say_is_markup() {

@@ -34,6 +34,7 @@ use crate::ask::ask;
 use crate::ask::cache::Answers;
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
+use crate::call::caller::Tries;
 use crate::client::Client;
 use crate::dispatch::admission::{RouteId, Urgency};
 use crate::dispatch::balance::Labels;
@@ -288,6 +289,7 @@ where
         self.bytes += bytes;
         self.index += 1;
         self.asked.push(Box::pin(async move {
+            let tries = Tries::default();
             let order = Order {
                 request: &request,
                 route,
@@ -297,6 +299,7 @@ where
                 labels: &labels,
                 retries: &retries,
                 purse: purse.as_deref(),
+                tries: &tries,
                 outlet: None,
             };
             let mut outcome = ask(&client.dispatcher, &policy, answers.as_ref(), order, index, admitted).await;
