@@ -94,7 +94,7 @@ fn metrics_are_read_while_the_run_goes_on() {
     let text = running.get("/metrics");
     assert!(text.starts_with("HTTP/1.1 200") && text.contains("text/plain; version=0.0.4"), "{text}");
     for line in [
-        "tidegate_endpoint_in_flight{endpoint=\"m\"} 1\n",
+        "tidegate_endpoint_in_flight{endpoint=\"compatible/m\"} 1\n",
         "tidegate_rows_total{state=\"answered\"} 0\n",
         "# TYPE tidegate_rows_total counter\n",
     ] {
@@ -111,7 +111,7 @@ fn metrics_are_read_while_the_run_goes_on() {
         .unwrap();
     assert_eq!(
         (&family["samples"][0]["labels"]["endpoint"], &family["samples"][0]["value"]),
-        (&json!("m"), &json!(1.0))
+        (&json!("compatible/m"), &json!(1.0))
     );
     assert!(running.get("/").starts_with("HTTP/1.1 404"));
 }
