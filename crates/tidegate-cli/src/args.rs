@@ -11,6 +11,7 @@ mod limit;
 mod prompt;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -288,6 +289,9 @@ pub(crate) struct WatchArgs {
     /// Write progress as JSON lines
     #[arg(long)]
     pub(crate) json_events: Option<bool>,
+    /// Address for Prometheus' /metrics and for /metrics.json, such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// File for the log [default: the standard error]
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
@@ -327,15 +331,29 @@ pub(crate) struct ModelsArgs {
 
 /// The arguments of `tidegate report`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  tidegate report out.jsonl\n  tidegate report out.jsonl --json")]
+#[command(after_help = REPORT_EXAMPLES)]
 pub(crate) struct ReportArgs {
     /// Result file of the run, or the directory of its journal
     #[arg(value_name = "OUT")]
     pub(crate) out: PathBuf,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "html")]
     pub(crate) json: bool,
+    /// Write a page with pictures instead; - is the standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Rows to show on the page with input and answer, of each kind [default: 0, no content]
+    #[arg(long, value_name = "N", value_parser = value::count, requires = "html")]
+    pub(crate) examples: Option<u32>,
 }
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  tidegate report out.jsonl
+  tidegate report out.jsonl --html report.html
+
+All of it comes from OUT.tidegate/, also in the middle of a run. The page is one file that loads nothing. Without --examples it
+has counts, ids, settings and what providers said about failures, but no prompts, inputs and answers.";
 
 /// The arguments of `tidegate show`.
 #[derive(Args)]

@@ -13,10 +13,12 @@ mod inspect;
 mod keys;
 mod live;
 mod logging;
+mod metrics;
 mod models;
 mod moment;
 mod progress;
 mod reference;
+mod report;
 mod run;
 mod settings;
 mod show;
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
         Command::Sim(args) => sim(*args).map(|()| ExitCode::SUCCESS),
         Command::Models(args) => models::listing(&args).map_err(Into::into).and_then(|text| print(&text)),
         Command::Export(args) => export::export(&args),
-        Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
+        Command::Report(args) => report::report(&args).and_then(|text| print(&text)),
         Command::Show(args) => show::show(&args).and_then(|text| print(&text)),
         Command::Check(args) => check(&args),
         Command::Init(args) => init::init(&args.dir).map_err(Into::into).and_then(|text| print(&text)),

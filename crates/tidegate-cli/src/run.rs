@@ -1,6 +1,7 @@
 //! `tidegate run`: settings become a client and a job, the job runs, its summary becomes an exit code.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use tidegate::call::pool::{self, PoolOptions, ProxyRules, ProxyUrls};
 use tidegate::call::provider::Auth;
 use tidegate::run::fallback::Fallback;
 use tidegate::run::input::{self, InputOptions};
-use tidegate::run::job::{self, AtDeadline, Control, Job, StopOn, Tasks};
+use tidegate::run::job::{AtDeadline, Control, Job, Onlooker, StopOn, Tasks};
 use tidegate::run::journal::Changed;
 use tidegate::run::output;
 use tidegate::run::packing::Packing;
@@ -21,19 +22,20 @@ use tidegate::run::prompt::{MediaColumn, PromptOptions};
 use tidegate::run::summary::{Stopped, Summary};
 use tidegate::{
     AskPolicy, Balance, Bedrock, Budget, Check, Client, ClientBuilder, ContextCacheOptions, Error, Kind, Limits,
-    MediaKind, Money, Observer, RetryPolicy, Rung, Schema, Target,
+    MediaKind, Money, Observer, RetryPolicy, Rung, Schema, Target, TaskKind,
 };
 
-use crate::args::{ReportArgs, RunArgs};
+use crate::args::RunArgs;
 use crate::aws::Signing;
 use crate::google;
 use crate::keys::Keys;
 use crate::logging::LogOptions;
+use crate::metrics::{Calls, Metrics};
 use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
 use crate::settings::{self, EndpointSettings, Http2, InputFormat, OnFailure, OutputFormat, Settings};
 use crate::sim_server::read_scenario;
-use crate::{aws, cache, inspect, keys, logging, moment, progress, runtime, signals, store};
+use crate::{aws, cache, inspect, keys, logging, metrics, moment, progress, runtime, signals, store};
 
 /// File descriptors that are needed for other things than connections.
 const OTHER_FILES: u64 = 64;
@@ -52,20 +54,10 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code(&summary))
 }
 
-/// Prints the summary of everything that an output holds.
-pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<String> {
-    let summary = job::report(&args.out)?;
-    if args.json {
-        return Ok(serde_json::to_string_pretty(&summary)? + "\n");
-    }
-    let mut text = Vec::new();
-    crate::summary::print(&summary, Some(&args.out), None, &mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
 /// Runs the job with everything that watches it, and says what it came to.
 async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
-    let control = Control::default();
+    let (calls, onlooker) = calls(job, settings);
+    let control = Control { onlooker, ..Control::default() };
     let screen = screen(job, settings);
     logging::start(&log_options(settings), &screen)?;
     let observer = Events::new(screen.clone(), settings.run.verbose);
@@ -79,10 +71,12 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
         screen.line("results go to the standard output: without -o there is no journal, and the run cannot be resumed");
     }
     let display = progress::show(client.clone(), control.clone(), screen.clone());
+    let metrics = serve(settings, Metrics::new(client.clone(), control.progress.clone(), calls), &screen).await?;
     let summary = tokio::select! {
         biased;
         summary = job.run(&client, &control) => summary?,
         () = display => unreachable!("it is shown for ever"),
+        never = metrics => match never {},
     };
     client.close().await;
     if let Some(path) = &settings.output.summary {
@@ -94,6 +88,36 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
         _ => crate::summary::print(&summary, job.out.as_deref(), settings.file.as_deref(), &mut std::io::stderr())?,
     }
     Ok(summary)
+}
+
+/// Makes the counts of calls, and who counts them, if anybody wants to know.
+fn calls(job: &Job, settings: &Settings) -> (Calls, Option<Onlooker>) {
+    let kind = if job.prompt.embed.is_some() { TaskKind::Embed } else { TaskKind::Chat };
+    let calls = Calls::new(kind);
+    let counted = calls.clone();
+    let onlooker = settings.run.metrics_listen.map(|_| Onlooker::new(move |outcome| counted.note(outcome)));
+    (calls, onlooker)
+}
+
+/// Takes the address of the metrics, and returns what serves them for ever.
+async fn serve(
+    settings: &Settings,
+    metrics: Metrics,
+    screen: &Screen,
+) -> anyhow::Result<impl Future<Output = Infallible> + use<>> {
+    let listener = match settings.run.metrics_listen {
+        Some(address) => Some(metrics::listen(address).await?),
+        None => None,
+    };
+    if let Some(listener) = &listener {
+        screen.line(&format!("metrics: http://{}/metrics", listener.local_addr()?));
+    }
+    Ok(async move {
+        match listener {
+            Some(listener) => metrics::serve(listener, metrics).await,
+            None => std::future::pending().await,
+        }
+    })
 }
 
 fn screen(job: &Job, settings: &Settings) -> Screen {

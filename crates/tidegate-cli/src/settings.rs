@@ -21,6 +21,7 @@ pub(crate) mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -308,6 +309,8 @@ pub(crate) struct Run {
     pub(crate) verbose: u8,
     /// Whether progress is written as JSON lines; default: false.
     pub(crate) json_events: bool,
+    /// The address at which metrics are read; default: none.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// A file for the log; default: the standard error.
     pub(crate) log_file: Option<PathBuf>,
     /// The log's format; default: text.
@@ -328,6 +331,7 @@ impl Default for Run {
             quiet: false,
             verbose: 0,
             json_events: false,
+            metrics_listen: None,
             log_file: None,
             log_format: LogFormat::default(),
         }

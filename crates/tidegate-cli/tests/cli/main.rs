@@ -16,3 +16,4 @@ mod resume;
 mod show;
 mod stops;
 mod support;
+mod watch;

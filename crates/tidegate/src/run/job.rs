@@ -18,6 +18,7 @@ mod show;
 mod spending;
 mod tasks;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -42,6 +43,7 @@ use crate::error::{Error, Result};
 use crate::event::{self, Event};
 use crate::failure::Kind;
 use crate::money::Budget;
+use crate::outcome::Outcome;
 use crate::run::Item;
 use crate::run::fallback::Fallback;
 use crate::run::input::{Input, InputOptions};
@@ -163,6 +165,27 @@ impl Default for Job {
     }
 }
 
+/// Is shown every outcome of a job, before it is recorded.
+#[derive(Clone)]
+pub struct Onlooker(Arc<dyn Fn(&Outcome) + Send + Sync>);
+
+impl Onlooker {
+    /// Makes one that calls this for each outcome; it must not block.
+    pub fn new(see: impl Fn(&Outcome) + Send + Sync + 'static) -> Onlooker {
+        Onlooker(Arc::new(see))
+    }
+
+    fn see(&self, outcome: &Outcome) {
+        (self.0)(outcome);
+    }
+}
+
+impl fmt::Debug for Onlooker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Onlooker")
+    }
+}
+
 /// How a running job is watched and stopped.
 #[derive(Debug, Clone, Default)]
 pub struct Control {
@@ -172,6 +195,8 @@ pub struct Control {
     pub kill: CancellationToken,
     /// How far it has come.
     pub progress: Progress,
+    /// Who is shown every outcome.
+    pub onlooker: Option<Onlooker>,
 }
 
 impl Job {

@@ -17,6 +17,9 @@ use crate::run::summary::Finished;
 impl Work<'_> {
     /// Records an outcome, unless the row is to stay unsent.
     pub(super) fn finish(&mut self, outcome: &Outcome, task: &Task) -> Result<()> {
+        if let Some(onlooker) = &self.control.onlooker {
+            onlooker.see(outcome);
+        }
         if let Err(failure) = &outcome.result
             && stays_unsent(failure.kind, outcome.attempts.is_empty())
         {
