@@ -4,17 +4,22 @@
 //! admission: enough ahead that a freed place is never idle, bounded by bytes and by *ready* waiters, so that requests
 //! which sleep in a backoff do not count. Memory therefore follows the limits, not the input.
 
+mod asking;
 pub mod batch;
 pub mod fallback;
+mod hooks;
 pub mod input;
 pub mod job;
 pub mod journal;
 pub mod key;
+mod ledger;
+pub mod metrics;
 pub mod output;
 pub mod progress;
 pub mod prompt;
 pub mod record;
 mod redact;
+mod reporter;
 pub mod summary;
 
 use std::pin::Pin;
@@ -28,23 +33,28 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::ask::ask;
 use crate::ask::cache::Answers;
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
-use crate::call::caller::Tries;
 use crate::client::Client;
+use crate::dispatch::RetryPolicy;
 use crate::dispatch::admission::{RouteId, Urgency};
 use crate::dispatch::balance::Labels;
 use crate::dispatch::budget::{Account, Purse};
 use crate::dispatch::retries::Retries;
-use crate::dispatch::{Order, RetryPolicy};
 use crate::error::Result;
+use crate::event::{Ended, ItemRef};
 use crate::failure::Kind;
 use crate::money::{Budget, Spend};
 use crate::outcome::Outcome;
 use crate::request::Request;
+use crate::run::asking::Asking;
 use crate::run::fallback::Fallback;
+use crate::run::hooks::Hooks;
+pub use crate::run::hooks::Middleware;
+use crate::run::ledger::Ledger;
+use crate::run::reporter::Reporter;
+pub use crate::run::reporter::RunProgress;
 
 /// Requests that may wait for admission at the least, so that a small limit still overlaps reading and sending.
 const LEAST_AHEAD: usize = 16;
@@ -62,6 +72,8 @@ pub struct Item<C> {
     pub request: Request,
     /// Comes back with the outcome.
     pub context: C,
+    /// What the outcome is called; [`Outcome::id`] makes one up where there is none. Nothing is known by it: ids may repeat.
+    pub id: Option<Arc<str>>,
     /// Its class: those of a lower number go first, 0 before all, wherever requests wait for the same limits. Nobody
     /// waits for ever: a class counts for as much as ten minutes of waiting. Default 0.
     pub priority: u8,
@@ -72,12 +84,37 @@ pub struct Item<C> {
     pub labels: Labels,
     /// The models to ask, by their names, the first preferred; those that the client asks otherwise if empty.
     pub models: Vec<Arc<str>>,
+    /// How often and how patiently it is tried, in place of the run's or the client's way.
+    pub retry: Option<Box<RetryPolicy>>,
 }
 
 impl<C> Item<C> {
     /// Makes an item.
     pub fn new(request: Request, context: C) -> Item<C> {
-        Item { request, context, models: Vec::new(), priority: 0, deadline: None, labels: Labels::default() }
+        Item {
+            request,
+            context,
+            id: None,
+            models: Vec::new(),
+            priority: 0,
+            deadline: None,
+            labels: Labels::default(),
+            retry: None,
+        }
+    }
+
+    /// Sets what the outcome is called.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<Arc<str>>) -> Item<C> {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Sets how often and how patiently it is tried.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> Item<C> {
+        self.retry = Some(Box::new(retry));
+        self
     }
 
     /// Asks one model only.
@@ -145,6 +182,10 @@ pub struct Run<S, C> {
     policy: Arc<AskPolicy>,
     answers: Option<Answers>,
     routes: Vec<(Vec<Arc<str>>, RouteId)>,
+    regions: Arc<[String]>,
+    hooks: Option<Arc<Hooks<C>>>,
+    reporter: Option<Box<Reporter>>,
+    ledger: Ledger,
 }
 
 impl<S, C> Run<S, C> {
@@ -154,6 +195,7 @@ impl<S, C> Run<S, C> {
             retry: client.dispatcher.retry,
             policy: client.ask_policy.clone(),
             answers: client.answers.clone(),
+            ledger: Ledger::new(&client),
             client,
             source: Box::pin(source),
             source_ended: false,
@@ -168,6 +210,9 @@ impl<S, C> Run<S, C> {
             fallback: None,
             retries: Arc::default(),
             routes: Vec::new(),
+            regions: Arc::default(),
+            hooks: None,
+            reporter: None,
         }
     }
 
@@ -188,6 +233,23 @@ impl<S, C> Run<S, C> {
     pub fn retry(mut self, retry: RetryPolicy) -> Run<S, C> {
         self.retry = retry;
         self
+    }
+
+    /// Waits that long for each attempt, whatever the client does otherwise.
+    pub fn timeout(mut self, timeout: Duration) -> Run<S, C> {
+        self.retry.timeout = timeout;
+        self
+    }
+
+    /// Asks models of Bedrock in these of the client's regions only, and no others at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`](crate::Error::Usage) names a region that the client does not have.
+    pub fn regions<R: Into<String>>(mut self, regions: impl IntoIterator<Item = R>) -> Result<Run<S, C>> {
+        self.regions = regions.into_iter().map(Into::into).collect();
+        self.client.check_regions(&self.regions)?;
+        Ok(self)
     }
 
     /// Spends no more than that: the worst case of each call is reserved before it is sent.
@@ -246,7 +308,7 @@ impl<S, C> Run<S, C> {
         if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == models) {
             return *route;
         }
-        let route = self.client.route(&models);
+        let route = self.client.route_in(&models, &self.regions);
         self.routes.push((models, route));
         route
     }
@@ -257,11 +319,32 @@ where
     S: Stream<Item = Item<C>>,
     C: Send + 'static,
 {
+    /// Notes how far the run has come, if somebody is to be told.
+    fn note(&mut self, outcome: &Outcome) {
+        let Some(reporter) = &mut self.reporter else { return };
+        let rest = match self.source.size_hint() {
+            _ if self.source_ended => Some(0),
+            (least, Some(most)) if least == most => Some(least as u64),
+            _ => None,
+        };
+        reporter.note(RunProgress {
+            succeeded: self.ledger.succeeded,
+            failed: self.ledger.failed,
+            total: rest.map(|rest| self.index + rest),
+            last: outcome.id().into_owned(),
+        });
+    }
+
+    fn report(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reporter.as_mut().map_or(Poll::Ready(()), |reporter| reporter.poll(cx))
+    }
+
     /// Takes items while there is use for them. Returns whether any was taken.
     fn take(&mut self, cx: &mut Context<'_>) -> bool {
         let before = self.index;
         if !self.source_ended && self.stopped.as_mut().poll(cx).is_ready() {
             self.source_ended = true;
+            self.ledger.stopped(Ended::Stopped);
         }
         while !self.source_ended && self.wants_more() {
             match self.source.as_mut().poll_next(cx) {
@@ -273,37 +356,42 @@ where
         self.index > before
     }
 
-    fn start(&mut self, item: Item<C>) {
-        let urgency = Urgency::new(item.priority, item.deadline.or(self.retry.deadline));
-        let Item { request, context, models, labels, .. } = item;
-        let route = self.route(models);
-        let bytes = request.size();
-        let (client, stop, index, retry) = (self.client.clone(), self.stop.clone(), self.index, self.retry);
-        let (purse, fallback) = (self.purse.clone(), self.fallback.clone());
-        let retries = self.retries.clone();
-        retries.began();
-        let (policy, answers) = (self.policy.clone(), self.answers.clone());
-        let admitted = Waiting::new(&self.waiting);
-        self.bytes += bytes;
+    fn start(&mut self, mut item: Item<C>) {
+        let retry = item.retry.as_deref().copied().unwrap_or(self.retry);
+        let urgency = Urgency::new(item.priority, item.deadline.or(retry.deadline));
+        let (index, bytes) = (self.index, item.request.size());
         self.index += 1;
+        self.bytes += bytes;
+        self.retries.began();
+        self.client.fill_in(&mut item.request);
+        // Middleware may want to see them, and to name others.
+        let models = if self.hooks.is_some() { item.models.clone() } else { std::mem::take(&mut item.models) };
+        let asking = Asking {
+            route: self.route(models),
+            client: self.client.clone(),
+            stop: self.stop.clone(),
+            item: ItemRef { run: self.ledger.run, index },
+            regions: self.regions.clone(),
+            retry,
+            urgency,
+            purse: self.purse.clone(),
+            fallback: self.fallback.clone(),
+            retries: self.retries.clone(),
+            policy: self.policy.clone(),
+            answers: self.answers.clone(),
+        };
+        let admitted = Waiting::new(&self.waiting);
+        let Some(hooks) = self.hooks.clone() else {
+            let Item { request, context, id, labels, .. } = item;
+            return self.asked.push(Box::pin(async move {
+                let mut outcome = asking.ask(&request, &labels, admitted).await;
+                asking.fall_back(&request, &mut outcome);
+                outcome.id = id;
+                (outcome, context, bytes)
+            }));
+        };
         self.asked.push(Box::pin(async move {
-            let tries = Tries::default();
-            let order = Order {
-                request: &request,
-                route,
-                stop: &stop,
-                retry,
-                urgency,
-                labels: &labels,
-                retries: &retries,
-                purse: purse.as_deref(),
-                tries: &tries,
-                outlet: None,
-            };
-            let mut outcome = ask(&client.dispatcher, &policy, answers.as_ref(), order, index, admitted).await;
-            if let (Some(fallback), Err(failure)) = (&fallback, &outcome.result) {
-                outcome.fallback = fallback.answer(&request, failure);
-            }
+            let (outcome, context) = asking.ask_within(&hooks, item, admitted).await;
             (outcome, context, bytes)
         }));
     }
@@ -317,15 +405,26 @@ where
     type Item = (Outcome, C);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(Outcome, C)>> {
+        self.ledger.began();
         self.take(cx);
+        let reported = self.report(cx);
         loop {
             match Pin::new(&mut self.asked).poll_next(cx) {
                 Poll::Ready(Some((outcome, context, bytes))) => {
                     self.bytes -= bytes;
-                    self.source_ended |= outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget);
+                    if outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget) {
+                        self.source_ended = true;
+                        self.ledger.stopped(Ended::Budget);
+                    }
+                    self.ledger.add(&outcome);
+                    self.note(&outcome);
                     return Poll::Ready(Some((outcome, context)));
                 }
-                Poll::Ready(None) if self.source_ended => return Poll::Ready(None),
+                Poll::Ready(None) if self.source_ended && reported.is_pending() => return Poll::Pending,
+                Poll::Ready(None) if self.source_ended => {
+                    self.ledger.completed();
+                    return Poll::Ready(None);
+                }
                 Poll::Ready(None) => return Poll::Pending,
                 // Admissions during this poll may have made room for more.
                 Poll::Pending if self.take(cx) => {}

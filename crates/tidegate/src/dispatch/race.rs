@@ -7,6 +7,7 @@
 
 use std::future::{pending, poll_fn};
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
@@ -107,14 +108,14 @@ impl Dispatcher {
                 lease.withdraw();
                 return pending().await;
             };
-            return Sent { waited: lease.sent.duration_since(now), lease, paid };
+            return Sent::new(lease, now, Duration::ZERO, paid);
         }
     }
 
     /// Gives up a call that lost. `why` tells whether it was overtaken by a later one, or came too late itself.
     fn lose(&self, sent: Sent<'_>, why: Failure, attempts: &mut Vec<Attempt>) {
         // What was reserved for it is charged in full when it is dropped.
-        let Sent { lease, waited, paid: _paid } = sent;
+        let Sent { lease, waited, cooled, backoff, paid: _paid } = sent;
         let endpoint = &self.endpoints[lease.place];
         let (took, usage) = (lease.sent.elapsed(), lease.estimate());
         self.hedges().given_up(lease.place, took);
@@ -127,6 +128,8 @@ impl Dispatcher {
             model: endpoint.model.clone(),
             times: 1,
             waited,
+            cooled,
+            backoff,
             took,
             usage: Some(usage),
             cost: endpoint.price.map(|price| price.cost(&usage)),
