@@ -105,7 +105,7 @@ async fn try_out(server: std::net::SocketAddr) -> Result<(), Box<dyn Error>> {
     assert_eq!((status, results.len()), (StatusCode::OK, 20));
     for (n, result) in results.iter().enumerate() {
         let text = result["text"].as_str();
-        assert_eq!(text.is_none_or(|text| text.ends_with(&format!("text {n}"))), true);
+        assert!(text.is_none_or(|text| text.ends_with(&format!("text {n}"))), "{result}");
         assert_eq!(text.is_none(), n == 7, "{result}");
     }
     assert_eq!(answer["statistics"]["succeeded"], 19);

@@ -223,11 +223,11 @@ impl ClientBuilder {
         let observer = self.watchers()?;
         let follower = observer.clone().filter(|observer| observer.follows_items());
         let (retry, classify) = (self.retry, self.classify);
-        let dispatcher = Dispatcher { admission, endpoints, retry, observer, follower, classify, hedges };
-        let runs = Arc::new(AtomicU64::new(0));
+        let runs = AtomicU64::new(0);
+        let dispatcher = Dispatcher { admission, endpoints, retry, observer, follower, runs, classify, hedges };
         let defaults = (!self.defaults.is_empty()).then(|| Arc::new(self.defaults));
         let ask_policy = Arc::new(self.ask_policy);
-        Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy, answers, models, runs, defaults })
+        Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy, answers, models, defaults })
     }
 
     /// Returns the models that are asked where none is named.
@@ -384,8 +384,6 @@ pub struct Client {
     pub(crate) answers: Option<Answers>,
     /// The models that are asked where none is named.
     models: Arc<[Arc<str>]>,
-    /// How many runs it has had.
-    pub(crate) runs: Arc<AtomicU64>,
     /// What requests say where they say nothing themselves.
     pub(crate) defaults: Option<Arc<Params>>,
 }

@@ -18,14 +18,19 @@ pub(crate) mod learned;
 pub(crate) mod limit;
 pub(crate) mod meter;
 mod payer;
+pub(crate) mod period;
 mod race;
 pub(crate) mod retries;
+#[cfg(test)]
+mod seeds;
 pub(crate) mod slowdown;
 pub(crate) mod streaming;
 mod telling;
+mod unit;
 pub(crate) mod window;
 pub(crate) mod worst_case;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -146,6 +151,8 @@ pub(crate) struct Dispatcher {
     pub(crate) observer: Option<Arc<dyn Observer>>,
     /// The same, if it wants to know of every item.
     pub(crate) follower: Option<Arc<dyn Observer>>,
+    /// How many runs there were, for whoever follows them.
+    pub(crate) runs: AtomicU64,
     pub(crate) hedges: Mutex<Hedges>,
     pub(crate) classify: Option<Classify>,
 }

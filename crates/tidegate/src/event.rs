@@ -288,7 +288,20 @@ pub(crate) fn tell(observer: Option<&Arc<dyn Observer>>, event: impl FnOnce() ->
     }
 }
 
-/// Is told what happens.
+/// Is told what happens. A closure is one too.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidegate::{Client, Event, Target};
+/// let watch = |event: &Event| match event {
+///     Event::CooldownStarted { endpoint, pause } => println!("{endpoint} pauses {pause:?}"),
+///     Event::ItemFailed { item, failure, .. } => println!("item {} failed: {failure}", item.index),
+///     _ => {}
+/// };
+/// let client = Client::builder().target(Target::new("sim/echo")?).observer(Arc::new(watch)).build()?;
+/// # let _ = client;
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 pub trait Observer: Send + Sync {
     /// Takes note of an event; must not block.
     fn event(&self, event: &Event);

@@ -143,11 +143,11 @@ pub struct Attempt {
     #[serde(rename = "waited_ms", with = "millis")]
     pub waited: Duration,
     /// How much of that the endpoint was in a pause, as after a rejection for load.
-    #[serde(rename = "cooled_ms", with = "millis", default)]
+    #[serde(rename = "cooled_ms", with = "millis", default, skip_serializing_if = "Duration::is_zero")]
     pub cooled: Duration,
     /// How long it waited after the failure before, until it queued for admission: the backoff, or the delay before an
     /// answer is asked for again.
-    #[serde(rename = "backoff_ms", with = "millis", default)]
+    #[serde(rename = "backoff_ms", with = "millis", default, skip_serializing_if = "Duration::is_zero")]
     pub backoff: Duration,
     /// How long the call took.
     #[serde(rename = "took_ms", with = "millis")]
@@ -169,13 +169,13 @@ pub struct Attempt {
     pub partial: Option<String>,
 }
 
+fn one() -> u32 {
+    1
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn once(times: &u32) -> bool {
     *times == 1
-}
-
-fn one() -> u32 {
-    1
 }
 
 /// A time as a number of milliseconds.

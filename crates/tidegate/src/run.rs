@@ -19,8 +19,10 @@ pub mod progress;
 pub mod prompt;
 pub mod record;
 mod redact;
+pub mod report;
 mod reporter;
 pub mod summary;
+pub mod timeline;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -65,6 +67,17 @@ const MOST_AHEAD: usize = 64;
 const MOST_BYTES: usize = 256 << 20;
 
 /// One request on its way through a run, with whatever the user wants back with the outcome.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{Item, Request};
+/// let item = Item::new(Request::prompt("What is the tide?"), 17)
+///     .id("row-17")
+///     .priority(1)
+///     .deadline(Duration::from_secs(60))
+///     .for_models(vec!["sim/cheap".into(), "sim/strong".into()]);
+/// # let _ = item;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Item<C> {
@@ -162,7 +175,10 @@ type Asked<C> = BoxFuture<'static, (Outcome, C, usize)>;
 
 /// Many requests under way: a stream of their outcomes, in the order in which they are done.
 ///
-/// Dropping it cancels what is in flight.
+/// # Cancel safety
+///
+/// Dropping it cancels what is in flight. Dropping a wait for its next outcome loses nothing: the outcome comes with the next
+/// wait. The run works only while somebody waits.
 #[must_use = "a run does nothing until its outcomes are taken"]
 pub struct Run<S, C> {
     client: Client,

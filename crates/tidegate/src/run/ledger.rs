@@ -23,8 +23,8 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(client: &Client) -> Ledger {
-        let run = client.runs.fetch_add(1, Ordering::Relaxed) + 1;
         let dispatcher = client.dispatcher.clone();
+        let run = dispatcher.runs.fetch_add(1, Ordering::Relaxed) + 1;
         Ledger { dispatcher, run, succeeded: 0, failed: 0, ended: Ended::Completed, began: false, over: false }
     }
 
