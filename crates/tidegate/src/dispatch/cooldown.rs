@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::call::status::LONGEST_HINT;
+use crate::dispatch::limit::Pause;
 use crate::limits::Pacing;
 
 /// The pause after the first rejection without a hint.
@@ -66,6 +67,11 @@ impl Cooldown {
         let steps = (now.duration_since(started).as_secs_f64() / every.as_secs_f64()).floor();
         let most = f64::from(ramp.from.max(1)) + steps * f64::from(ramp.step);
         (in_flight as f64 >= most).then(|| started + every.mul_f64((steps + 1.0).min(1e6)))
+    }
+
+    /// Returns the last pause; to be asked before a call after it is [admitted](Cooldown::admit).
+    pub(crate) fn last(&self) -> Option<Pause> {
+        Some(Pause { began: self.began?, until: self.until?, fresh: self.probe.is_none() })
     }
 
     /// Notes that a call is sent: after several pauses in a row, the first one is a probe that the others wait for.
