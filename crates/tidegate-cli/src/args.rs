@@ -8,6 +8,7 @@ mod bedrock;
 mod cache;
 mod limit;
 mod prompt;
+mod thrift;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub(crate) use self::bedrock::BedrockArgs;
 pub(crate) use self::cache::CacheArgs;
 pub(crate) use self::limit::LimitArgs;
 pub(crate) use self::prompt::PromptArgs;
+pub(crate) use self::thrift::ThriftArgs;
 use crate::duration;
 use crate::keys;
 use crate::moment;
@@ -72,6 +74,8 @@ pub(crate) struct RunArgs {
     pub(crate) answer: AnswerArgs,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
+    #[command(flatten)]
+    pub(crate) thrift: ThriftArgs,
     #[command(flatten)]
     pub(crate) bedrock: BedrockArgs,
     #[command(flatten)]
@@ -358,7 +362,8 @@ const ACTIONS: [&str; 10] = [
 ];
 
 /// Flags of `run` that can also say no (`--each-model=false`), against a file that says yes.
-const SWITCHES: [&str; 11] = [
+const SWITCHES: [&str; 12] = [
+    "dedupe",
     "delete_context_cache",
     "allow_duplicate_ids",
     "skip_bad_rows",

@@ -12,6 +12,7 @@ pub mod form;
 pub mod google;
 pub mod limits;
 pub mod pool;
+pub(crate) mod prompt_cache;
 pub mod provider;
 pub(crate) mod sigv4;
 pub mod sse;
@@ -34,6 +35,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::auth::{Authoriser, Identity, Used};
 use self::context_cache::{ContextCache, ContextCacheOptions, Link};
 use self::limits::Hints;
+use self::prompt_cache::PromptCache;
 use self::provider::{Provider, Quirks};
 use self::streaming::{Piece, ReplyStream};
 use self::transport::{HttpReply, HttpRequest, Transport, read_whole};
@@ -86,6 +88,12 @@ pub trait Caller: Send + Sync {
 
     /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
     fn preview(&self, request: &Request) -> Option<Bytes> {
+        let _ = request;
+        None
+    }
+
+    /// Returns what tells the prefix of a request that its provider is to keep from others; nothing if none is.
+    fn prefix(&self, request: &Request) -> Option<u64> {
         let _ = request;
         None
     }
@@ -144,6 +152,10 @@ pub(crate) struct HttpCaller {
     transport: Arc<dyn Transport>,
     base_url: String,
     cache: Option<ContextCache>,
+    /// How cache points are placed, if they are.
+    prompt_cache: Option<PromptCache>,
+    /// Whether the provider is told which requests begin alike.
+    names_prefix: bool,
 }
 
 /// A format that is spoken, and where each kind of task goes in it; nowhere if the format does not have it.
@@ -179,6 +191,8 @@ pub(crate) struct HttpTarget<'a> {
     pub(crate) vertex: Option<&'a Vertex>,
     /// How context caches are kept, where the provider has them.
     pub(crate) context_cache: Option<ContextCacheOptions>,
+    /// Where cache points are placed, at providers that want them.
+    pub(crate) prompt_cache: PromptCache,
     pub(crate) headers: HeaderMap,
     pub(crate) identity: Identity,
     /// Where the key can be read again, and its place among those.
@@ -200,6 +214,8 @@ impl HttpCaller {
         let spoken = [&provider.wire].into_iter().chain(others).map(|wire| Spoken::new(*wire, &target));
         let spoken = spoken.collect::<Result<_, _>>()?;
         let cache = cache_of(&target);
+        let points = PromptCache::is_known_to(provider.wire, target.model) && target.prompt_cache != PromptCache::Off;
+        let named = provider.name == "openai" && target.prompt_cache != PromptCache::Off;
         let mut headers = target.headers;
         let product = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
         for (name, value) in
@@ -216,6 +232,8 @@ impl HttpCaller {
             transport: target.transport,
             base_url: target.base_url.trim_end_matches('/').to_owned(),
             cache,
+            prompt_cache: points.then_some(target.prompt_cache),
+            names_prefix: named,
         })
     }
 
@@ -320,7 +338,13 @@ impl HttpCaller {
         let wire = spoken.wire();
         let request = form::formed(request, self.quirks.structure)?;
         let foreign = request.original.as_ref().is_some_and(|original| !spoken.takes(original.wire));
-        let request = if foreign { typed(&request)? } else { request };
+        let mut request = if foreign { typed(&request)? } else { request };
+        if let Some(strategy) = self.prompt_cache {
+            request = strategy.pointed(request);
+        }
+        if self.names_prefix {
+            request = prompt_cache::named(request);
+        }
         let fitted = fit(request, wire)?;
         let body = wire.encode(&fitted.request, &self.model, &self.quirks)?;
         Ok(Encoded { body, warnings: fitted.warnings })
@@ -455,6 +479,10 @@ impl Caller for HttpCaller {
 
     fn preview(&self, request: &Request) -> Option<Bytes> {
         self.encode(request).ok().map(|encoded| encoded.body)
+    }
+
+    fn prefix(&self, request: &Request) -> Option<u64> {
+        self.prompt_cache?.prefix(request)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -23,6 +23,7 @@ use crate::ask::cache::{Answers, Shelf};
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
 use crate::call::pool::{Pool, PoolOptions};
+use crate::call::prompt_cache::PromptCache;
 use crate::call::provider::Reach;
 use crate::call::transport::Transport;
 use crate::call::{Caller, HttpCaller, HttpTarget};
@@ -39,7 +40,7 @@ use crate::limits::{Limits, Pace, Pacing};
 use crate::money::Price;
 use crate::outcome::Outcome;
 use crate::request::Request;
-use crate::run::{Item, Run};
+use crate::run::{Dedupe, Item, Run};
 use crate::sim::{Scenario, SimTransport};
 
 /// Puts a [`Client`] together.
@@ -68,6 +69,7 @@ pub struct ClientBuilder {
     policy: Option<Box<dyn Policy>>,
     retry: RetryPolicy,
     ask_policy: AskPolicy,
+    dedupe: Dedupe,
     cache: Option<Arc<dyn Shelf>>,
     pool: PoolOptions,
     scenario: Scenario,
@@ -147,6 +149,13 @@ impl ClientBuilder {
     #[must_use]
     pub fn check(mut self, check: Check) -> ClientBuilder {
         self.ask_policy.checks.push(check);
+        self
+    }
+
+    /// Sets when identical requests of one run are asked once. Default: if their temperature is 0.
+    #[must_use]
+    pub fn dedupe(mut self, dedupe: Dedupe) -> ClientBuilder {
+        self.dedupe = dedupe;
         self
     }
 
@@ -236,7 +245,9 @@ impl ClientBuilder {
         let answers = self.cache.take().map(|cache| Answers::new(cache, places));
         let (retry, observer, classify) = (self.retry, self.observer, self.classify);
         let dispatcher = Dispatcher { admission, endpoints, retry, observer, classify, hedges };
-        Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy: Arc::new(self.ask_policy), answers, models })
+        let (dispatcher, ask_policy, dedupe) = (Arc::new(dispatcher), Arc::new(self.ask_policy), self.dedupe);
+        let warms = self.targets.iter().any(|target| target.prompt_cache != PromptCache::Off);
+        Ok(Client { dispatcher, ask_policy, answers, models, dedupe, warms })
     }
 
     /// Returns the models that are asked where none is named.
@@ -361,6 +372,7 @@ impl Transports {
             model: &spot.model,
             vertex: target.vertex.as_ref(),
             context_cache: target.context_cache,
+            prompt_cache: target.prompt_cache,
             headers: target.headers.clone(),
             identity: spot.identity,
             source: target.source.clone().map(|source| (source, spot.number)),
@@ -379,6 +391,9 @@ pub struct Client {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) ask_policy: Arc<AskPolicy>,
     pub(crate) answers: Option<Answers>,
+    pub(crate) dedupe: Dedupe,
+    /// Whether the first request of a prefix goes ahead.
+    pub(crate) warms: bool,
     /// The models that are asked where none is named.
     models: Arc<[Arc<str>]>,
 }

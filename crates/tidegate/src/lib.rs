@@ -153,6 +153,7 @@ pub use ask::policy::{AskPolicy, Rung};
 #[cfg(feature = "schemars")]
 pub use ask::typed::{Typed, Unanswered};
 pub use call::context_cache::ContextCacheOptions;
+pub use call::prompt_cache::PromptCache;
 pub use call::vertex::Vertex;
 pub use call::{Caller, KeySource, caller};
 pub use client::{Bedrock, Client, ClientBuilder, RegionOrder, Requests, Streaming, Target};
@@ -171,7 +172,7 @@ pub use request::{
 pub use response::{Delta, Finish, Output, Response, Usage};
 pub use run::batch::Batch;
 pub use run::prompt::Template;
-pub use run::{Item, Run};
+pub use run::{Dedupe, Item, Run};
 pub use schema::Schema;
 
 /// Compiles and runs the code of the pages for those who come from another system.

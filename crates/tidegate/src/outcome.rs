@@ -23,6 +23,9 @@ pub struct Outcome {
     pub fallback: Option<Output>,
     /// The model whose stored answer this is, if it was found in the cache and nobody was asked.
     pub cached: Option<Arc<str>>,
+    /// The model that was asked, if it was asked an identical request of the same run and this is the outcome of that;
+    /// see [`Dedupe`](crate::Dedupe).
+    pub shared: Option<Arc<str>>,
     /// How it was judged, where there was a schema, a check or a ladder.
     pub checked: Option<Box<Checked>>,
 }
@@ -85,6 +88,9 @@ pub struct Attempt {
     /// are the last one's.
     #[serde(skip_serializing_if = "once")]
     pub times: u32,
+    /// How many requests were asked together in this call; usage and cost are this one's part of it.
+    #[serde(skip_serializing_if = "once")]
+    pub packed: u32,
     /// How long it waited to be admitted, backoff before it included.
     pub waited: Duration,
     /// How long the call took.
@@ -130,10 +136,29 @@ impl Attempt {
 }
 
 impl Outcome {
+    /// Makes the outcome of a request that nothing has been done for.
+    pub(crate) fn new(index: u64, result: Result<Response, Failure>) -> Outcome {
+        Outcome { index, result, attempts: Vec::new(), fallback: None, cached: None, shared: None, checked: None }
+    }
+
+    /// Returns the model that answered, or was asked last.
+    #[must_use]
+    pub fn model(&self) -> Option<&Arc<str>> {
+        self.last().map(|attempt| &attempt.model).or(self.cached.as_ref()).or(self.shared.as_ref())
+    }
+
     /// Returns how many calls were made.
     #[must_use]
     pub fn calls(&self) -> u32 {
         self.attempts.iter().map(|attempt| attempt.times).sum()
+    }
+
+    /// Returns how many calls were made, of those about several requests only this one's part; nothing if there were
+    /// none of that kind. The sum over all requests of such a call is the number of calls.
+    #[must_use]
+    pub fn part_of_calls(&self) -> Option<f64> {
+        let packed = self.attempts.iter().any(|attempt| attempt.packed > 1);
+        packed.then(|| self.attempts.iter().map(|a| f64::from(a.times) / f64::from(a.packed.max(1))).sum())
     }
 
     /// Returns the answer's text.
@@ -169,10 +194,11 @@ impl Outcome {
         })
     }
 
-    /// Returns what all attempts together cost; an answer from the cache costs 0. Nothing if the cost of a reply is unknown: never a zero that is a guess.
+    /// Returns what all attempts together cost; an answer from the cache, or of an identical request, costs 0. Nothing if the
+    /// cost of a reply is unknown: never a zero that is a guess.
     #[must_use]
     pub fn cost(&self) -> Option<Money> {
-        if self.cached.is_some() {
+        if self.cached.is_some() || self.shared.is_some() {
             return Some(Money::ZERO);
         }
         let replied = |attempt: &&Attempt| attempt.failure.as_ref().is_none_or(|failure| failure.usage.is_some());

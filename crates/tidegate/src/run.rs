@@ -4,45 +4,53 @@
 //! admission: enough ahead that a freed place is never idle, bounded by bytes and by *ready* waiters, so that requests
 //! which sleep in a backoff do not count. Memory therefore follows the limits, not the input.
 
+mod asker;
 pub mod batch;
 pub mod fallback;
 pub mod input;
+mod item;
 pub mod job;
 pub mod journal;
 pub mod key;
 pub mod output;
+pub(crate) mod pack;
 pub mod progress;
 pub mod prompt;
 pub mod record;
 mod redact;
 pub mod summary;
+mod twins;
+mod warm;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, FuturesUnordered, Stream};
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::ask::ask;
-use crate::ask::cache::Answers;
+use self::asker::Asker;
+pub use self::item::Item;
+use self::item::{Kept, Member};
+use self::pack::{Load, Packer, Unpacked, ask_together};
+pub use self::twins::Dedupe;
+use self::twins::{Met, Twins};
+use self::warm::{Prefixes, Turn};
+use crate::ask::Begun;
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
 use crate::client::Client;
+use crate::dispatch::RetryPolicy;
 use crate::dispatch::admission::{RouteId, Urgency};
-use crate::dispatch::balance::Labels;
 use crate::dispatch::budget::{Account, Purse};
-use crate::dispatch::retries::Retries;
-use crate::dispatch::{Order, RetryPolicy};
 use crate::error::Result;
 use crate::failure::Kind;
 use crate::money::{Budget, Spend};
 use crate::outcome::Outcome;
-use crate::request::Request;
 use crate::run::fallback::Fallback;
 
 /// Requests that may wait for admission at the least, so that a small limit still overlaps reading and sending.
@@ -53,127 +61,81 @@ const MOST_AHEAD: usize = 64;
 /// Bytes of requests that a run holds at the most, unless a single one is larger.
 const MOST_BYTES: usize = 256 << 20;
 
-/// One request on its way through a run, with whatever the user wants back with the outcome.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Item<C> {
-    /// What is asked.
-    pub request: Request,
-    /// Comes back with the outcome.
-    pub context: C,
-    /// Its class: those of a lower number go first, 0 before all, wherever requests wait for the same limits. Nobody
-    /// waits for ever: a class counts for as much as ten minutes of waiting. Default 0.
-    pub priority: u8,
-    /// The time for it with everything, in place of [`RetryPolicy::deadline`]; within a class, those whose time is over
-    /// sooner go first.
-    pub deadline: Option<Duration>,
-    /// What a [`Policy`](crate::Policy) of the user's own sees of it.
-    pub labels: Labels,
-    /// The models to ask, by their names, the first preferred; those that the client asks otherwise if empty.
-    pub models: Vec<Arc<str>>,
+type Asked<C> = BoxFuture<'static, (Came<C>, Option<u64>)>;
+
+/// What a future of the run came to.
+enum Came<C> {
+    One(Outcome, Kept<C>),
+    Many(Unpacked<C>),
 }
 
-impl<C> Item<C> {
-    /// Makes an item.
-    pub fn new(request: Request, context: C) -> Item<C> {
-        Item { request, context, models: Vec::new(), priority: 0, deadline: None, labels: Labels::default() }
-    }
-
-    /// Asks one model only.
-    #[must_use]
-    pub fn for_model(self, model: Arc<str>) -> Item<C> {
-        self.for_models(vec![model])
-    }
-
-    /// Asks these models only, the first preferred.
-    #[must_use]
-    pub fn for_models(mut self, models: Vec<Arc<str>>) -> Item<C> {
-        self.models = models;
-        self
-    }
-
-    /// Sets its class; 0 goes first.
-    #[must_use]
-    pub fn priority(mut self, priority: u8) -> Item<C> {
-        self.priority = priority;
-        self
-    }
-
-    /// Sets the time for it with everything: waiting, backoffs, all attempts.
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Item<C> {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Adds a label for a policy to see.
-    #[must_use]
-    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Item<C> {
-        self.labels.set(name, value);
-        self
-    }
+/// An outcome, and those that are to be kept together with it or not at all.
+pub(crate) struct Done<C> {
+    pub(crate) first: (Outcome, C),
+    pub(crate) rest: Vec<(Outcome, C)>,
 }
-
-impl From<Request> for Item<()> {
-    fn from(request: Request) -> Item<()> {
-        Item::new(request, ())
-    }
-}
-
-type Asked<C> = BoxFuture<'static, (Outcome, C, usize)>;
 
 /// Many requests under way: a stream of their outcomes, in the order in which they are done.
 ///
 /// Dropping it cancels what is in flight.
 #[must_use = "a run does nothing until its outcomes are taken"]
 pub struct Run<S, C> {
-    client: Client,
+    asker: Asker,
     source: Pin<Box<S>>,
     source_ended: bool,
     asked: FuturesUnordered<Asked<C>>,
     waiting: Arc<AtomicUsize>,
     bytes: usize,
     index: u64,
-    stop: CancellationToken,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
-    retry: RetryPolicy,
-    purse: Option<Arc<Purse>>,
-    fallback: Option<Fallback>,
-    retries: Arc<Retries>,
-    policy: Arc<AskPolicy>,
-    answers: Option<Answers>,
     routes: Vec<(Vec<Arc<str>>, RouteId)>,
+    twins: Twins<C>,
+    /// Where requests gather that are asked together, if any are.
+    packer: Option<Packer<C>>,
+    /// When those that wait for company go as they are.
+    linger: Option<Pin<Box<Sleep>>>,
+    /// What begins alike, where that is to be kept by providers.
+    prefixes: Option<Prefixes<Load<C>>>,
+    /// When those that wait for the first of them go all the same.
+    patience: Option<Pin<Box<Sleep>>>,
+    /// What is done and not taken yet.
+    ready: VecDeque<Done<C>>,
+    /// What was done together with the last outcome that was taken.
+    rest: std::vec::IntoIter<(Outcome, C)>,
 }
+
+/// Nothing in it is borrowed from within.
+impl<S, C> Unpin for Run<S, C> {}
 
 impl<S, C> Run<S, C> {
     pub(crate) fn new(client: Client, source: S) -> Run<S, C> {
-        let stop = CancellationToken::new();
+        let asker = Asker::of(client);
         Run {
-            retry: client.dispatcher.retry,
-            policy: client.ask_policy.clone(),
-            answers: client.answers.clone(),
-            client,
+            twins: Twins::new(asker.client.dedupe),
             source: Box::pin(source),
             source_ended: false,
             asked: FuturesUnordered::new(),
             waiting: Arc::default(),
             bytes: 0,
             index: 0,
-            stopped: Box::pin(stop.clone().cancelled_owned()),
-            stop,
+            stopped: Box::pin(asker.stop.clone().cancelled_owned()),
             most: usize::MAX,
-            purse: None,
-            fallback: None,
-            retries: Arc::default(),
             routes: Vec::new(),
+            packer: None,
+            linger: None,
+            prefixes: asker.client.warms.then(Prefixes::new),
+            patience: None,
+            asker,
+            ready: VecDeque::new(),
+            rest: Vec::new().into_iter(),
         }
     }
 
     /// Stops on this signal: takes nothing more, lets calls in flight end, gives up what still waits.
     pub fn stop_on(mut self, stop: CancellationToken) -> Run<S, C> {
         self.stopped = Box::pin(stop.clone().cancelled_owned());
-        self.stop = stop;
+        self.asker.stop = stop;
         self
     }
 
@@ -185,7 +147,7 @@ impl<S, C> Run<S, C> {
 
     /// Tries the requests of this run as often and as patiently as that, whatever the client does otherwise.
     pub fn retry(mut self, retry: RetryPolicy) -> Run<S, C> {
-        self.retry = retry;
+        self.asker.retry = retry;
         self
     }
 
@@ -199,19 +161,36 @@ impl<S, C> Run<S, C> {
 
     /// Lets a purse pay for the calls.
     pub(crate) fn pay_from(mut self, purse: Arc<Purse>) -> Run<S, C> {
-        self.purse = Some(purse);
+        self.asker.purse = Some(purse);
         self
     }
 
     /// Puts a last resort in the place of answers that are not to be had.
     pub fn fallback(mut self, fallback: Fallback) -> Run<S, C> {
-        self.fallback = Some(fallback);
+        self.asker.fallback = Some(fallback);
         self
     }
 
     /// Asks for every answer, whatever the client's cache holds, and keeps none: for samples of one request.
     pub fn no_cache(mut self) -> Run<S, C> {
-        self.answers = None;
+        self.asker.answers = None;
+        self
+    }
+
+    /// Decides when identical requests of this run are asked once, whatever the client does otherwise.
+    pub fn dedupe(mut self, dedupe: Dedupe) -> Run<S, C> {
+        self.twins.rule = dedupe;
+        self
+    }
+
+    /// Asks up to that many requests in one call, where they differ in their text only; below 2 none.
+    ///
+    /// Each has an outcome of its own, with its part of what the call used and cost, and is judged by its own schema and
+    /// the policy's checks; one that the call did not answer is asked again. Only requests of system messages and one
+    /// text are packed, without tools, files and stop texts; others go alone. Models answer many questions at once less
+    /// carefully than one, and what one text says may lead the answer to another.
+    pub fn pack(mut self, most: usize) -> Run<S, C> {
+        self.packer = (most > 1).then(|| Packer::new(most));
         self
     }
 
@@ -221,23 +200,26 @@ impl<S, C> Run<S, C> {
     ///
     /// A ladder that asks a model which the client does not have, or that goes on after what says nothing of the answer.
     pub fn ask_policy(mut self, policy: AskPolicy) -> Result<Run<S, C>> {
-        policy.verify(&self.client.all_models())?;
-        self.policy = Arc::new(policy);
+        policy.verify(&self.asker.client.all_models())?;
+        self.asker.policy = Arc::new(policy);
         Ok(self)
     }
 
     /// Adds a check that every answer of this run must pass.
     pub fn check(mut self, check: Check) -> Run<S, C> {
-        Arc::make_mut(&mut self.policy).checks.push(check);
+        Arc::make_mut(&mut self.asker.policy).checks.push(check);
         self
     }
 
     fn wants_more(&self) -> bool {
-        let twice = (2 * self.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
+        let twice = (2 * self.asker.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
         // Those of a route that cannot send shall not keep another's from being taken.
         let ahead = if self.routes.len() > 1 { twice } else { twice.min(MOST_AHEAD) };
         self.waiting.load(Ordering::Relaxed) < ahead
             && self.asked.len() < self.most
+            && self.ready.len() < MOST_AHEAD
+            && self.twins.has_room()
+            && self.prefixes.as_ref().is_none_or(Prefixes::has_room)
             && (self.bytes < MOST_BYTES || self.asked.is_empty())
     }
 
@@ -245,7 +227,7 @@ impl<S, C> Run<S, C> {
         if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == models) {
             return *route;
         }
-        let route = self.client.route(&models);
+        let route = self.asker.client.route(&models);
         self.routes.push((models, route));
         route
     }
@@ -256,9 +238,9 @@ where
     S: Stream<Item = Item<C>>,
     C: Send + 'static,
 {
-    /// Takes items while there is use for them. Returns whether any was taken.
+    /// Takes items while there is use for them. Returns whether any was taken, or has turned out to be the last.
     fn take(&mut self, cx: &mut Context<'_>) -> bool {
-        let before = self.index;
+        let before = (self.index, self.source_ended);
         if !self.source_ended && self.stopped.as_mut().poll(cx).is_ready() {
             self.source_ended = true;
         }
@@ -269,40 +251,156 @@ where
                 Poll::Pending => break,
             }
         }
-        self.index > before
+        (self.index, self.source_ended) != before
     }
 
     fn start(&mut self, item: Item<C>) {
-        let urgency = Urgency::new(item.priority, item.deadline.or(self.retry.deadline));
+        let urgency = Urgency::new(item.priority, item.deadline.or(self.asker.retry.deadline));
         let Item { request, context, models, labels, .. } = item;
-        let route = self.route(models);
-        let bytes = request.size();
-        let (client, stop, index, retry) = (self.client.clone(), self.stop.clone(), self.index, self.retry);
-        let (purse, fallback) = (self.purse.clone(), self.fallback.clone());
-        let retries = self.retries.clone();
-        retries.began();
-        let (policy, answers) = (self.policy.clone(), self.answers.clone());
-        let admitted = Waiting::new(&self.waiting);
+        let twin = self.twins.key((&models, &labels), &request, &self.asker.policy);
+        let (route, bytes, index, begun) = (self.route(models), request.size(), self.index, Begun::default());
         self.bytes += bytes;
         self.index += 1;
-        self.asked.push(Box::pin(async move {
-            let order = Order {
-                request: &request,
-                route,
-                stop: &stop,
-                retry,
-                urgency,
-                labels: &labels,
-                retries: &retries,
-                purse: purse.as_deref(),
-                outlet: None,
-            };
-            let mut outcome = ask(&client.dispatcher, &policy, answers.as_ref(), order, index, admitted).await;
-            if let (Some(fallback), Err(failure)) = (&fallback, &outcome.result) {
-                outcome.fallback = fallback.answer(&request, failure);
+        self.asker.retries.began();
+        self.meet(Member { index, request, context, route, urgency, labels, bytes, twin, begun });
+    }
+
+    fn meet(&mut self, member: Member<C>) {
+        match self.twins.meet(member) {
+            Met::Alone(member) => self.gather(member),
+            Met::Waits => {}
+            Met::Known(outcome, kept) => {
+                self.bytes -= kept.bytes;
+                self.ready.push_back(Done { first: (outcome, kept.context), rest: Vec::new() });
             }
-            (outcome, context, bytes)
-        }));
+        }
+    }
+
+    fn gather(&mut self, member: Member<C>) {
+        let Some(packer) = &mut self.packer else { return self.ask(Load::One(member)) };
+        let (asker, route) = (&self.asker, member.route);
+        let loads = packer.add(member, || asker.room(route), Instant::now());
+        loads.into_iter().for_each(|load| self.ask(load));
+    }
+
+    /// Starts to ask, unless what is asked waits for the first request that begins alike.
+    fn ask(&mut self, load: Load<C>) {
+        let Some(prefixes) = &mut self.prefixes else { return self.begin(load, None) };
+        let Some(prefix) = load.prefix(&self.asker) else { return self.begin(load, None) };
+        match prefixes.meet(prefix, load, Instant::now()) {
+            Turn::First(load) => self.begin(load, Some(prefix)),
+            Turn::Next(load) => self.begin(load, None),
+            Turn::Held => {}
+        }
+    }
+
+    /// Starts to ask; `first` is the prefix that this is the first request of.
+    fn begin(&self, load: Load<C>, first: Option<u64>) {
+        let (asker, admitted) = (self.asker.clone(), Waiting::new(&self.waiting));
+        self.asked.push(match load {
+            Load::One(member) => Box::pin(async move {
+                let (outcome, kept) = asker.ask(member, admitted).await;
+                (Came::One(outcome, kept), first)
+            }),
+            Load::Many(pack) => Box::pin(async move { (Came::Many(ask_together(asker, pack, admitted).await), first) }),
+        });
+    }
+
+    /// Lets those go that have waited for the first request that begins like them.
+    fn warmed(&mut self, prefix: u64) {
+        let waited = self.prefixes.as_mut().map(|prefixes| prefixes.warmed(prefix, Instant::now()));
+        waited.into_iter().flatten().for_each(|load| self.begin(load, None));
+    }
+
+    /// Lets those go that have waited for long enough. Returns whether there were any.
+    fn hurry(&mut self, cx: &mut Context<'_>) -> bool {
+        self.hurry_packs(cx) | self.hurry_prefixes(cx)
+    }
+
+    fn hurry_prefixes(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(due) = self.prefixes.as_ref().and_then(Prefixes::due) else { return false };
+        if !is_due(&mut self.patience, due, cx) {
+            return false;
+        }
+        let waited = self.prefixes.as_mut().map(|prefixes| prefixes.overdue(Instant::now())).unwrap_or_default();
+        let some = !waited.is_empty();
+        waited.into_iter().for_each(|load| self.begin(load, None));
+        some
+    }
+
+    fn hurry_packs(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(packer) = self.packer.as_mut().filter(|packer| !packer.is_empty()) else { return false };
+        let idle = self.waiting.load(Ordering::Relaxed) == 0;
+        let loads = match packer.due() {
+            _ if self.source_ended => packer.finish(),
+            // While others wait for admission it costs no time to wait with them.
+            Some(due) if idle && is_due(&mut self.linger, due, cx) => packer.overdue(Instant::now()),
+            _ => Vec::new(),
+        };
+        let some = !loads.is_empty();
+        loads.into_iter().for_each(|load| self.ask(load));
+        some
+    }
+
+    /// Takes what a future came to.
+    fn settle(&mut self, came: Came<C>) {
+        let mut done = Vec::new();
+        match came {
+            Came::One(outcome, kept) => {
+                self.end(&outcome, &kept, &mut done);
+                self.ready.push_back(Done { first: (outcome, kept.context), rest: done });
+            }
+            Came::Many(unpacked) => {
+                if let Some(packer) = &mut self.packer {
+                    packer.learn(unpacked.asked, unpacked.answered);
+                }
+                for (outcome, kept) in unpacked.done {
+                    self.end(&outcome, &kept, &mut done);
+                    done.push((outcome, kept.context));
+                }
+                let last = done.pop();
+                self.ready.extend(last.map(|first| Done { first, rest: done }));
+                unpacked.again.into_iter().for_each(|load| self.ask(load));
+            }
+        }
+    }
+
+    /// Notes that a request has its outcome; identical ones that have it too are added to `done`.
+    fn end(&mut self, outcome: &Outcome, kept: &Kept<C>, done: &mut Vec<(Outcome, C)>) {
+        self.bytes -= kept.bytes;
+        self.source_ended |= outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget);
+        let Some(key) = &kept.twin else { return };
+        let (same, others) = self.twins.end(key, outcome);
+        for (outcome, kept) in same {
+            self.bytes -= kept.bytes;
+            done.push((outcome, kept.context));
+        }
+        others.into_iter().for_each(|member| self.meet(member));
+    }
+
+    /// Returns what is done next.
+    pub(crate) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<C>>> {
+        self.take(cx);
+        loop {
+            if let Some(done) = self.ready.pop_front() {
+                return Poll::Ready(Some(done));
+            }
+            match Pin::new(&mut self.asked).poll_next(cx) {
+                Poll::Ready(Some((came, first))) => {
+                    self.settle(came);
+                    first.into_iter().for_each(|prefix| self.warmed(prefix));
+                }
+                // Admissions during this poll may have made room for more.
+                _ if self.take(cx) || self.hurry(cx) => {}
+                Poll::Ready(None) if self.source_ended => return Poll::Ready(None),
+                _ => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Turns the run into a stream of what is done together.
+    pub(crate) fn together(mut self) -> impl Stream<Item = Done<C>> {
+        stream::poll_fn(move |cx| self.poll_done(cx))
     }
 }
 
@@ -314,22 +412,25 @@ where
     type Item = (Outcome, C);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(Outcome, C)>> {
-        self.take(cx);
-        loop {
-            match Pin::new(&mut self.asked).poll_next(cx) {
-                Poll::Ready(Some((outcome, context, bytes))) => {
-                    self.bytes -= bytes;
-                    self.source_ended |= outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget);
-                    return Poll::Ready(Some((outcome, context)));
-                }
-                Poll::Ready(None) if self.source_ended => return Poll::Ready(None),
-                Poll::Ready(None) => return Poll::Pending,
-                // Admissions during this poll may have made room for more.
-                Poll::Pending if self.take(cx) => {}
-                Poll::Pending => return Poll::Pending,
-            }
+        if let Some(next) = self.rest.next() {
+            return Poll::Ready(Some(next));
         }
+        self.poll_done(cx).map(|done| {
+            done.map(|Done { first, rest }| {
+                self.rest = rest.into_iter();
+                first
+            })
+        })
     }
+}
+
+/// Returns whether a moment has come; if not, the task is woken then.
+fn is_due(timer: &mut Option<Pin<Box<Sleep>>>, due: Instant, cx: &mut Context<'_>) -> bool {
+    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+    if timer.deadline() != due {
+        timer.as_mut().reset(due);
+    }
+    timer.as_mut().poll(cx).is_ready()
 }
 
 /// Counts a request as waiting for admission until it is dropped.

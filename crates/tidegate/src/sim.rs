@@ -33,7 +33,9 @@ mod headers;
 mod ledger;
 mod limit;
 mod messages;
+mod packed;
 mod plan;
+pub(crate) mod prefixes;
 mod responses;
 mod route;
 mod scenario;
@@ -58,6 +60,7 @@ use self::ledger::Ledger;
 pub use self::ledger::{Sent, Stats};
 use self::limit::Gate;
 pub use self::plan::{Act, End, Piece, Plan, Visit};
+use self::prefixes::Prefixes;
 use self::route::Route;
 pub use self::scenario::{
     Change, Charge, HeaderStyle, Latency, Limit, ReplyText, Resource, RetryAfter, Scenario, Script, Shape,
@@ -92,6 +95,7 @@ struct State {
     ledger: Ledger,
     gates: HashMap<u64, Gate>,
     caches: Caches,
+    prefixes: Prefixes,
 }
 
 impl Simulator {

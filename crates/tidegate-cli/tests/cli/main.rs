@@ -14,3 +14,4 @@ mod kill;
 mod resume;
 mod stops;
 mod support;
+mod thrift;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Client;
-use crate::ask::ask;
 use crate::ask::policy::AskPolicy;
+use crate::ask::{Begun, ask};
 use crate::dispatch::Order;
 use crate::dispatch::admission::Urgency;
 use crate::dispatch::balance::Labels;
@@ -81,6 +81,6 @@ impl Client {
             purse: None,
             outlet: wish.outlet,
         };
-        ask(&self.dispatcher, policy, self.answers.as_ref(), order, 0, ()).await
+        ask(&self.dispatcher, policy, self.answers.as_ref(), order, 0, Begun::default(), ()).await
     }
 }

@@ -114,7 +114,7 @@ mod tests {
     use crate::failure::Kind;
 
     fn outcome(index: u64, result: Result<Response, Failure>) -> Outcome {
-        Outcome { index, result, attempts: Vec::new(), fallback: None, checked: None, cached: None }
+        Outcome::new(index, result)
     }
 
     #[test]

@@ -1,0 +1,117 @@
+//! What every request of a run is asked with.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::fallback::Fallback;
+use super::item::{Kept, Member};
+use super::pack::Room;
+use crate::ask::ask;
+use crate::ask::cache::Answers;
+use crate::ask::policy::AskPolicy;
+use crate::client::Client;
+use crate::dispatch::admission::{RouteId, Urgency};
+use crate::dispatch::balance::Labels;
+use crate::dispatch::budget::Purse;
+use crate::dispatch::retries::Retries;
+use crate::dispatch::{Order, RetryPolicy};
+use crate::outcome::Outcome;
+use crate::request::Request;
+
+/// The client and all that the run says about how it is asked.
+#[derive(Clone)]
+pub(super) struct Asker {
+    pub(super) client: Client,
+    pub(super) stop: CancellationToken,
+    pub(super) retry: RetryPolicy,
+    pub(super) purse: Option<Arc<Purse>>,
+    pub(super) fallback: Option<Fallback>,
+    pub(super) retries: Arc<Retries>,
+    pub(super) policy: Arc<AskPolicy>,
+    pub(super) answers: Option<Answers>,
+}
+
+impl Asker {
+    /// Asks as the client does.
+    pub(super) fn of(client: Client) -> Asker {
+        Asker {
+            retry: client.dispatcher.retry,
+            policy: client.ask_policy.clone(),
+            answers: client.answers.clone(),
+            purse: None,
+            fallback: None,
+            retries: Arc::default(),
+            stop: CancellationToken::new(),
+            client,
+        }
+    }
+
+    /// Asks one request until it has its outcome; `admitted` is dropped when its first call is admitted.
+    pub(super) async fn ask<C, G>(self, mut member: Member<C>, admitted: G) -> (Outcome, Kept<C>) {
+        let begun = std::mem::take(&mut member.begun);
+        let (answers, order) = (self.answers.as_ref(), self.order_of(&member));
+        let outcome = ask(&self.client.dispatcher, &self.policy, answers, order, member.index, begun, admitted).await;
+        (self.with_fallback(outcome, &member.request), member.keep())
+    }
+
+    /// Puts the last resort in the place of an answer that is not to be had.
+    pub(super) fn with_fallback(&self, mut outcome: Outcome, request: &Request) -> Outcome {
+        if let (Some(fallback), Err(failure)) = (&self.fallback, &outcome.result) {
+            outcome.fallback = fallback.answer(request, failure);
+        }
+        outcome
+    }
+
+    /// Returns what tells the prefix of a request, that the model asked first is to keep, from others.
+    pub(super) fn prefix(&self, request: &Request, route: RouteId) -> Option<u64> {
+        let dispatcher = &self.client.dispatcher;
+        let first = self.policy.ladder.first().and_then(|rung| rung.model.clone());
+        let model = first.or_else(|| dispatcher.models(route).into_iter().next())?;
+        let prefix = dispatcher.endpoint(&model)?.caller.prefix(request)?;
+        Some(xxh3_64_with_seed(model.as_bytes(), prefix))
+    }
+
+    /// Returns what the models of a route leave room for, at the first try.
+    pub(super) fn room(&self, route: RouteId) -> Room {
+        let first = self.policy.ladder.first();
+        let dispatcher = &self.client.dispatcher;
+        let models = match first.and_then(|rung| rung.model.clone()) {
+            Some(model) => vec![model],
+            None => dispatcher.models(route),
+        };
+        let endpoints = || models.iter().filter_map(|model| dispatcher.endpoint(model));
+        Room {
+            input: endpoints().filter_map(|endpoint| endpoint.max_input).min(),
+            output: endpoints().filter_map(|endpoint| endpoint.max_output).min(),
+            max_tokens: first.and_then(|rung| rung.params.max_tokens),
+        }
+    }
+
+    /// Returns the order for one row's request.
+    pub(super) fn order_of<'a, C>(&'a self, member: &'a Member<C>) -> Order<'a> {
+        self.order(&member.request, member.route, member.urgency, &member.labels)
+    }
+
+    /// Returns the order for a request.
+    pub(super) fn order<'a>(
+        &'a self,
+        request: &'a Request,
+        route: RouteId,
+        urgency: Urgency,
+        labels: &'a Labels,
+    ) -> Order<'a> {
+        Order {
+            request,
+            route,
+            stop: &self.stop,
+            retry: self.retry,
+            urgency,
+            labels,
+            retries: &self.retries,
+            purse: self.purse.as_deref(),
+            outlet: None,
+        }
+    }
+}
