@@ -258,6 +258,7 @@ impl<'a> Asking<'a> {
     fn note(&mut self, refused: Refused) -> Refused {
         if let Some(attempt) = self.attempts.iter_mut().rfind(|attempt| attempt.failure.is_none()) {
             attempt.failure = Some(refused.failure.clone());
+            self.dispatcher.refused(&attempt.endpoint, &refused.failure, self.order.tries);
         }
         self.checked.refused += 1;
         refused

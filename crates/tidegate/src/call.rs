@@ -6,11 +6,13 @@
 mod address;
 pub(crate) mod auth;
 pub mod aws;
+pub(crate) mod caller;
 pub mod context_cache;
 pub mod eventstream;
 pub mod form;
 pub mod google;
 pub mod limits;
+pub(crate) mod own;
 pub mod pool;
 pub(crate) mod prompt_cache;
 pub mod provider;
@@ -33,6 +35,7 @@ use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
 use self::auth::{Authoriser, Identity, Used};
+pub use self::caller::{Caller, ItemState, Try, caller, strategy};
 use self::context_cache::{ContextCache, ContextCacheOptions, Link};
 use self::limits::Hints;
 use self::prompt_cache::PromptCache;
@@ -45,98 +48,6 @@ use self::wire::fit::fit;
 use crate::failure::{Failure, Kind};
 use crate::request::{Request, TaskKind};
 use crate::response::Response;
-
-/// Answers one request: the seam where any async client of the user's own fits.
-pub trait Caller: Send + Sync {
-    /// Makes one call.
-    ///
-    /// # Behavior
-    ///
-    /// - Does not retry: a failure is returned with its [`Kind`], which decides what happens next.
-    /// - Dropping the future cancels the call.
-    fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>>;
-
-    /// Makes one call, and notes what its reply tells about limits, be it a success or a failure.
-    ///
-    /// # Behavior
-    ///
-    /// - As [`call`](Caller::call); a caller that knows nothing about limits need not write it.
-    fn call_with_hints<'a>(
-        &'a self,
-        request: &'a Request,
-        hints: &'a mut Hints,
-    ) -> BoxFuture<'a, Result<Response, Failure>> {
-        let _ = hints;
-        self.call(request)
-    }
-
-    /// Returns the most output tokens that one answer can have, where that is known.
-    fn max_output(&self) -> Option<u32> {
-        None
-    }
-
-    /// Makes one call whose reply comes piece by piece.
-    ///
-    /// # Behavior
-    ///
-    /// - As [`call_with_hints`](Caller::call_with_hints); the stream of the reply ends with [`Piece::Done`] or a
-    ///   failure, and dropping it cancels the call.
-    /// - A caller that knows only whole replies need not write it.
-    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
-        Box::pin(async move { Ok(streaming::whole(self.call_with_hints(request, hints).await?)) })
-    }
-
-    /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
-    fn preview(&self, request: &Request) -> Option<Bytes> {
-        let _ = request;
-        None
-    }
-
-    /// Returns what tells the prefix of a request that its provider is to keep from others; nothing if none is.
-    fn prefix(&self, request: &Request) -> Option<u64> {
-        let _ = request;
-        None
-    }
-
-    /// Clears up at the provider what was asked to be, after the last call.
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
-}
-
-/// A [`Caller`] from a closure; see [`caller`].
-struct Closure<F>(F);
-
-/// Makes a [`Caller`] from an async closure that owns its request.
-///
-/// ```
-/// use std::time::Duration;
-/// use tidegate::{Failure, Request, Response};
-/// let mine = tidegate::caller(|request: Request| async move {
-///     if request.size() > 1000 {
-///         return Err(Failure::rate_limited(Duration::from_secs(3)));
-///     }
-///     Ok(Response::text("hello"))
-/// });
-/// # let _ = mine;
-/// ```
-pub fn caller<F, A>(call: F) -> Arc<dyn Caller>
-where
-    F: Fn(Request) -> A + Send + Sync + 'static,
-    A: Future<Output = Result<Response, Failure>> + Send + 'static,
-{
-    Arc::new(Closure(call))
-}
-
-impl<F, A> Caller for Closure<F>
-where
-    F: Fn(Request) -> A + Send + Sync,
-    A: Future<Output = Result<Response, Failure>> + Send + 'static,
-{
-    fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin((self.0)(request.clone()))
-    }
-}
 
 /// Reads a target's keys again, all of them in the order in which they were given.
 pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
@@ -457,24 +368,16 @@ impl Link for HttpCaller {
 }
 
 impl Caller for HttpCaller {
-    fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(async move { self.exchange(request, &mut Hints::default()).await })
+    fn call<'a>(&'a self, request: &'a Request, this: Try<'a>) -> BoxFuture<'a, Result<Response, Failure>> {
+        Box::pin(self.exchange(request, this.hints))
     }
 
-    fn call_with_hints<'a>(
-        &'a self,
-        request: &'a Request,
-        hints: &'a mut Hints,
-    ) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(self.exchange(request, hints))
+    fn stream<'a>(&'a self, request: &'a Request, this: Try<'a>) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        Box::pin(self.open(request, this.hints))
     }
 
     fn max_output(&self) -> Option<u32> {
         self.quirks.max_output
-    }
-
-    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
-        Box::pin(self.open(request, hints))
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {

@@ -46,7 +46,8 @@ pub struct Limits {
         skip_serializing_if = "Option::is_none"
     )]
     pub spacing: Option<Duration>,
-    /// Requests that may be sent at once after a quiet time. Default: one, or 100 ms of the rate.
+    /// Requests that may be sent at once after a quiet time, less 50 ms of the rate and half of them at most, because calls
+    /// may arrive closer together than they were sent. Default: one, or 100 ms of the rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
     /// Whether a minute's limit holds in every 60 seconds, bursts included, as some providers count.

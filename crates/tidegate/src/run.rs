@@ -18,7 +18,9 @@ pub mod progress;
 pub mod prompt;
 pub mod record;
 mod redact;
+pub mod report;
 pub mod summary;
+pub mod timeline;
 mod twins;
 mod warm;
 

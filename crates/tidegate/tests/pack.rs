@@ -209,6 +209,18 @@ async fn a_refused_answer_is_asked_for_alone_with_the_complaint() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn identical_rows_are_in_a_pack_once() {
+    let (client, simulator) = simulated(Scenario::fixed(50.0), AskPolicy::default());
+    let rows: Vec<Request> = (0..40).map(|row| Request::prompt(format!("question {}", row % 10))).collect();
+    let batch = client.run(rows).dedupe(tidegate::Dedupe::Always).pack(10).in_input_order().await;
+    assert_eq!((simulator.stats().arrivals, batch.successes().count()), (1, 40));
+    for (outcome, ()) in &batch.outcomes {
+        assert!(outcome.text().unwrap().ends_with(&format!("question {}", outcome.index % 10)));
+    }
+    assert_eq!(batch.tally().shared, 30);
+}
+
+#[tokio::test(start_paused = true)]
 async fn those_that_wait_for_company_go_after_a_while() {
     use futures_util::StreamExt;
     let (client, simulator) = simulated(Scenario::fixed(50.0), AskPolicy::default());

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use tidegate::call::aws::{Account, Credentials};
 use tidegate::run::summary::{Summary, Tally};
 use tidegate::sim::{Scenario, SimTransport, Simulator};
-use tidegate::{Client, Message, Outcome, PromptCache, Request, Target};
+use tidegate::{Bedrock, Client, Message, Outcome, PromptCache, Request, Target};
 
 /// Makes a client of a simulated Claude, at Anthropic's or on Bedrock, where 32 calls may be in flight.
 fn client(model: &str, strategy: PromptCache) -> (Client, Simulator) {
@@ -57,6 +58,23 @@ async fn the_first_of_each_prefix_writes_it_and_all_others_read_it() {
     assert_eq!(writes(&outcomes), 3);
     let caching = summary.prompt_cache;
     assert_eq!((caching.hits, caching.read_tokens, caching.written_tokens), (117, 117 * 2000, 3 * 2000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_bedrock_too() {
+    let simulator = Simulator::new(Scenario::fixed(500.0));
+    let account = Account::new(Some("one"), Arc::new(Credentials::new("AKIAone", "secret", None)));
+    let bedrock = Bedrock { regions: vec!["us-east-1".to_owned()], accounts: vec![account], ..Bedrock::default() };
+    let limits = tidegate::Limits { concurrency: Some(32), ..tidegate::Limits::default() };
+    let target =
+        Target::new("bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0").unwrap().bedrock(bedrock).limits(limits);
+    let client = Client::builder()
+        .target(target.prompt_cache(PromptCache::Aggressive))
+        .transport(Arc::new(SimTransport::to(simulator)))
+        .build()
+        .unwrap();
+    let (outcomes, summary) = run(&client, requests(1, 50)).await;
+    assert_eq!((writes(&outcomes), summary.prompt_cache.hits), (1, 49));
 }
 
 #[tokio::test(start_paused = true)]

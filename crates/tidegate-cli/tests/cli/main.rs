@@ -12,6 +12,7 @@ mod files;
 mod http;
 mod kill;
 mod resume;
+mod show;
 mod stops;
 mod support;
 mod thrift;

@@ -33,7 +33,9 @@ fn identical_rows_are_asked_once() {
     let (place, sim) = (Place::new(), Sim::start("{latency: {fixed: {ms: 20}}}"));
     let row = |id: usize| format!("{{\"id\":\"r{id}\",\"text\":\"question {}\"}}\n", id % 5);
     place.write("in.jsonl", (0..200).map(row).collect::<String>());
-    run(&place, &sim, "out.jsonl", "--dedupe --summary s.json").exits(0).says(&["195 rows have the outcome of an identical row"]);
+    run(&place, &sim, "out.jsonl", "--dedupe --summary s.json")
+        .exits(0)
+        .says(&["195 rows have the outcome of an identical row"]);
     let records = place.records("out.jsonl");
     assert_eq!((records.len(), sim.count("arrivals")), (200, 5));
     check_answers(&records);
@@ -87,12 +89,24 @@ fn the_first_row_of_a_prefix_goes_ahead_and_the_summary_says_what_that_saved() {
     place.write("in.jsonl", rows(0..60));
     place.write("t.toml", format!("system = \"{}\"\n", "word ".repeat(2000)));
     let run = |out: &str, arguments: &[&str]| {
-        let mut command = place.tidegate(&["run", "in.jsonl", "-p", "Say {{ text }}", "-m", "anthropic/claude-haiku-4-5"]);
-        command.env("ANTHROPIC_API_KEY", "k").args(["-c", "t.toml", "-o", out, "--concurrency", "20", "--summary", "s.json"]);
+        let mut command =
+            place.tidegate(&["run", "in.jsonl", "-p", "Say {{ text }}", "-m", "anthropic/claude-haiku-4-5"]);
+        command.env("ANTHROPIC_API_KEY", "k").args([
+            "-c",
+            "t.toml",
+            "-o",
+            out,
+            "--concurrency",
+            "20",
+            "--summary",
+            "s.json",
+        ]);
         command.args(["--base-url", sim.base_url().trim_end_matches("/v1")]).args(arguments);
         done(&mut command)
     };
-    run("out.jsonl", &["--prompt-cache", "conservative"]).exits(0).says(&["tokens read from the provider's cache for 59 rows"]);
+    run("out.jsonl", &["--prompt-cache", "conservative"])
+        .exits(0)
+        .says(&["tokens read from the provider's cache for 59 rows"]);
     let records = place.records("out.jsonl");
     let written: Vec<&Value> = records.iter().filter(|row| row["usage"]["cache_write_tokens"].is_number()).collect();
     assert_eq!((written.len(), records.len()), (1, 60));

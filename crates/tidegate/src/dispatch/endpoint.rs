@@ -157,7 +157,7 @@ impl State {
             return Ready::At(at, Limit::Concurrency);
         }
         let told = |meter: &Meter| meter.ready(now, cost.of(meter.of), self.taken.of(meter.of));
-        self.meters.iter().map(told).fold(self.gate.ready(now, cost).and(self.learned.ready(now)), Ready::and)
+        self.meters.iter().map(told).fold(self.gate.ready(now, cost).and(self.learned.ready(now, &cost)), Ready::and)
     }
 
     /// Returns what a request would take here.
@@ -198,7 +198,7 @@ impl State {
     /// Notes that a request is sent, and marks its cost with what was sent until then.
     pub(crate) fn admit(&mut self, now: Instant, cost: &mut Cost) {
         self.gate.admit(now, *cost);
-        self.learned.admit(now);
+        self.learned.admit(now, cost);
         self.cooldown.admit(now);
         for meter in &mut self.meters {
             meter.take(now, cost.of(meter.of), self.taken.of(meter.of));
@@ -277,13 +277,18 @@ impl State {
             return None;
         }
         self.counts.rejected += 1;
+        let busy = failure.kind == Kind::Overloaded || failure.message.contains("concurren");
+        let learns = !busy && !self.explained(call);
+        if learns && self.learned.is_chance(now, call.cost.mark.requests, failure.retry_after) {
+            return None;
+        }
         let usual = self.learned.rate().map(|rate| Duration::from_secs_f64(2.0 / rate));
         let pause = self.cooldown.rejected(now, call.sent, failure.retry_after, usual, jitter);
         self.counts.cooled += pause.unwrap_or_default();
-        if failure.kind == Kind::Overloaded || failure.message.contains("concurren") {
+        if busy {
             self.adaptive.rejected(now, call.sent);
-        } else if !self.explained(call) {
-            self.learned.rejected(now, call.sent, call.cost.mark.requests, self.cooldown.until(now));
+        } else if learns {
+            self.learned.rejected(now, call.sent, &call.cost, self.cooldown.until(now));
         }
         pause
     }

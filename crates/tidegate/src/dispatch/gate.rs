@@ -18,6 +18,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Seconds over which a strict minute's worth is spread, so that it and its burst fit into 60.
 const STRICT: f64 = 60.1;
+/// Seconds of the rate that a stated burst is cut by, and how much of it stays at least: the provider counts at arrival, and
+/// calls may arrive closer together than they were sent.
+const RESERVE: f64 = 0.05;
+const LEAST: f64 = 0.5;
 /// The lowest rate a second: none at all would be a wait without an end.
 const LOWEST: f64 = 1e-6;
 
@@ -102,7 +106,10 @@ fn rules(limits: &Limits, now: Instant) -> Vec<Rule> {
     let mut rules = Vec::new();
     let mut add = |counts, limit, meter| rules.push(Rule { counts, limit, meter });
     let burst = limits.burst.map(f64::from);
-    let bucket = |rate: f64, burst, limit| Meter::Bucket(Bucket::new(rate.max(LOWEST), burst, limit, now));
+    let bucket = |rate: f64, burst: Option<f64>, limit| {
+        let burst = burst.map(|burst| (burst - RESERVE * rate).max(LEAST * burst));
+        Meter::Bucket(Bucket::new(rate.max(LOWEST), burst, limit, now))
+    };
     if let Some(rate) = limits.rps {
         add(Counted::Requests, Limit::RequestsPerSecond, bucket(rate, burst, Limit::RequestsPerSecond));
     }

@@ -41,7 +41,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::dispatch::limit::{Bucket, Ready};
+use crate::call::limits::Counted;
+use crate::dispatch::limit::{Bucket, Cost, Ready};
+use crate::dispatch::unit::Unit;
 use crate::limits::Limit;
 
 /// The share of the counted rate at which to hold: what is saved pays for the next probe.
@@ -50,11 +52,23 @@ const HOLD_AT: f64 = 0.99;
 const SHORTEST_HOLD: f64 = 1.0;
 const FIRST_HOLD: f64 = 4.0;
 const LONGEST_HOLD: f64 = 30.0;
+/// Calls for which a slow rate is held, however long they take: a probe costs a rejection.
+const HOLD_CALLS: f64 = 100.0;
 /// The time in which a probe grows by a factor of e, in seconds: while searching, and later.
 const QUICK: f64 = 2.0;
 const SLOW: f64 = 20.0;
+/// Calls in which it does at least, later.
+const SLOW_CALLS: f64 = 100.0;
 /// How far a probe goes that finds nothing new, in multiples of the rate.
 const FAR: f64 = 1.3;
+/// Between two moments of emptiness that count there are so many calls or seconds: which of the calls that were sent
+/// together arrived first is not known. What is closer is counted from the moment before.
+const ENOUGH: f64 = 20.0;
+const LONG_AGO: f64 = 10.0;
+/// The most by which fewer calls cut the rate.
+const CUT: f64 = 0.7;
+/// Nothing sent for longer than so many seconds, in which so many calls could have been, is a pause.
+const IDLE: (f64, f64) = (0.02, 2.5);
 /// The least time over which anything is counted, in seconds.
 const SHORTEST: f64 = 0.5;
 /// Rejections further apart than so many calls are alone; three, where a doubt is sure.
@@ -62,12 +76,14 @@ const AMONG_SURE: f64 = 33.0;
 const AMONG: f64 = 25.0;
 /// How many rejections that were alone begin a doubt, those without a reason counted twice; after each doubt that was
 /// unfounded twice as many, up to this.
-const SUSPICIOUS: u32 = 8;
+const SUSPICIOUS: u32 = 4;
 const MOST_PATIENCE: u32 = 16;
 /// How far the pace must get past the counted rate for that, in multiples of it.
 const WELL_PAST: f64 = 1.6;
 /// Seconds of a pause after which nothing can be said about company.
 const SHORT_PAUSE: f64 = 0.2;
+/// Calls a second below which it would take too long to see company.
+const QUICK_ENOUGH: f64 = 5.0;
 /// From where a doubt is sure enough that it takes three rejections together to count, and how sure it gets.
 const SURE: u32 = 2;
 const MOST_DOUBT: u32 = 8;
@@ -92,22 +108,29 @@ struct Found {
     /// When the quota was last known to be used up, and how many calls had been sent by then.
     empty: Instant,
     mark: f64,
+    /// The tokens that had been accepted by then.
+    tokens: f64,
+    unit: Unit,
     /// Rejected calls sent since.
     rejected: f64,
     /// Rejections of calls sent before this belong to the last one.
     heard: Instant,
     /// Whether a second moment of emptiness is still to come.
     first: bool,
-    /// How much of the time since then was a pause.
-    paused: f64,
+    /// How much of the time since then nothing was sent, for a pause, for a probe after it or for want of work.
+    idle: f64,
+    latest: Instant,
     hold_from: Instant,
     hold: f64,
     /// Whether no second count has confirmed the rate yet.
     search: bool,
     /// How sure it is that rejections come by chance, too.
     doubt: u32,
-    /// The numbers of the last rejected calls.
+    /// Whether the last moment of emptiness was found in spite of that.
+    certain: bool,
+    /// The numbers of the last rejected calls, and whether there were hardly any others before the latest.
     last: [f64; 2],
+    alone: bool,
     /// How odd the rejections since the last doubt were, and how odd they must be for another.
     odd: u32,
     patience: u32,
@@ -119,8 +142,8 @@ struct Found {
 
 impl Learned {
     /// Returns when a call may be sent.
-    pub(crate) fn ready(&self, now: Instant) -> Ready {
-        self.found.as_ref().map_or(Ready::Now, |found| found.pace.ready(now, 1.0))
+    pub(crate) fn ready(&self, now: Instant, cost: &Cost) -> Ready {
+        self.found.as_ref().map_or(Ready::Now, |found| found.pace.ready(now, found.unit.weigh(cost)))
     }
 
     /// Returns the rate in calls a second, once one is known.
@@ -129,10 +152,10 @@ impl Learned {
     }
 
     /// Notes that a call is sent.
-    pub(crate) fn admit(&mut self, now: Instant) {
+    pub(crate) fn admit(&mut self, now: Instant, cost: &Cost) {
         self.first_sent.get_or_insert(now);
         if let Some(found) = &mut self.found {
-            found.admit(now);
+            found.admit(now, cost);
         }
     }
 
@@ -146,67 +169,86 @@ impl Learned {
         }
     }
 
-    /// Notes a rejection of a call sent at `sent`, which was the `mark`th; `until` is the end of the pause.
-    pub(crate) fn rejected(&mut self, now: Instant, sent: Instant, mark: f64, until: Option<Instant>) {
-        let until = until.unwrap_or(now).max(now);
-        let start = *self.first_sent.get_or_insert(sent);
-        let Some(found) = &mut self.found else {
-            self.found = Some(Found::first(start, now, sent, mark, until));
-            return;
-        };
+    /// Notes the rejection of a call that was the `mark`th, and returns whether that is taken for chance: then nothing is
+    /// to be done about it. `hint` is how long the provider asks to wait.
+    pub(crate) fn is_chance(&mut self, now: Instant, mark: f64, hint: Option<Duration>) -> bool {
+        let Some(found) = &mut self.found else { return false };
         // What comes back in a long pause leaves every rejection alone, and each costs too much to be in doubt about.
-        let pause = until.duration_since(now).as_secs_f64();
-        let alone = found.is_alone(mark) && pause <= SHORT_PAUSE.max(3.0 / found.rate);
-        let chance = found.doubt > 0 && alone;
-        if sent <= found.heard || chance {
+        let long = hint.is_some_and(|hint| hint.as_secs_f64() > SHORT_PAUSE.max(3.0 / found.rate));
+        found.alone = found.is_alone(mark) && !long && found.rate > QUICK_ENOUGH;
+        let chance = found.doubt > 0 && found.alone;
+        if chance {
             found.rejected += 1.0;
-            found.paused += if chance { pause } else { 0.0 };
-            if chance && (found.doubt >= SURE || found.speed(now) > WELL_PAST * found.rate) {
+            if found.doubt >= SURE || found.speed(now) > WELL_PAST * found.rate {
                 found.doubt = (found.doubt + 1).clamp(SURE, MOST_DOUBT);
                 found.patience = SUSPICIOUS;
             }
+        }
+        chance
+    }
+
+    /// Notes a rejection, not by chance, of a call sent at `sent` at that cost; `until` is the end of the pause.
+    pub(crate) fn rejected(&mut self, now: Instant, sent: Instant, cost: &Cost, until: Option<Instant>) {
+        let until = until.unwrap_or(now).max(now);
+        let mark = cost.mark.requests;
+        // Of calls that were rejected the tokens are put back, so that these are the ones that were accepted.
+        let tokens = cost.mark.of(Counted::Tokens) - cost.of(Counted::Tokens);
+        let start = *self.first_sent.get_or_insert(sent);
+        let Some(found) = &mut self.found else {
+            self.found = Some(Found::first(start, now, sent, (mark, tokens), until));
+            return;
+        };
+        if sent <= found.heard {
+            found.rejected += 1.0;
             return;
         }
         let sure = found.doubt >= SURE;
         if found.doubt == 1 {
             found.patience = (2 * found.patience).min(MOST_PATIENCE);
         }
-        found.doubt /= 2;
+        // A limit that is real says nothing against rejections by chance, but for them there must be others.
+        found.doubt = if sure { found.doubt - 1 } else { 0 };
         let accepted = mark - 1.0 - found.mark - found.rejected;
-        found.heard = now;
+        (found.heard, found.last) = (now, [f64::NEG_INFINITY, if sure { f64::NEG_INFINITY } else { mark }]);
         if accepted < 0.5 {
             found.rejected += 1.0;
             if found.first {
                 found.recount(start, now);
             }
-        } else if sure {
+        } else if sure && !found.certain {
             // What was counted last may have been chance and no moment of emptiness: only what passed just now is known.
             (found.rate, found.hold, found.search) = (found.recently(now).max(LOWEST), FIRST_HOLD, false);
-            found.mark_empty(sent, mark);
+            found.mark_empty(sent, mark, tokens);
         } else {
-            let held = found.count(accepted, sent, mark, now);
-            found.suspect(alone, held);
+            let held = found.count(accepted, sent, (mark, tokens), now);
+            found.suspect(held);
         }
+        found.certain = sure;
         found.pause(now, until);
     }
 }
 
 impl Found {
-    fn first(start: Instant, now: Instant, sent: Instant, mark: f64, until: Instant) -> Found {
+    fn first(start: Instant, now: Instant, sent: Instant, (mark, tokens): (f64, f64), until: Instant) -> Found {
         let mut found = Found {
             rate: LOWEST,
             calls: mark - 1.0,
             empty: sent,
             mark,
+            tokens,
+            unit: Unit::default(),
             rejected: 0.0,
             heard: now,
             first: true,
-            paused: 0.0,
+            idle: 0.0,
+            latest: now,
             hold_from: until,
             hold: SHORTEST_HOLD,
             search: true,
             doubt: 0,
+            certain: false,
             last: [f64::NEG_INFINITY; 2],
+            alone: false,
             odd: 0,
             patience: SUSPICIOUS,
             sent: 0.0,
@@ -222,20 +264,19 @@ impl Found {
     fn is_alone(&mut self, mark: f64) -> bool {
         let [second, first] = self.last;
         self.last = [first, mark];
-        if self.doubt >= SURE { mark - second > AMONG_SURE } else { mark - first > AMONG }
+        if self.doubt > 0 { mark - second > AMONG_SURE } else { mark - first > AMONG }
     }
 
     /// Begins to doubt after several rejections that were alone, and sooner if there was no reason for them.
-    fn suspect(&mut self, alone: bool, held: bool) {
-        self.odd += u32::from(alone) + u32::from(alone && held);
+    fn suspect(&mut self, held: bool) {
+        self.odd += u32::from(self.alone) + u32::from(self.alone && held);
         if self.odd >= self.patience {
-            (self.odd, self.doubt) = (0, self.doubt.max(1));
+            (self.odd, self.doubt, self.hold) = (0, self.doubt.max(1), 0.0);
         }
     }
 
     /// Begins to hold when the pause is over, with nothing saved up meanwhile.
     fn pause(&mut self, now: Instant, until: Instant) {
-        self.paused += until.duration_since(now).as_secs_f64();
         self.hold_from = until;
         let speed = self.speed(now);
         self.pace.set_rate(now, speed);
@@ -250,28 +291,37 @@ impl Found {
 
     /// Counts what was accepted between the last moment of emptiness and this one. Returns whether the rate was being held
     /// and stands, so that there is no reason for the rejection.
-    fn count(&mut self, accepted: f64, sent: Instant, mark: f64, now: Instant) -> bool {
+    fn count(&mut self, calls: f64, sent: Instant, (mark, tokens): (f64, f64), now: Instant) -> bool {
         let passed = sent.duration_since(self.empty).as_secs_f64().max(1e-3);
+        let enough = calls >= ENOUGH || passed >= LONG_AGO;
+        if enough && !self.first {
+            self.unit.note(calls, tokens - self.tokens, passed);
+        }
+        let accepted = self.unit.amount(calls, tokens - self.tokens);
         // A bucket may have saved what came back during a pause, or have overflowed: the rate is between these.
         let low = accepted / passed;
-        let high = accepted / (passed - self.paused).max(1e-3);
+        let high = accepted / (passed - self.idle).max(1e-3);
         let slack = 3.0 / passed + 0.1 * low;
         let probing = sent > self.hold_from + Duration::from_secs_f64(self.hold);
         let mut held = false;
         if self.first || self.rate > high + slack {
-            (self.rate, self.hold, self.search) = (low, SHORTEST_HOLD, true);
+            let least = if enough { 0.0 } else { CUT * self.rate };
+            (self.rate, self.hold, self.search) = (low.max(least), SHORTEST_HOLD, true);
         } else if self.rate < low - slack && probing {
             // While we held back the bucket overflowed, which hides how much more there is; the pace just now is an upper
             // bound, and if it is too high, the next rejection corrects it at once.
             (self.rate, self.hold, self.search) = (low.max(0.9 * self.speed(now)), SHORTEST_HOLD, true);
         } else if self.search {
-            (self.rate, self.hold, self.search) = (self.rate.clamp(low, high), FIRST_HOLD, false);
+            self.rate = self.rate.clamp(low, high);
+            if enough {
+                (self.hold, self.search) = (FIRST_HOLD, false);
+            }
         } else if probing {
             // A probe that had to go far says that there may be more: then it is worth probing again soon.
             let reached = self.speed(now);
             self.hold = if reached < FAR * self.rate { 2.0 * self.hold } else { self.hold };
-            self.rate = match self.paused / passed {
-                // Where pauses cost nothing, trying a little more than was counted costs nothing either.
+            self.rate = match self.idle / passed {
+                // Where pauses cost nothing, trying a little more than was counted costs nothing either, if it is rare.
                 share if share < 0.01 => high + 0.25 * (reached / 1.1 - high).max(0.0),
                 share if share < 0.15 => high,
                 _ => self.rate.clamp(low, high),
@@ -281,13 +331,19 @@ impl Found {
             held = true;
         }
         self.rate = self.rate.max(LOWEST);
-        self.hold = self.hold.clamp(SHORTEST_HOLD, LONGEST_HOLD);
-        self.mark_empty(sent, mark);
+        self.hold = self.hold.clamp(SHORTEST_HOLD, LONGEST_HOLD.max(HOLD_CALLS / self.rate));
+        self.first = false;
+        if enough {
+            self.mark_empty(sent, mark, tokens);
+        } else {
+            self.rejected += 1.0;
+        }
         held
     }
 
-    fn mark_empty(&mut self, sent: Instant, mark: f64) {
-        (self.empty, self.mark, self.rejected, self.paused, self.first) = (sent, mark, 0.0, 0.0, false);
+    fn mark_empty(&mut self, sent: Instant, mark: f64, tokens: f64) {
+        (self.empty, self.mark, self.tokens) = (sent, mark, tokens);
+        (self.rejected, self.idle, self.first) = (0.0, 0.0, false);
     }
 
     /// Returns how many calls a second were sent in the last second or two.
@@ -297,10 +353,17 @@ impl Found {
     }
 
     /// Notes that a call is sent.
-    fn admit(&mut self, now: Instant) {
+    fn admit(&mut self, now: Instant, cost: &Cost) {
         let speed = self.speed(now);
         self.pace.set_rate(now, speed);
-        self.pace.take(now, 1.0);
+        let gap = now.saturating_duration_since(self.latest).as_secs_f64();
+        if gap > IDLE.0 && gap * speed > IDLE.1 {
+            // Nothing is saved up meanwhile: what the provider's bucket holds is not known.
+            self.idle += gap - 1.0 / speed;
+            self.pace.empty_until(now);
+        }
+        self.latest = now;
+        self.pace.take(now, self.unit.weigh(cost));
         let (at, sent) = self.recent[1];
         if self.sent - sent >= 100.0 && now > at + Duration::from_secs(1) {
             self.recent = [self.recent[1], (now, self.sent)];
@@ -314,7 +377,7 @@ impl Found {
         let slowness = match (self.search, self.doubt > 0) {
             (_, true) => DOUBTFUL,
             (true, false) => QUICK,
-            (false, false) => SLOW,
+            (false, false) => SLOW.max(SLOW_CALLS / self.rate),
         };
         self.rate * HOLD_AT * (probing.max(0.0) / slowness).min(50.0).exp()
     }
@@ -323,8 +386,13 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::limit::Taken;
 
     const MS: Duration = Duration::from_millis(1);
+
+    fn the(mark: f64) -> Cost {
+        Cost { mark: Taken { requests: mark, ..Taken::default() }, ..Cost::default() }
+    }
 
     /// A bucket that rejects what it does not hold, and pauses of 100 ms after each rejection.
     struct Server {
@@ -345,10 +413,10 @@ mod tests {
             while now < from + Duration::from_secs(seconds) {
                 now += MS;
                 self.level = (self.level + self.rate / 1e3).min(self.burst);
-                if now < paused || learned.ready(now) != Ready::Now {
+                if now < paused || learned.ready(now, &Cost::default()) != Ready::Now {
                     continue;
                 }
-                learned.admit(now);
+                learned.admit(now, &Cost::default());
                 mark += 1.0;
                 let unlucky = self.chance.as_mut().is_some_and(|(of, rng)| rng.u64(..*of) == 0);
                 if self.level >= 1.0 && !unlucky {
@@ -357,8 +425,11 @@ mod tests {
                     learned.succeeded(now);
                 } else {
                     rejected += 1;
+                    if learned.is_chance(now, mark, None) {
+                        continue;
+                    }
                     paused = now + self.pause * MS;
-                    learned.rejected(now, now, mark, Some(paused));
+                    learned.rejected(now, now, &the(mark), Some(paused));
                 }
             }
             (f64::from(accepted) / seconds as f64, f64::from(rejected) / seconds as f64)
@@ -397,8 +468,8 @@ mod tests {
             let chance = Some((200, fastrand::Rng::with_seed(seed)));
             let mut server = Server { rate: 1e6, burst: 1e6, level: 1e6, chance, pause: 100 };
             let (mut learned, start) = (Learned::default(), Instant::now());
-            learned.admit(start);
-            learned.rejected(start, start, 1.0, None);
+            learned.admit(start, &Cost::default());
+            learned.rejected(start, start, &the(1.0), None);
             server.run(&mut learned, start, 300);
             let (accepted, _) = server.run(&mut learned, start + 300_000 * MS, 120);
             assert!(accepted > 20.0, "seed {seed}: {accepted}");
@@ -425,9 +496,9 @@ mod tests {
     #[test]
     fn one_burst_of_rejections_is_one_correction() {
         let (mut learned, start) = (Learned::default(), Instant::now());
-        (0..100).for_each(|_| learned.admit(start));
+        (0..100).for_each(|_| learned.admit(start, &Cost::default()));
         for mark in 51..=100 {
-            learned.rejected(start + 100 * MS, start, f64::from(mark), None);
+            learned.rejected(start + 100 * MS, start, &the(f64::from(mark)), None);
         }
         assert_eq!(learned.rate(), Some(100.0), "50 accepted within the shortest time that counts");
     }

@@ -31,14 +31,15 @@ use tokio::time::Instant;
 
 use crate::call::limits::{Counted, Reading};
 use crate::dispatch::limit::{Bucket, Ready};
+use crate::dispatch::period::{self, ByGain, ByReset};
 use crate::limits::Limit;
 
 /// Seconds over which saved-up quota is used.
 const DRAIN: f64 = 10.0;
 /// The most that saved-up quota may speed up sending.
 const FASTEST: f64 = 4.0;
-/// How much faster than the refill to send while the bucket is full.
-const BOLDNESS: f64 = 0.5;
+/// How much faster than the refill to send while the bucket is full: for one that holds nothing, and one of a second or more.
+const BOLDNESS: (f64, f64) = (0.1, 1.0);
 /// Seconds of refill that are kept in reserve.
 const RESERVE: f64 = 0.5;
 /// A reset further away belongs to a limit per hour or day.
@@ -75,6 +76,10 @@ pub(crate) struct Meter {
     limit: Option<f64>,
     /// Units a second by the told limit.
     told: Option<f64>,
+    /// Seconds that the told limit is for, once replies have shown it.
+    period: Option<f64>,
+    by_reset: ByReset,
+    by_gain: ByGain,
     /// Units a second by what came back.
     seen: Option<f64>,
     /// The most that ever remained.
@@ -93,6 +98,9 @@ impl Meter {
             shape: Shape::Bucket,
             limit: None,
             told: None,
+            period: None,
+            by_reset: ByReset::default(),
+            by_gain: ByGain::default(),
             seen: None,
             most: 0.0,
             newest: None,
@@ -137,11 +145,13 @@ impl Meter {
     pub(crate) fn read(&mut self, now: Instant, reading: &Reading, sent: Instant, mark: f64, taken: f64) {
         self.roll(now, taken);
         self.hear_limit(reading);
+        self.hear_period(reading);
         if let Some(remaining) = reading.remaining {
             let sample = Sample { at: sent, remaining, taken: mark };
             let newer = |old: Sample| (sample.at, sample.taken) >= (old.at, old.taken);
             if self.newest.is_none_or(newer) {
                 self.most = self.most.max(remaining);
+                self.hear_gain(&sample, reading);
                 self.observe(sample);
                 self.newest = Some(sample);
                 self.hear_reset(reading, sent);
@@ -157,10 +167,33 @@ impl Meter {
             self.seen = self.seen.map(|seen| seen * factor);
             self.most *= factor;
             self.base = None;
+            (self.by_reset, self.by_gain) = (ByReset::default(), ByGain::default());
         }
         self.limit = Some(limit);
-        let period = reading.period.map_or(MINUTE, |period| period.as_secs_f64().max(0.1));
-        self.told = Some(limit / period);
+        let named = reading.period.map(|period| period.as_secs_f64().max(0.1));
+        self.told = Some(limit / named.or(self.period).unwrap_or(MINUTE));
+    }
+
+    /// Finds out what the limit is per where no name tells it, by when all would be there again.
+    fn hear_period(&mut self, reading: &Reading) {
+        let (None, Some(remaining), Some(reset)) = (reading.period, reading.remaining, reading.reset) else { return };
+        let Some(rate) = self.by_reset.note(remaining, coarseness(remaining), reset) else { return };
+        let period = self.limit.map(|limit| period::usual(limit / rate));
+        if period.is_none() {
+            self.seen = Some(rate);
+        } else if self.period != period {
+            (self.period, self.seen, self.base) = (period, None, None);
+            self.told = self.limit.zip(period).map(|(limit, period)| limit / period);
+        }
+    }
+
+    /// Notes at once if much more comes back than was thought.
+    fn hear_gain(&mut self, sample: &Sample, reading: &Reading) {
+        let (step, thought) = (coarseness(sample.remaining), self.refill().unwrap_or(0.0));
+        let gained = self.by_gain.note(sample.at, sample.remaining, step, sample.taken, thought);
+        if reading.period.is_none() && gained.is_some() {
+            self.seen = gained;
+        }
     }
 
     fn hear_reset(&mut self, reading: &Reading, sent: Instant) {
@@ -279,8 +312,10 @@ impl Meter {
                 let Some(refill) = self.refill() else { return (left / DRAIN).max(1.0) };
                 let reserve = (RESERVE * refill).min(0.5 * self.most).max(1e-3);
                 if left >= reserve || !left.is_finite() {
-                    // A bucket that stays full says that more could be had, however little it holds: only if nobody told the limit.
-                    let boldness = if self.told.is_some() { 0.0 } else { BOLDNESS };
+                    // A bucket that stays full says that more could be had, however little it holds: only if nobody told it.
+                    let known = self.told.is_some_and(|told| refill <= told);
+                    let bold = BOLDNESS.0 + (BOLDNESS.1 - BOLDNESS.0) * (self.most / refill - 0.5).clamp(0.0, 1.0);
+                    let boldness = if known { 0.0 } else { bold };
                     let full = boldness * refill * ((left - reserve) / (self.most - reserve).max(1.0)).min(1.0);
                     (refill + full.max((left - reserve) / DRAIN)).min(FASTEST * refill)
                 } else {

@@ -11,6 +11,7 @@ use super::pack::Room;
 use crate::ask::ask;
 use crate::ask::cache::Answers;
 use crate::ask::policy::AskPolicy;
+use crate::call::caller::Tries;
 use crate::client::Client;
 use crate::dispatch::admission::{RouteId, Urgency};
 use crate::dispatch::balance::Labels;
@@ -51,7 +52,8 @@ impl Asker {
     /// Asks one request until it has its outcome; `admitted` is dropped when its first call is admitted.
     pub(super) async fn ask<C, G>(self, mut member: Member<C>, admitted: G) -> (Outcome, Kept<C>) {
         let begun = std::mem::take(&mut member.begun);
-        let (answers, order) = (self.answers.as_ref(), self.order_of(&member));
+        let tries = Tries::default();
+        let (answers, order) = (self.answers.as_ref(), self.order_of(&member, &tries));
         let outcome = ask(&self.client.dispatcher, &self.policy, answers, order, member.index, begun, admitted).await;
         (self.with_fallback(outcome, &member.request), member.keep())
     }
@@ -90,8 +92,8 @@ impl Asker {
     }
 
     /// Returns the order for one row's request.
-    pub(super) fn order_of<'a, C>(&'a self, member: &'a Member<C>) -> Order<'a> {
-        self.order(&member.request, member.route, member.urgency, &member.labels)
+    pub(super) fn order_of<'a, C>(&'a self, member: &'a Member<C>, tries: &'a Tries) -> Order<'a> {
+        self.order(&member.request, member.route, (member.urgency, &member.labels), tries)
     }
 
     /// Returns the order for a request.
@@ -99,8 +101,8 @@ impl Asker {
         &'a self,
         request: &'a Request,
         route: RouteId,
-        urgency: Urgency,
-        labels: &'a Labels,
+        (urgency, labels): (Urgency, &'a Labels),
+        tries: &'a Tries,
     ) -> Order<'a> {
         Order {
             request,
@@ -111,6 +113,7 @@ impl Asker {
             labels,
             retries: &self.retries,
             purse: self.purse.as_deref(),
+            tries,
             outlet: None,
         }
     }

@@ -164,9 +164,10 @@ impl<C> Packer<C> {
         self.bins.iter().map(|bin| bin.since + LINGER).min()
     }
 
-    /// Learns from a call about `asked` rows that answered so many of them.
+    /// Learns from a reply about `asked` rows that answered so many of them; none of a call without a reply.
     pub(super) fn learn(&mut self, asked: usize, answered: usize) {
         self.size = match asked - answered {
+            _ if asked == 0 => self.size,
             0 => (self.size + 1).min(self.most),
             missing if 4 * missing > asked => (self.size / 2).max(FEWEST),
             _ => self.size,

@@ -240,7 +240,7 @@ fn detail(outcome: &Outcome, task: &Task) -> Option<Vec<u8>> {
 }
 
 /// Returns what a tally wants to know of a record.
-pub(super) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
+pub(in crate::run) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
     Finished {
         model: record.model.as_deref().unwrap_or_default(),
         failure: record.error.as_ref().map(|error| (error.kind, &*error.message)),

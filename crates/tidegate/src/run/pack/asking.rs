@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::share::Sizes;
 use super::{Load, Pack, reply, share};
 use crate::ask::piece;
+use crate::call::caller::Tries;
 use crate::failure::{Failure, Kind};
 use crate::outcome::{Attempt, Outcome};
 use crate::response::{Finish, Output, Response};
@@ -40,7 +41,8 @@ pub(in crate::run) async fn ask_together<C: Send, G: Send>(
     let first = &pack.members[0];
     let mut urgency = first.urgency;
     urgency.deadline = pack.members.iter().filter_map(|member| member.urgency.deadline).min();
-    let order = asker.order(&request, first.route, urgency, &first.labels);
+    let tries = Tries::default();
+    let order = asker.order(&request, first.route, (urgency, &first.labels), &tries);
     let mut attempts = Vec::with_capacity(1);
     let asked = piece::whole(&asker.client.dispatcher, &asker.policy, order, &mut attempts, admitted);
     match asked.await {
@@ -50,11 +52,16 @@ pub(in crate::run) async fn ask_together<C: Send, G: Send>(
     unpacked
 }
 
-/// Takes out the rows whose answers are in the cache.
+/// Takes out the rows whose answers are in the cache; one that was asked already has been looked for.
 async fn take_known<C>(asker: &Asker, pack: &mut Pack<C>, unpacked: &mut Unpacked<C>) {
     let Some(answers) = &asker.answers else { return };
     for member in std::mem::take(&mut pack.members) {
-        let order = asker.order_of(&member);
+        if !member.begun.attempts.is_empty() {
+            pack.members.push(member);
+            continue;
+        }
+        let tries = Tries::default();
+        let order = asker.order_of(&member, &tries);
         match piece::known(&asker.client.dispatcher, &asker.policy, answers, order, member.index).await {
             Some(outcome) => unpacked.done.push((outcome, member.keep())),
             None => pack.members.push(member),
@@ -104,7 +111,8 @@ async fn take_apart<C>(
             warnings: response.warnings.clone(),
             ..Response::default()
         };
-        let order = asker.order_of(&member);
+        let tries = Tries::default();
+        let order = asker.order_of(&member, &tries);
         let judged = piece::judge(&asker.client.dispatcher, &asker.policy, asker.answers.as_ref(), order, part, all);
         match judged.await {
             Ok(outcome) => {

@@ -82,6 +82,9 @@ pub(crate) struct Workload {
     /// The shortest and the longest prompt.
     #[serde(default = "short")]
     pub(crate) prompt_bytes: [usize; 2],
+    /// How many rows in a row have the shortest prompt and as many then the longest; without it all lengths are mixed.
+    #[serde(default)]
+    pub(crate) stretch: Option<u64>,
     #[serde(default)]
     pub(crate) max_tokens: Option<u32>,
     /// The time for one attempt.

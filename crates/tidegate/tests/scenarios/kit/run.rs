@@ -89,12 +89,17 @@ fn client(case: &Case, concurrency: Option<u32>, door: Door, seed: usize) -> Cli
     builder.build().unwrap()
 }
 
-/// Makes the request of a row: lengths are spread evenly over the range, in an order that no limit can follow.
+/// Makes the request of a row: lengths are spread evenly over the range, in an order that no limit can follow, or come in
+/// stretches.
 fn request(workload: &Workload, row: u64) -> Request {
     let [shortest, longest] = workload.prompt_bytes;
     let spread = (row.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % (longest - shortest + 1);
     let mut prompt = format!("{row:08}");
-    let length = (shortest + spread).max(prompt.len());
+    let length = match workload.stretch {
+        Some(stretch) => workload.prompt_bytes[(row / stretch) as usize % 2],
+        None => shortest + spread,
+    };
+    let length = length.max(prompt.len());
     prompt.extend(std::iter::repeat_n('x', length - prompt.len()));
     let mut request = Request::prompt(prompt);
     request.params.max_tokens = workload.max_tokens;
