@@ -120,32 +120,32 @@ impl<C> Packer<C> {
 
     /// Takes a row, and returns what is to be asked now. `room` says what its models leave room for.
     pub(super) fn add(&mut self, member: Member<C>, room: impl FnOnce() -> Room, now: Instant) -> Vec<Load<C>> {
-        let Some(bytes) = form::text(&member.request).map(str::len) else { return vec![Load::One(member)] };
-        let found = self.bins.iter().position(|bin| bin.takes(&member));
-        let place = match found {
-            Some(place) => place,
-            None => {
-                let (Some(schema), room) = (self.schema(member.request.schema.as_ref()), room()) else {
-                    return vec![Load::One(member)];
-                };
-                let pack = Pack { members: Vec::new(), schema, room };
-                self.bins.push(Bin { pack, bytes: 0, since: now });
-                self.bins.len() - 1
-            }
-        };
-        let mut loads = Vec::new();
-        if self.bins[place].bytes + bytes > self.bins[place].most_text(&member) {
-            let rest = self.bins[place].renew(now);
-            loads.extend(rest.load());
-        }
-        self.bins[place].bytes += bytes;
-        self.bins[place].pack.members.push(member);
-        if self.bins[place].pack.members.len() >= self.bins[place].most(self.size) {
+        let bytes = form::text(&member.request).map(str::len);
+        let place = bytes.and_then(|_| self.place_for(&member, room, now));
+        let (Some(bytes), Some(place)) = (bytes, place) else { return vec![Load::One(member)] };
+        let bin = &mut self.bins[place];
+        let before = if bin.bytes + bytes > bin.most_text(&member) { bin.renew(now).load() } else { None };
+        let mut loads: Vec<_> = before.into_iter().collect();
+        bin.bytes += bytes;
+        bin.pack.members.push(member);
+        if bin.pack.members.len() >= bin.most(self.size) {
             loads.extend(self.bins.swap_remove(place).pack.load());
         } else if self.bins.len() > MOST_BINS {
             loads.extend(self.bins.remove(0).pack.load());
         }
         loads
+    }
+
+    /// Returns the bin that a row goes into, a new one if there is none like it; nothing if the form of its answer cannot
+    /// be packed.
+    fn place_for(&mut self, member: &Member<C>, room: impl FnOnce() -> Room, now: Instant) -> Option<usize> {
+        if let Some(place) = self.bins.iter().position(|bin| bin.takes(member)) {
+            return Some(place);
+        }
+        let schema = self.schema(member.request.schema.as_ref())?;
+        let pack = Pack { members: Vec::new(), schema, room: room() };
+        self.bins.push(Bin { pack, bytes: 0, since: now });
+        Some(self.bins.len() - 1)
     }
 
     /// Returns all that waits, because nothing more will come.

@@ -61,11 +61,14 @@ fn costs(whole: Money, usages: Option<&[Usage]>, price: Option<Price>, members: 
 
 /// Divides a number by weights; equally if they are all 0. The parts sum up to it.
 fn parts(whole: u64, weights: &[u64]) -> Vec<u64> {
-    let all: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
+    let sum = |shift: u32| weights.iter().map(|weight| u128::from(*weight) >> shift).sum::<u128>();
+    // As much of the weights as can be multiplied with the whole.
+    let shift = (u128::BITS - sum(0).leading_zeros()).saturating_sub(u64::BITS);
+    let all = sum(shift);
     let (each, all) = if all == 0 { (1, weights.len() as u128) } else { (0, all) };
     let (mut seen, mut given) = (0_u128, 0_u64);
     let part = |weight: &u64| {
-        seen += u128::from(*weight) + each;
+        seen += (u128::from(*weight) >> shift) + each;
         let until = (u128::from(whole) * seen / all) as u64;
         let part = until - given;
         given = until;
