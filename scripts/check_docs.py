@@ -142,7 +142,9 @@ def check_record(folder):
     # An answer from the cache, which a sample never is.
     for out in ["asked.jsonl", "found.jsonl"]:
         ask("run", "-", "--format", "csv", "-m", "sim/echo", "-p", "{{ text }}", "--cache", "answers.sqlite", "-o", out, cwd=folder, stdin=rows)
-    outputs = [folder / name for name in ("out.jsonl", "lossy.jsonl", "found.jsonl")]
+    # Rows that share a call, which samples never do.
+    ask("run", "-", "--format", "csv", "-m", "sim/echo", "-p", "{{ text }}", "--dedupe", "--pack", "2", "-o", "shared.jsonl", cwd=folder, stdin=rows + "3,b\n")
+    outputs = [folder / name for name in ("out.jsonl", "lossy.jsonl", "found.jsonl", "shared.jsonl")]
     fields = {field for output in outputs for line in output.open() for field in json.loads(line)}
     differ("docs/record.md, the record", set(by_heading["The record"]), fields)
     differ("docs/record.md, the summary", set(by_heading["The summary"]), set(json.loads(ask("report", "out.jsonl", "--json", cwd=folder)[1])))

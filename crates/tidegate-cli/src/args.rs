@@ -9,6 +9,7 @@ mod cache;
 mod export;
 mod limit;
 mod prompt;
+mod thrift;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ pub(crate) use self::cache::CacheArgs;
 pub(crate) use self::export::{ExportArgs, ExportOnly};
 pub(crate) use self::limit::LimitArgs;
 pub(crate) use self::prompt::PromptArgs;
+pub(crate) use self::thrift::ThriftArgs;
 use crate::duration;
 use crate::init::InitArgs;
 use crate::keys;
@@ -87,6 +89,8 @@ pub(crate) struct RunArgs {
     pub(crate) answer: AnswerArgs,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
+    #[command(flatten)]
+    pub(crate) thrift: ThriftArgs,
     #[command(flatten)]
     pub(crate) bedrock: BedrockArgs,
     #[command(flatten)]
@@ -424,7 +428,8 @@ const ACTIONS: [&str; 11] = [
 ];
 
 /// Flags of `run` that can also say no (`--each-model=false`), against a file that says yes.
-const SWITCHES: [&str; 12] = [
+const SWITCHES: [&str; 13] = [
+    "dedupe",
     "delete_context_cache",
     "allow_duplicate_ids",
     "skip_bad_rows",

@@ -19,6 +19,9 @@ pub(crate) fn describe(found: &Inspection, requests: bool) -> String {
         format::count(found.to_send),
         format::count(found.done_before)
     ));
+    if found.calls < found.to_send {
+        line(format!("{} for them", format::counted(found.calls, "call", "calls")));
+    }
     if found.duplicates > 0 {
         line(format!("{} of them ask the same as an earlier one", format::count(found.duplicates)));
     }

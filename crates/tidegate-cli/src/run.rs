@@ -21,8 +21,8 @@ use tidegate::run::packing::Packing;
 use tidegate::run::prompt::{MediaColumn, PromptOptions};
 use tidegate::run::summary::{Stopped, Summary};
 use tidegate::{
-    AskPolicy, Balance, Bedrock, Budget, Check, Client, ClientBuilder, ContextCacheOptions, Error, Kind, Limits,
-    MediaKind, Money, Observer, RetryPolicy, Rung, Schema, Target, TaskKind,
+    AskPolicy, Balance, Bedrock, Budget, Check, Client, ClientBuilder, ContextCacheOptions, Dedupe, Error, Kind,
+    Limits, MediaKind, Money, Observer, PromptCache, RetryPolicy, Rung, Schema, Target, TaskKind,
 };
 
 use crate::args::RunArgs;
@@ -203,6 +203,7 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
         each_model: settings.each_model,
         repeat: u16::try_from(settings.repeat)
             .map_err(|_| Error::Usage("--repeat must be at most 65535".to_owned()))?,
+        pack: settings.calls.pack as usize,
         rows: args.trial.rows.map(u64::from),
         sample: args.trial.sample.map(u64::from),
         skip_bad_rows: settings.run.skip_bad_rows,
@@ -383,6 +384,7 @@ fn client(
             ..RetryPolicy::default()
         })
         .ask_policy(ask_policy(settings)?)
+        .dedupe(dedupe(settings)?)
         .pool(pool_options(settings)?);
     if let Some(path) = &settings.run.scenario {
         builder = builder.scenario(read_scenario(path)?);
@@ -398,7 +400,7 @@ fn client(
         builder = builder.regions_first();
     }
     for endpoint in endpoints {
-        builder = add_target(builder, &endpoint, keys, bedrock.as_ref(), context_cache(settings))?;
+        builder = add_target(builder, &endpoint, keys, bedrock.as_ref(), settings)?;
     }
     Ok(builder.build()?)
 }
@@ -408,7 +410,7 @@ fn add_target(
     endpoint: &EndpointSettings,
     keys: FindKeys,
     bedrock: Option<&Bedrock>,
-    context_cache: Option<ContextCacheOptions>,
+    settings: &Settings,
 ) -> anyhow::Result<ClientBuilder> {
     let found = keys(endpoint)?;
     let mut target = Target::of(&endpoint.model).base_url(&endpoint.base_url).limits(endpoint.limits.into());
@@ -439,7 +441,12 @@ fn add_target(
     if endpoint.model.provider.auth == Auth::Google {
         target = target.vertex(google::vertex(&endpoint.provider, !found.keys.is_empty())?);
     }
-    if let Some(options) = context_cache {
+    target = target.prompt_cache(match settings.calls.prompt_cache {
+        settings::PromptCache::Off => PromptCache::Off,
+        settings::PromptCache::Conservative => PromptCache::Conservative,
+        settings::PromptCache::Aggressive => PromptCache::Aggressive,
+    });
+    if let Some(options) = context_cache(settings) {
         target = target.context_cache(options);
     }
     if let Some(bedrock) = bedrock.filter(|_| endpoint.model.provider.auth == Auth::Aws) {
@@ -454,6 +461,18 @@ fn add_target(
     let source = found.source;
     target = target.key_source(Arc::new(move || source.reload().unwrap_or_default()));
     Ok(builder.target(found.keys.into_iter().fold(target, Target::key)))
+}
+
+/// Returns when identical rows are asked once.
+fn dedupe(settings: &Settings) -> anyhow::Result<Dedupe> {
+    match (settings.calls.dedupe, settings.repeat) {
+        (true, 2..) => {
+            let message = "--repeat asks for a new answer each time, which --dedupe would prevent; give one of them";
+            Err(Error::Usage(message.to_owned()).into())
+        }
+        (true, _) => Ok(Dedupe::Always),
+        (false, _) => Ok(Dedupe::AtTemperatureZero),
+    }
 }
 
 fn context_cache(settings: &Settings) -> Option<ContextCacheOptions> {

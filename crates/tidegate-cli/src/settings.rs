@@ -9,6 +9,7 @@
 mod answers;
 mod bedrock;
 mod cache;
+mod calls;
 mod endpoint;
 mod file;
 mod flags;
@@ -31,8 +32,9 @@ use tidegate::call::wire::WireId;
 use tidegate::{Error, Kind, Params, Price, Result};
 
 use answers::{Checks, Rung, Task};
+pub(crate) use calls::PromptCache;
 pub(crate) use endpoint::EndpointSettings;
-pub(crate) use limits::{Cooldown, Limits, Pace};
+pub(crate) use limits::{Budget, Cooldown, Limits, Pace};
 pub(crate) use output::{Output, OutputFormat};
 pub(crate) use provider::{Auth, Endpoint, Provider};
 
@@ -122,6 +124,8 @@ pub(crate) struct Settings {
     pub(crate) checks: Checks,
     /// Where answers are kept to be used again.
     pub(crate) cache: cache::Cache,
+    /// How rows share calls.
+    pub(crate) calls: calls::Calls,
     /// The models of each task, by its name.
     pub(crate) tasks: BTreeMap<String, Task>,
     /// Where and how results are written.
@@ -179,6 +183,7 @@ impl Default for Settings {
             stop: Stop::default(),
             checks: Checks::default(),
             cache: cache::Cache::default(),
+            calls: calls::Calls::default(),
             tasks: BTreeMap::new(),
             output: Output::default(),
             run: Run::default(),
@@ -240,18 +245,6 @@ impl Default for Retry {
             idle_timeout: Duration::from_secs(60),
         }
     }
-}
-
-/// What may be spent for an output, over all runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Budget {
-    /// US dollars, more than 0; default: no bound.
-    #[serde(deserialize_with = "value::rate_setting")]
-    pub(crate) usd: Option<f64>,
-    /// Input and output tokens, more than 0; default: no bound.
-    #[serde(deserialize_with = "value::tokens_setting")]
-    pub(crate) tokens: Option<i64>,
 }
 
 /// When a run stops before its input is done.

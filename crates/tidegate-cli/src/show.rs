@@ -112,6 +112,9 @@ impl Page {
         if record.cached {
             return self.section("attempts", "none: the answer was in the cache");
         }
+        if record.shared {
+            return self.section("attempts", "none: an identical row was asked, and its outcome is this one's too");
+        }
         let made = format::count(u64::from(record.attempts));
         self.section("attempts", &made);
         for (number, attempt) in shown.attempts.iter().enumerate() {
@@ -201,7 +204,8 @@ fn attempt_line(attempt: &Attempt) -> String {
     let waited = (waited >= WORTH_TELLING).then(|| format!("waited {}, ", format::duration(waited)));
     let failed = attempt.failure.as_ref().map(|failure| format::one_line(&failure.to_string(), MESSAGE));
     let (waited, ended) = (waited.unwrap_or_default(), failed.unwrap_or_else(|| "answered".to_owned()));
-    format!("{}{times}: {waited}took {}, {ended}", attempt.endpoint, format::duration(attempt.took))
+    let packed = if attempt.packed > 1 { format!(" (about {} rows)", attempt.packed) } else { String::new() };
+    format!("{}{times}{packed}: {waited}took {}, {ended}", attempt.endpoint, format::duration(attempt.took))
 }
 
 fn about_answer(record: &Record<'_>) -> String {

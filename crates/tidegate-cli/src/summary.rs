@@ -42,8 +42,11 @@ pub(crate) fn print(
     lines.extend(models(summary));
     lines.extend(answers(summary).map(|text| ("Answers", text)));
     lines.extend((summary.cached > 0).then(|| ("Cache", cached(summary))));
+    lines.extend((summary.shared > 0).then(|| ("Shared", shared(summary))));
+    lines.extend(packing(summary).map(|text| ("Packed", text)));
     lines.extend(ladder(summary).map(|text| ("Ladder", text)));
     lines.extend(tokens(summary).map(|text| ("Tokens", text)));
+    lines.extend(prompt_cache(summary).map(|text| ("Prompts", text)));
     lines.extend(cost(summary).map(|text| ("Cost", text)));
     lines.extend(budget(summary).map(|text| ("Budget", text)));
     lines.extend(time(summary).map(|text| ("Time", text)));
@@ -114,6 +117,36 @@ fn models(summary: &Summary) -> Vec<Line> {
 /// Says how many of the answered rows cost nothing.
 fn cached(summary: &Summary) -> String {
     format!("{} of those answered from the cache, at no cost", format::count(summary.cached))
+}
+
+/// Says how many rows have the outcome of another.
+fn shared(summary: &Summary) -> String {
+    format!("{} the outcome of an identical row, at no cost", format::counted(summary.shared, "row has", "rows have"))
+}
+
+/// Says how many calls packing has saved.
+fn packing(summary: &Summary) -> Option<String> {
+    let packing = &summary.packing;
+    (packing.rows > 0).then(|| {
+        let (rows, calls) =
+            (format::counted(packing.rows, "row", "rows"), format::counted(packing.calls, "call", "calls"));
+        format!("{rows} in {calls}, {} saved", format::count(packing.saved_calls))
+    })
+}
+
+/// Says what providers' own caches have saved, where they had to do with anything.
+fn prompt_cache(summary: &Summary) -> Option<String> {
+    let cache = &summary.prompt_cache;
+    (cache.written_tokens > 0 || cache.read_tokens > 0 && cache.saved_usd.is_some()).then(|| {
+        let (read, written) = (format::count(cache.read_tokens), format::count(cache.written_tokens));
+        let rows = format::counted(cache.hits, "row", "rows");
+        let saved = match cache.saved_usd {
+            Some(usd) if usd >= 0.0 => format!(", {} saved", format::money(usd)),
+            Some(usd) => format!(", {} more than without", format::money(-usd)),
+            None => String::new(),
+        };
+        format!("{read} tokens read from the provider's cache for {rows}, {written} written{saved}")
+    })
 }
 
 /// Says how answers were judged, if any was not taken as it came.

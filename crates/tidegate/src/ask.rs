@@ -17,7 +17,8 @@
 pub(crate) mod cache;
 pub(crate) mod check;
 mod complaint;
-mod json;
+pub(crate) mod json;
+pub(crate) mod piece;
 pub(crate) mod policy;
 #[cfg(feature = "schemars")]
 pub(crate) mod typed;
@@ -37,6 +38,16 @@ use crate::outcome::{Attempt, Checked, Fault, Outcome};
 use crate::request::Request;
 use crate::response::{Finish, Output, Response, Usage};
 
+/// What was done for a request before it is asked on its own; mostly nothing.
+#[derive(Default)]
+pub(crate) struct Begun {
+    /// The calls that were made.
+    pub(crate) attempts: Vec<Attempt>,
+    checked: Checked,
+    /// Why the answer of the last one was refused.
+    refused: Option<Box<Refused>>,
+}
+
 /// Asks until there is an answer, and says how that went.
 pub(crate) async fn ask<G>(
     dispatcher: &Dispatcher,
@@ -44,11 +55,12 @@ pub(crate) async fn ask<G>(
     answers: Option<&Answers>,
     order: Order<'_>,
     index: u64,
+    begun: Begun,
     admitted: G,
 ) -> Outcome {
     let item = order.item;
     dispatcher.follow(|| Event::ItemStarted { item });
-    let outcome = settle(dispatcher, policy, answers, order, index, admitted).await;
+    let outcome = settle(dispatcher, policy, answers, order, index, begun, admitted).await;
     dispatcher.follow(|| Event::ended(item, &outcome));
     outcome
 }
@@ -59,25 +71,27 @@ async fn settle<G>(
     answers: Option<&Answers>,
     order: Order<'_>,
     index: u64,
+    begun: Begun,
     admitted: G,
 ) -> Outcome {
     let plain = policy.is_plain() && order.request.schema.is_none();
     // Who wants the pieces of a reply wants a reply.
     let answers = answers.filter(|_| order.outlet.is_none());
-    let (attempts, checked) = (Vec::with_capacity(1), Checked::default());
-    let mut asking = Asking { dispatcher, policy, answers, order, attempts, checked, edited: None, max_tokens: None };
+    let Begun { mut attempts, checked, refused } = begun;
+    attempts.reserve_exact(1);
+    let mut asking = Asking { checked, ..Asking::new(dispatcher, policy, answers, order, attempts) };
     // Boxed, like the way to checked answers below: few requests take these ways, and all would have to hold them.
     if answers.is_some()
+        && asking.attempts.is_empty()
         && let Some((response, model)) = Box::pin(asking.find()).await
     {
-        return Outcome { cached: Some(model), ..Outcome::new(index, Ok(response), Vec::new()) };
+        return Outcome { cached: Some(model), ..Outcome::new(index, Ok(response)) };
     }
-    let result = if plain { asking.dispatch(admitted).await } else { Box::pin(asking.answer(admitted)).await };
+    let result = if plain { asking.dispatch(admitted).await } else { Box::pin(asking.answer(refused, admitted)).await };
     if let Ok(response) = &result {
         asking.keep(response);
     }
-    let Asking { attempts, checked, .. } = asking;
-    Outcome { checked: (!plain).then(|| Box::new(checked)), ..Outcome::new(index, result, attempts) }
+    asking.end(index, result, plain)
 }
 
 /// One request on its way to an answer that passes.
@@ -110,6 +124,22 @@ impl From<Failure> for Refused {
 }
 
 impl<'a> Asking<'a> {
+    fn new(
+        dispatcher: &'a Dispatcher,
+        policy: &'a AskPolicy,
+        answers: Option<&'a Answers>,
+        order: Order<'a>,
+        attempts: Vec<Attempt>,
+    ) -> Asking<'a> {
+        let checked = Checked::default();
+        Asking { dispatcher, policy, answers, order, attempts, checked, edited: None, max_tokens: None }
+    }
+
+    fn end(self, index: u64, result: Result<Response, Failure>, plain: bool) -> Outcome {
+        let checked = (!plain).then(|| Box::new(self.checked));
+        Outcome { attempts: self.attempts, checked, ..Outcome::new(index, result) }
+    }
+
     /// Returns an answer that was kept and still passes, with the model that gave it. The ladder's rungs are looked for
     /// in their order.
     async fn find(&mut self) -> Option<(Response, Arc<str>)> {
@@ -153,19 +183,16 @@ impl<'a> Asking<'a> {
         }
     }
 
-    async fn answer<G>(&mut self, admitted: G) -> Result<Response, Failure> {
-        let mut admitted = Some(admitted);
+    /// Asks until an answer passes, from what was `refused` already on.
+    async fn answer<G>(&mut self, refused: Option<Box<Refused>>, admitted: G) -> Result<Response, Failure> {
+        let (mut refused, mut admitted) = (refused, Some(admitted));
         loop {
-            self.checked.asks += 1;
-            let refused = match self.dispatch(admitted.take()).await {
-                Ok(response) => match self.judge(response).await {
-                    Ok(response) => {
-                        self.checked.last_rung_cost = self.last_rung_cost();
-                        return Ok(response);
-                    }
-                    Err(refused) => self.note(refused),
+            let refused = match refused.take() {
+                Some(refused) => *refused,
+                None => match self.try_once(admitted.take()).await {
+                    Ok(response) => return Ok(response),
+                    Err(refused) => refused,
                 },
-                Err(failure) => failure.into(),
             };
             if !self.prepare_again(&refused)? {
                 return Err(self.give_up(refused));
@@ -174,6 +201,19 @@ impl<'a> Asking<'a> {
             if !self.policy.delay.is_zero() && self.order.stop.run_until_cancelled(pause).await.is_none() {
                 return Err(self.give_up(refused));
             }
+        }
+    }
+
+    /// Asks once, and judges what comes.
+    async fn try_once<G>(&mut self, admitted: G) -> Result<Response, Refused> {
+        self.checked.asks += 1;
+        let response = self.dispatch(admitted).await?;
+        match self.judge(response).await {
+            Ok(response) => {
+                self.checked.last_rung_cost = self.last_rung_cost();
+                Ok(response)
+            }
+            Err(refused) => Err(self.note(refused)),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod google;
 pub mod limits;
 pub(crate) mod own;
 pub mod pool;
+pub(crate) mod prompt_cache;
 pub mod provider;
 pub(crate) mod sigv4;
 pub mod sse;
@@ -37,6 +38,7 @@ use self::auth::{Authoriser, Identity, Used};
 pub use self::caller::{Caller, ItemState, Try, caller, strategy};
 use self::context_cache::{ContextCache, ContextCacheOptions, Link};
 use self::limits::Hints;
+use self::prompt_cache::PromptCache;
 use self::provider::{Provider, Quirks};
 use self::streaming::{Piece, ReplyStream};
 use self::transport::{HttpReply, HttpRequest, Transport, read_whole};
@@ -61,6 +63,10 @@ pub(crate) struct HttpCaller {
     transport: Arc<dyn Transport>,
     base_url: String,
     cache: Option<ContextCache>,
+    /// How cache points are placed, if they are.
+    prompt_cache: Option<PromptCache>,
+    /// Whether the provider is told which requests begin alike.
+    names_prefix: bool,
 }
 
 /// A format that is spoken, and where each kind of task goes in it; nowhere if the format does not have it.
@@ -97,6 +103,8 @@ pub(crate) struct HttpTarget<'a> {
     pub(crate) vertex: Option<&'a Vertex>,
     /// How context caches are kept, where the provider has them.
     pub(crate) context_cache: Option<ContextCacheOptions>,
+    /// Where cache points are placed, at providers that want them.
+    pub(crate) prompt_cache: PromptCache,
     pub(crate) headers: HeaderMap,
     pub(crate) identity: Identity,
     /// Where the key can be read again, and its place among those.
@@ -118,6 +126,8 @@ impl HttpCaller {
         let spoken = [&provider.wire].into_iter().chain(others).map(|wire| Spoken::new(*wire, &target));
         let spoken = spoken.collect::<Result<_, _>>()?;
         let cache = cache_of(&target);
+        let points = PromptCache::is_known_to(provider.wire, target.model) && target.prompt_cache != PromptCache::Off;
+        let named = provider.name == "openai" && target.prompt_cache != PromptCache::Off;
         let mut headers = target.headers;
         let product = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
         for (name, value) in
@@ -134,6 +144,8 @@ impl HttpCaller {
             transport: target.transport,
             base_url: target.base_url.trim_end_matches('/').to_owned(),
             cache,
+            prompt_cache: points.then_some(target.prompt_cache),
+            names_prefix: named,
         })
     }
 
@@ -229,7 +241,13 @@ impl HttpCaller {
         let wire = spoken.wire();
         let request = form::formed(request, self.quirks.structure)?;
         let foreign = request.original.as_ref().is_some_and(|original| !spoken.takes(original.wire));
-        let request = if foreign { typed(&request)? } else { request };
+        let mut request = if foreign { typed(&request)? } else { request };
+        if let Some(strategy) = self.prompt_cache {
+            request = strategy.pointed(request);
+        }
+        if self.names_prefix {
+            request = prompt_cache::named(request);
+        }
         let fitted = fit(request, wire)?;
         let body = wire.encode(&fitted.request, &self.model, &self.quirks)?;
         Ok(Encoded { body, warnings: fitted.warnings })
@@ -356,6 +374,10 @@ impl Caller for HttpCaller {
 
     fn preview(&self, request: &Request) -> Option<Bytes> {
         self.encode(request).ok().map(|encoded| encoded.body)
+    }
+
+    fn prefix(&self, request: &Request) -> Option<u64> {
+        self.prompt_cache?.prefix(request)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -30,6 +30,7 @@ use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
 use crate::call::own::Own;
 use crate::call::pool::{Pool, PoolOptions};
+use crate::call::prompt_cache::PromptCache;
 use crate::call::provider::Reach;
 use crate::call::transport::Transport;
 use crate::call::{Caller, HttpCaller, HttpTarget};
@@ -46,7 +47,7 @@ use crate::limits::{Limits, Pace, Pacing};
 use crate::money::Price;
 use crate::outcome::Outcome;
 use crate::request::{Params, Request};
-use crate::run::{Item, Run};
+use crate::run::{Dedupe, Item, Run};
 use crate::sim::{Scenario, SimTransport};
 
 /// Puts a [`Client`] together.
@@ -75,6 +76,7 @@ pub struct ClientBuilder {
     policy: Option<Box<dyn Policy>>,
     retry: RetryPolicy,
     ask_policy: AskPolicy,
+    dedupe: Dedupe,
     cache: Option<Arc<dyn Shelf>>,
     pool: PoolOptions,
     scenario: Scenario,
@@ -160,6 +162,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets when identical requests of one run are asked once. Default: if their temperature is 0.
+    #[must_use]
+    pub fn dedupe(mut self, dedupe: Dedupe) -> ClientBuilder {
+        self.dedupe = dedupe;
+        self
+    }
+
     /// Answers from this cache what was answered before, and keeps new answers there. Default: none.
     ///
     /// What is [streamed](Client::stream) is always asked for.
@@ -226,8 +235,9 @@ impl ClientBuilder {
         let runs = AtomicU64::new(0);
         let dispatcher = Dispatcher { admission, endpoints, retry, observer, follower, runs, classify, hedges };
         let defaults = (!self.defaults.is_empty()).then(|| Arc::new(self.defaults));
-        let ask_policy = Arc::new(self.ask_policy);
-        Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy, answers, models, defaults })
+        let (dispatcher, ask_policy, dedupe) = (Arc::new(dispatcher), Arc::new(self.ask_policy), self.dedupe);
+        let warms = self.targets.iter().any(|target| target.prompt_cache != PromptCache::Off);
+        Ok(Client { dispatcher, ask_policy, answers, dedupe, warms, models, defaults })
     }
 
     /// Returns the models that are asked where none is named.
@@ -364,6 +374,7 @@ impl Transports {
             model: &spot.model,
             vertex: target.vertex.as_ref(),
             context_cache: target.context_cache,
+            prompt_cache: target.prompt_cache,
             headers: target.headers.clone(),
             identity: spot.identity,
             source: target.source.clone().map(|source| (source, spot.number)),
@@ -382,6 +393,9 @@ pub struct Client {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) ask_policy: Arc<AskPolicy>,
     pub(crate) answers: Option<Answers>,
+    pub(crate) dedupe: Dedupe,
+    /// Whether the first request of a prefix goes ahead.
+    pub(crate) warms: bool,
     /// The models that are asked where none is named.
     models: Arc<[Arc<str>]>,
     /// What requests say where they say nothing themselves.

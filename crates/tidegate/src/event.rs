@@ -151,7 +151,7 @@ pub enum Event {
         #[serde(flatten)]
         ended: ItemEnded,
     },
-    /// An item was answered from the cache.
+    /// An item was answered from the cache, or by the answer to an identical one.
     ItemReplayed {
         /// The item.
         item: ItemRef,
@@ -251,7 +251,7 @@ impl Event {
 
     /// Makes the event of an item's end.
     pub(crate) fn ended(item: ItemRef, outcome: &Outcome) -> Event {
-        match (&outcome.result, &outcome.cached) {
+        match (&outcome.result, outcome.cached.as_ref().or(outcome.shared.as_ref())) {
             (Ok(_), Some(model)) => Event::ItemReplayed { item, model: model.clone() },
             (Ok(_), None) => Event::ItemCompleted { item, ended: outcome.into() },
             (Err(failure), _) => Event::ItemFailed { item, failure: failure.clone(), ended: outcome.into() },

@@ -155,6 +155,7 @@ pub use ask::policy::{AskPolicy, Rung};
 #[cfg(feature = "schemars")]
 pub use ask::typed::{Typed, Unanswered};
 pub use call::context_cache::ContextCacheOptions;
+pub use call::prompt_cache::PromptCache;
 pub use call::vertex::Vertex;
 pub use call::{Caller, ItemState, KeySource, Try, caller, strategy};
 pub use client::{
@@ -175,7 +176,7 @@ pub use request::{
 pub use response::{Delta, Finish, Output, Response, Usage};
 pub use run::batch::Batch;
 pub use run::prompt::Template;
-pub use run::{Item, Middleware, Run, RunProgress};
+pub use run::{Dedupe, Item, Middleware, Run, RunProgress};
 pub use schema::Schema;
 
 /// Compiles and runs the code of the pages for those who come from another system.

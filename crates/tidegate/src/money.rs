@@ -33,6 +33,18 @@ impl Money {
         Money(self.0 / parts)
     }
 
+    /// Makes an amount from trillionths of a dollar.
+    #[must_use]
+    pub(crate) fn from_picodollars(picodollars: u64) -> Money {
+        Money(picodollars)
+    }
+
+    /// Returns the amount in trillionths of a dollar.
+    #[must_use]
+    pub(crate) fn picodollars(self) -> u64 {
+        self.0
+    }
+
     /// Returns the amount in dollars.
     #[must_use]
     pub fn usd(self) -> f64 {
@@ -196,6 +208,13 @@ impl Price {
 }
 
 impl Price {
+    /// Returns how many US dollars the provider's cache has saved, less what writing to it cost more; it may be less than
+    /// nothing.
+    #[must_use]
+    pub fn saved_by_cache(&self, usage: &Usage) -> f64 {
+        self.cost(&Usage { cached_tokens: 0, cache_write_tokens: 0, ..*usage }).usd() - self.cost(usage).usd()
+    }
+
     /// Returns the most that a call of at most so many tokens can cost, whatever part of its input is cached.
     ///
     /// ```

@@ -44,6 +44,10 @@ pub struct Outcome {
     /// The model whose stored answer this is, if it was found in the cache and nobody was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<Arc<str>>,
+    /// The model that was asked, if it was asked an identical request of the same run and this is the outcome of that;
+    /// see [`Dedupe`](crate::Dedupe).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Arc<str>>,
     /// How it was judged, where there was a schema, a check or a ladder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked: Option<Box<Checked>>,
@@ -139,6 +143,9 @@ pub struct Attempt {
     /// are the last one's.
     #[serde(default = "one", skip_serializing_if = "once")]
     pub times: u32,
+    /// How many requests were asked together in this call; usage and cost are this one's part of it.
+    #[serde(default = "one", skip_serializing_if = "once")]
+    pub packed: u32,
     /// How long it waited to be admitted, the endpoint's pauses included.
     #[serde(rename = "waited_ms", with = "millis")]
     pub waited: Duration,
@@ -213,9 +220,18 @@ impl Attempt {
 }
 
 impl Outcome {
-    /// Makes one without anything beside the result.
-    pub(crate) fn new(index: u64, result: Result<Response, Failure>, attempts: Vec<Attempt>) -> Outcome {
-        Outcome { index, id: None, result, attempts, fallback: None, cached: None, checked: None }
+    /// Makes the outcome of a request that nothing has been done for.
+    pub(crate) fn new(index: u64, result: Result<Response, Failure>) -> Outcome {
+        Outcome {
+            index,
+            id: None,
+            result,
+            attempts: Vec::new(),
+            fallback: None,
+            cached: None,
+            shared: None,
+            checked: None,
+        }
     }
 
     /// Returns the id that its item was given, or else one made of its place in the input: `item_17`.
@@ -238,10 +254,24 @@ impl Outcome {
         self.attempts.iter().map(|attempt| attempt.backoff + attempt.waited + attempt.took).sum()
     }
 
+    /// Returns the model that answered, or was asked last.
+    #[must_use]
+    pub fn model(&self) -> Option<&Arc<str>> {
+        self.last().map(|attempt| &attempt.model).or(self.cached.as_ref()).or(self.shared.as_ref())
+    }
+
     /// Returns how many calls were made.
     #[must_use]
     pub fn calls(&self) -> u32 {
         self.attempts.iter().map(|attempt| attempt.times).sum()
+    }
+
+    /// Returns how many calls were made, of those about several requests only this one's part; nothing if there were
+    /// none of that kind. The sum over all requests of such a call is the number of calls.
+    #[must_use]
+    pub fn part_of_calls(&self) -> Option<f64> {
+        let packed = self.attempts.iter().any(|attempt| attempt.packed > 1);
+        packed.then(|| self.attempts.iter().map(|a| f64::from(a.times) / f64::from(a.packed.max(1))).sum())
     }
 
     /// Returns the answer's text.
@@ -281,7 +311,7 @@ impl Outcome {
     /// reply is unknown: never a zero that is a guess.
     #[must_use]
     pub fn cost(&self) -> Option<Money> {
-        if self.result.is_ok() && self.attempts.is_empty() {
+        if self.shared.is_some() || (self.result.is_ok() && self.attempts.is_empty()) {
             return Some(Money::ZERO);
         }
         let replied = |attempt: &&Attempt| attempt.failure.as_ref().is_none_or(|failure| failure.usage.is_some());

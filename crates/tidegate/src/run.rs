@@ -20,6 +20,7 @@ mod ledger;
 mod matching;
 pub mod metrics;
 pub mod output;
+pub(crate) mod pack;
 pub mod packing;
 pub mod progress;
 pub mod prompt;
@@ -30,18 +31,34 @@ mod reporter;
 pub mod store;
 pub mod summary;
 pub mod timeline;
+mod twins;
+mod warm;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, FuturesUnordered, Stream};
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::asker::Asker;
+use self::hooks::Hooks;
+pub use self::hooks::Middleware;
+pub use self::item::Item;
+use self::item::{Kept, Member, Place};
+use self::ledger::Ledger;
+use self::pack::{Load, Packer, Unpacked, ask_together};
+use self::reporter::Reporter;
+pub use self::reporter::RunProgress;
+pub use self::twins::Dedupe;
+use self::twins::{Met, Twins};
+use self::warm::{Prefixes, Turn};
+use crate::ask::Begun;
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
 use crate::client::Client;
@@ -53,15 +70,7 @@ use crate::event::Ended;
 use crate::failure::Kind;
 use crate::money::{Budget, Spend};
 use crate::outcome::Outcome;
-use crate::run::asker::Asker;
 use crate::run::fallback::Fallback;
-use crate::run::hooks::Hooks;
-pub use crate::run::hooks::Middleware;
-pub use crate::run::item::Item;
-use crate::run::item::Place;
-use crate::run::ledger::Ledger;
-use crate::run::reporter::Reporter;
-pub use crate::run::reporter::RunProgress;
 
 /// What to do where Parquet and Arrow are not built in.
 #[cfg(not(feature = "parquet"))]
@@ -75,7 +84,19 @@ const AHEAD: usize = 16;
 /// Bytes of requests that a run holds at the most, unless a single one is larger.
 const MOST_BYTES: usize = 256 << 20;
 
-type Asked<C> = BoxFuture<'static, (Outcome, C, usize)>;
+type Asked<C> = BoxFuture<'static, (Came<C>, Option<u64>)>;
+
+/// What a future of the run came to.
+enum Came<C> {
+    One(Outcome, Kept<C>),
+    Many(Unpacked<C>),
+}
+
+/// An outcome, and those that are to be kept together with it or not at all.
+pub(crate) struct Done<C> {
+    pub(crate) first: (Outcome, C),
+    pub(crate) rest: Vec<(Outcome, C)>,
+}
 
 /// Many requests under way: a stream of their outcomes, in the order in which they are done.
 ///
@@ -96,16 +117,33 @@ pub struct Run<S, C> {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
     routes: Vec<(Vec<Arc<str>>, RouteId)>,
+    twins: Twins<C>,
+    /// Where requests gather that are asked together, if any are.
+    packer: Option<Packer<C>>,
+    /// When those that wait for company go as they are.
+    linger: Option<Pin<Box<Sleep>>>,
+    /// What begins alike, where that is to be kept by providers.
+    prefixes: Option<Prefixes<Load<C>>>,
+    /// When those that wait for the first of them go all the same.
+    patience: Option<Pin<Box<Sleep>>>,
+    /// What is done and not taken yet.
+    ready: VecDeque<Done<C>>,
+    /// What was done together with the last outcome that was taken.
+    rest: std::vec::IntoIter<(Outcome, C)>,
     hooks: Option<Arc<Hooks<C>>>,
     reporter: Option<Box<Reporter>>,
     ledger: Ledger,
 }
+
+/// Nothing in it is borrowed from within.
+impl<S, C> Unpin for Run<S, C> {}
 
 impl<S, C> Run<S, C> {
     pub(crate) fn new(client: Client, source: S) -> Run<S, C> {
         let ledger = Ledger::new(&client);
         let asker = Asker::of(client, ledger.run);
         Run {
+            twins: Twins::new(asker.client.dedupe),
             source: Box::pin(source),
             source_ended: false,
             asked: FuturesUnordered::new(),
@@ -115,10 +153,16 @@ impl<S, C> Run<S, C> {
             stopped: Box::pin(asker.stop.clone().cancelled_owned()),
             most: usize::MAX,
             routes: Vec::new(),
+            packer: None,
+            linger: None,
+            prefixes: asker.client.warms.then(Prefixes::new),
+            patience: None,
+            asker: Arc::new(asker),
+            ready: VecDeque::new(),
+            rest: Vec::new().into_iter(),
             hooks: None,
             reporter: None,
             ledger,
-            asker: Arc::new(asker),
         }
     }
 
@@ -189,6 +233,23 @@ impl<S, C> Run<S, C> {
         self
     }
 
+    /// Decides when identical requests of this run are asked once, whatever the client does otherwise.
+    pub fn dedupe(mut self, dedupe: Dedupe) -> Run<S, C> {
+        self.twins.rule = dedupe;
+        self
+    }
+
+    /// Asks up to that many requests in one call, where they differ in their text only; below 2 none.
+    ///
+    /// Each has an outcome of its own, with its part of what the call used and cost, and is judged by its own schema and
+    /// the policy's checks; one that the call did not answer is asked again. Only requests of system messages and one
+    /// text are packed, without tools, files and stop texts; others go alone. Models answer many questions at once less
+    /// carefully than one, and what one text says may lead the answer to another.
+    pub fn pack(mut self, most: usize) -> Run<S, C> {
+        self.packer = (most > 1).then(|| Packer::new(most));
+        self
+    }
+
     /// Demands this of the answers of this run, whatever the client does otherwise.
     ///
     /// # Errors
@@ -214,6 +275,9 @@ impl<S, C> Run<S, C> {
         };
         self.waiting.load(Ordering::Relaxed) < ahead
             && self.asked.len() < self.most
+            && self.ready.len() < AHEAD
+            && self.twins.has_room()
+            && self.prefixes.as_ref().is_none_or(Prefixes::has_room)
             && (self.bytes < MOST_BYTES || self.asked.is_empty())
     }
 
@@ -252,9 +316,9 @@ where
         self.reporter.as_mut().map_or(Poll::Ready(()), |reporter| reporter.poll(cx))
     }
 
-    /// Takes items while there is use for them. Returns whether any was taken.
+    /// Takes items while there is use for them. Returns whether any was taken, or has turned out to be the last.
     fn take(&mut self, cx: &mut Context<'_>) -> bool {
-        let before = self.index;
+        let before = (self.index, self.source_ended);
         if !self.source_ended && self.stopped.as_mut().poll(cx).is_ready() {
             self.source_ended = true;
             self.ledger.stopped(Ended::Stopped);
@@ -266,35 +330,201 @@ where
                 Poll::Pending => break,
             }
         }
-        self.index > before
+        (self.index, self.source_ended) != before
     }
 
     fn start(&mut self, mut item: Item<C>) {
-        let asker = self.asker.clone();
-        let deadline = item.deadline.or(item.retry.as_deref().unwrap_or(&asker.retry).deadline);
+        self.asker.client.fill_in(&mut item.request);
+        self.asker.retries.began();
+        let deadline = item.deadline.or(item.retry.as_deref().unwrap_or(&self.asker.retry).deadline);
+        let urgency = Urgency::new(item.priority, deadline);
         // Middleware may want to see them, and to name others.
         let models = if self.hooks.is_some() { item.models.clone() } else { std::mem::take(&mut item.models) };
-        let route = self.route(models);
-        let urgency = Urgency::new(item.priority, deadline);
-        let place = Place { index: self.index, route, urgency, retry: item.retry.take() };
-        let bytes = item.request.size();
-        self.index += 1;
-        self.bytes += bytes;
-        asker.retries.began();
-        asker.client.fill_in(&mut item.request);
-        let admitted = Waiting::new(&self.waiting);
-        let Some(hooks) = self.hooks.clone() else {
-            let Item { request, context, id, labels, .. } = item;
-            return self.asked.push(Box::pin(async move {
-                let outcome = asker.ask(&place, &request, &labels, admitted).await;
-                let outcome = Outcome { id, ..asker.with_fallback(outcome, &request) };
-                (outcome, context, bytes)
-            }));
+        let twin = match self.hooks {
+            // What hooks make of an item is known only once they have run.
+            Some(_) => None,
+            None => self.twins.key((&models, &item.labels), &item.request, &self.asker.policy),
         };
+        let place = Place { index: self.index, route: self.route(models), urgency, retry: item.retry.take() };
+        let bytes = item.request.size();
+        self.bytes += bytes;
+        self.index += 1;
+        if let Some(hooks) = self.hooks.clone() {
+            return self.begin_within(hooks, place, item, bytes);
+        }
+        let Item { request, context, id, labels, .. } = item;
+        self.meet(Member { place, request, context, id, labels, bytes, twin, begun: Begun::default() });
+    }
+
+    fn meet(&mut self, member: Member<C>) {
+        match self.twins.meet(member) {
+            Met::Alone(member) => self.gather(member),
+            Met::Waits => {}
+            Met::Known(outcome, kept) => {
+                self.asker.tell(&outcome);
+                self.bytes -= kept.bytes;
+                self.ready.push_back(Done { first: kept.with(outcome), rest: Vec::new() });
+            }
+        }
+    }
+
+    fn gather(&mut self, member: Member<C>) {
+        // One that is tried in a way of its own goes alone.
+        let Some(packer) = self.packer.as_mut().filter(|_| member.place.retry.is_none()) else {
+            return self.ask(Load::One(member));
+        };
+        let (asker, route) = (&self.asker, member.place.route);
+        let loads = packer.add(member, || asker.room(route), Instant::now());
+        loads.into_iter().for_each(|load| self.ask(load));
+    }
+
+    /// Starts to ask, unless what is asked waits for the first request that begins alike.
+    fn ask(&mut self, load: Load<C>) {
+        let Some(prefixes) = &mut self.prefixes else { return self.begin(load, None) };
+        let Some(prefix) = load.prefix(&self.asker) else { return self.begin(load, None) };
+        match prefixes.meet(prefix, load, Instant::now()) {
+            Turn::First(load) => self.begin(load, Some(prefix)),
+            Turn::Next(load) => self.begin(load, None),
+            Turn::Held => {}
+        }
+    }
+
+    /// Starts to ask; `first` is the prefix that this is the first request of.
+    fn begin(&self, load: Load<C>, first: Option<u64>) {
+        let (asker, admitted) = (self.asker.clone(), Waiting::new(&self.waiting));
+        self.asked.push(match load {
+            Load::One(member) => Box::pin(async move {
+                let (outcome, kept) = asker.ask(member, admitted).await;
+                (Came::One(outcome, kept), first)
+            }),
+            Load::Many(pack) => Box::pin(async move { (Came::Many(ask_together(asker, pack, admitted).await), first) }),
+        });
+    }
+
+    /// Starts to ask an item with the run's hooks around it: it is neither packed nor answered by an identical one.
+    fn begin_within(&self, hooks: Arc<Hooks<C>>, place: Place, item: Item<C>, bytes: usize) {
+        let (asker, admitted) = (self.asker.clone(), Waiting::new(&self.waiting));
         self.asked.push(Box::pin(async move {
+            let id = item.id.clone();
             let (outcome, context) = asker.ask_within(place, &hooks, item, admitted).await;
-            (outcome, context, bytes)
+            (Came::One(outcome, Kept { context, id, bytes, twin: None }), None)
         }));
+    }
+
+    /// Lets those go that have waited for the first request that begins like them.
+    fn warmed(&mut self, prefix: u64) {
+        let waited = self.prefixes.as_mut().map(|prefixes| prefixes.warmed(prefix, Instant::now()));
+        waited.into_iter().flatten().for_each(|load| self.begin(load, None));
+    }
+
+    /// Lets those go that have waited for long enough. Returns whether there were any.
+    fn hurry(&mut self, cx: &mut Context<'_>) -> bool {
+        self.hurry_packs(cx) | self.hurry_prefixes(cx)
+    }
+
+    fn hurry_prefixes(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(due) = self.prefixes.as_ref().and_then(Prefixes::due) else { return false };
+        if !is_due(&mut self.patience, due, cx) {
+            return false;
+        }
+        let waited = self.prefixes.as_mut().map(|prefixes| prefixes.overdue(Instant::now())).unwrap_or_default();
+        let some = !waited.is_empty();
+        waited.into_iter().for_each(|load| self.begin(load, None));
+        some
+    }
+
+    fn hurry_packs(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(packer) = self.packer.as_mut().filter(|packer| !packer.is_empty()) else { return false };
+        let idle = self.waiting.load(Ordering::Relaxed) == 0;
+        let loads = match packer.due() {
+            _ if self.source_ended => packer.finish(),
+            // While others wait for admission it costs no time to wait with them.
+            Some(due) if idle && is_due(&mut self.linger, due, cx) => packer.overdue(Instant::now()),
+            _ => Vec::new(),
+        };
+        let some = !loads.is_empty();
+        loads.into_iter().for_each(|load| self.ask(load));
+        some
+    }
+
+    /// Takes what a future came to.
+    fn settle(&mut self, came: Came<C>) {
+        let mut done = Vec::new();
+        match came {
+            Came::One(outcome, kept) => {
+                self.end(&outcome, &kept, &mut done);
+                self.ready.push_back(Done { first: kept.with(outcome), rest: done });
+            }
+            Came::Many(unpacked) => {
+                if let Some(packer) = &mut self.packer {
+                    packer.learn(unpacked.asked, unpacked.answered);
+                }
+                for (outcome, kept) in unpacked.done {
+                    self.asker.tell(&outcome);
+                    self.end(&outcome, &kept, &mut done);
+                    done.push(kept.with(outcome));
+                }
+                let last = done.pop();
+                self.ready.extend(last.map(|first| Done { first, rest: done }));
+                unpacked.again.into_iter().for_each(|load| self.ask(load));
+            }
+        }
+    }
+
+    /// Notes that a request has its outcome; identical ones that have it too are added to `done`.
+    fn end(&mut self, outcome: &Outcome, kept: &Kept<C>, done: &mut Vec<(Outcome, C)>) {
+        self.bytes -= kept.bytes;
+        if outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget) {
+            self.source_ended = true;
+            self.ledger.stopped(Ended::Budget);
+        }
+        let Some(key) = &kept.twin else { return };
+        let (same, others) = self.twins.end(key, outcome);
+        for (outcome, kept) in same {
+            self.asker.tell(&outcome);
+            self.bytes -= kept.bytes;
+            done.push(kept.with(outcome));
+        }
+        others.into_iter().for_each(|member| self.meet(member));
+    }
+
+    /// Counts what is handed out.
+    fn hand_out(&mut self, done: Done<C>) -> Done<C> {
+        for (outcome, _) in std::iter::once(&done.first).chain(&done.rest) {
+            self.ledger.add(outcome);
+            self.note(outcome);
+        }
+        done
+    }
+
+    /// Returns what is done next.
+    pub(crate) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<C>>> {
+        self.ledger.began();
+        self.take(cx);
+        let reported = self.report(cx);
+        loop {
+            if let Some(done) = self.ready.pop_front() {
+                return Poll::Ready(Some(self.hand_out(done)));
+            }
+            match Pin::new(&mut self.asked).poll_next(cx) {
+                Poll::Ready(Some((came, first))) => {
+                    self.settle(came);
+                    first.into_iter().for_each(|prefix| self.warmed(prefix));
+                }
+                // Admissions during this poll may have made room for more.
+                _ if self.take(cx) || self.hurry(cx) => {}
+                Poll::Ready(None) if self.source_ended && reported.is_ready() => {
+                    self.ledger.completed();
+                    return Poll::Ready(None);
+                }
+                _ => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Turns the run into a stream of what is done together.
+    pub(crate) fn together(mut self) -> impl Stream<Item = Done<C>> {
+        stream::poll_fn(move |cx| self.poll_done(cx))
     }
 }
 
@@ -306,33 +536,25 @@ where
     type Item = (Outcome, C);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(Outcome, C)>> {
-        self.ledger.began();
-        self.take(cx);
-        let reported = self.report(cx);
-        loop {
-            match Pin::new(&mut self.asked).poll_next(cx) {
-                Poll::Ready(Some((outcome, context, bytes))) => {
-                    self.bytes -= bytes;
-                    if outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget) {
-                        self.source_ended = true;
-                        self.ledger.stopped(Ended::Budget);
-                    }
-                    self.ledger.add(&outcome);
-                    self.note(&outcome);
-                    return Poll::Ready(Some((outcome, context)));
-                }
-                Poll::Ready(None) if self.source_ended && reported.is_pending() => return Poll::Pending,
-                Poll::Ready(None) if self.source_ended => {
-                    self.ledger.completed();
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(None) => return Poll::Pending,
-                // Admissions during this poll may have made room for more.
-                Poll::Pending if self.take(cx) => {}
-                Poll::Pending => return Poll::Pending,
-            }
+        if let Some(next) = self.rest.next() {
+            return Poll::Ready(Some(next));
         }
+        self.poll_done(cx).map(|done| {
+            done.map(|Done { first, rest }| {
+                self.rest = rest.into_iter();
+                first
+            })
+        })
     }
+}
+
+/// Returns whether a moment has come; if not, the task is woken then.
+fn is_due(timer: &mut Option<Pin<Box<Sleep>>>, due: Instant, cx: &mut Context<'_>) -> bool {
+    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+    if timer.deadline() != due {
+        timer.as_mut().reset(due);
+    }
+    timer.as_mut().poll(cx).is_ready()
 }
 
 /// Counts a request as waiting for admission until it is dropped.

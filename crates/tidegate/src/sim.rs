@@ -34,7 +34,9 @@ mod ledger;
 mod limit;
 mod messages;
 mod mock;
+mod packed;
 mod plan;
+pub(crate) mod prefixes;
 mod responses;
 mod route;
 mod scenario;
@@ -60,6 +62,7 @@ pub use self::ledger::{Sent, Stats};
 use self::limit::Gate;
 pub use self::mock::Mock;
 pub use self::plan::{Act, End, Piece, Plan, Visit};
+use self::prefixes::Prefixes;
 use self::route::Route;
 pub use self::scenario::{
     Change, Charge, HeaderStyle, Latency, Limit, ReplyText, Resource, RetryAfter, Scenario, Script, Shape,
@@ -94,6 +97,7 @@ struct State {
     ledger: Ledger,
     gates: HashMap<u64, Gate>,
     caches: Caches,
+    prefixes: Prefixes,
 }
 
 impl Simulator {

@@ -107,6 +107,8 @@ impl Facts {
             done_before: numbers.done_before,
             succeeded: numbers.succeeded,
             failed: numbers.failed,
+            cached: numbers.cached,
+            shared: numbers.shared,
             in_flight: self.in_flight,
             rows_per_second: self.pace.now.map(|rates| rates.rows),
             tokens_per_second: self.pace.now.map(|rates| rates.tokens),
@@ -143,7 +145,9 @@ impl Facts {
 
     fn how_many(&self) -> impl Iterator<Item = String> {
         let failed = (self.numbers.failed > 0).then(|| format!("{} failed", format::count(self.numbers.failed)));
-        failed.into_iter().chain([format!("{} in flight", format::count(self.in_flight as u64))])
+        let free = self.numbers.cached + self.numbers.shared;
+        let free = (free > 0).then(|| format!("{} at no cost", format::count(free)));
+        failed.into_iter().chain(free).chain([format!("{} in flight", format::count(self.in_flight as u64))])
     }
 
     fn how_fast(&self) -> impl Iterator<Item = String> {
@@ -224,6 +228,8 @@ pub(crate) struct ProgressJson<'a> {
     done_before: u64,
     succeeded: u64,
     failed: u64,
+    cached: u64,
+    shared: u64,
     in_flight: usize,
     rows_per_second: Option<f64>,
     tokens_per_second: Option<f64>,

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use super::value;
 use crate::args::{
     AnswerArgs, BedrockArgs, CacheArgs, CheckArgs, InputArgs, LimitArgs, ModelArgs, OutputArgs, PromptArgs, RunArgs,
-    StopArgs, WatchArgs,
+    StopArgs, ThriftArgs, WatchArgs,
 };
 use crate::duration;
 
@@ -21,6 +21,7 @@ pub(super) fn table(args: &RunArgs) -> Result<Table> {
     model(&mut table, &args.model)?;
     answers(&mut table, &args.answer)?;
     cache(&mut table, &args.cache)?;
+    thrift(&mut table, &args.thrift);
     bedrock(&mut table, &args.bedrock);
     limit(&mut table, &args.limit);
     stop(&mut table, &args.stop);
@@ -103,6 +104,12 @@ fn cache(table: &mut Table, args: &CacheArgs) -> Result<()> {
     set(table, "cache.ttl", args.cache_ttl.map(duration::show));
     set(table, "cache.size", args.cache_size);
     Ok(())
+}
+
+fn thrift(table: &mut Table, args: &ThriftArgs) {
+    set(table, "calls.dedupe", args.dedupe);
+    set(table, "calls.pack", args.pack);
+    set(table, "calls.prompt_cache", args.prompt_cache.and_then(name));
 }
 
 fn bedrock(table: &mut Table, args: &BedrockArgs) {

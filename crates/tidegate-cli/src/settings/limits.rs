@@ -157,6 +157,18 @@ impl Cooldown {
     }
 }
 
+/// What may be spent for an output, over all runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Budget {
+    /// US dollars, more than 0; default: no bound.
+    #[serde(deserialize_with = "value::rate_setting")]
+    pub(crate) usd: Option<f64>,
+    /// Input and output tokens, more than 0; default: no bound.
+    #[serde(deserialize_with = "value::tokens_setting")]
+    pub(crate) tokens: Option<i64>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

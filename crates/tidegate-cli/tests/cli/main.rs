@@ -16,4 +16,5 @@ mod resume;
 mod show;
 mod stops;
 mod support;
+mod thrift;
 mod watch;

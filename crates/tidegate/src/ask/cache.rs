@@ -13,6 +13,8 @@ mod store;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 #[cfg(feature = "cache")]
 pub use self::store::{Cache, CacheOptions};
 use crate::request::Request;
@@ -69,9 +71,14 @@ impl Answers {
     /// Nothing has no key but a body that is not text.
     fn key(&self, model: &str, request: &Request) -> Option<Key> {
         let place = self.places.iter().find(|(name, _)| **name == *model).map(|(_, place)| place);
-        let text = serde_json::to_vec(&(FORM, model, place, canonical(request))).ok()?;
-        ring::digest::digest(&ring::digest::SHA256, &text).as_ref().try_into().ok()
+        key((model, place), request)
     }
+}
+
+/// Returns what a request that is asked of somebody is known by; nothing if it has a body that is not text.
+pub(crate) fn key(whom: impl Serialize, request: &Request) -> Option<Key> {
+    let text = serde_json::to_vec(&(FORM, whom, canonical(request))).ok()?;
+    ring::digest::digest(&ring::digest::SHA256, &text).as_ref().try_into().ok()
 }
 
 /// Brings the fields whose order means nothing into one order. That of a schema's fields is the order of the answer's.

@@ -14,7 +14,7 @@ use serde_json::{Map, Number, Value};
 /// # Errors
 ///
 /// Says why it is not one JSON value, without quoting it.
-pub(super) fn read(text: &str) -> Result<(Value, bool), String> {
+pub(crate) fn read(text: &str) -> Result<(Value, bool), String> {
     let bare = without_fence(text.trim());
     match serde_json::from_str::<Strict>(bare) {
         Ok(Strict(value)) => Ok((value, bare.len() < text.trim().len())),
@@ -23,7 +23,7 @@ pub(super) fn read(text: &str) -> Result<(Value, bool), String> {
 }
 
 /// Takes off an outer code fence with any language's name, and pieces of a fence at the end.
-fn without_fence(text: &str) -> &str {
+pub(crate) fn without_fence(text: &str) -> &str {
     let opened = text.strip_prefix("```").and_then(|rest| rest.split_once('\n'));
     let language =
         |name: &str| name.trim_end().chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+'));

@@ -100,7 +100,7 @@ impl Client {
 }
 
 fn unanswered(failure: Failure, attempts: Vec<Attempt>) -> Box<Unanswered> {
-    let outcome = Outcome::new(0, Err(failure.clone()), attempts);
+    let outcome = Outcome { attempts, ..Outcome::new(0, Err(failure.clone())) };
     Box::new(Unanswered { failure, outcome })
 }
 

@@ -122,6 +122,12 @@ pub trait Caller: Send + Sync {
         let _ = request;
         None
     }
+
+    /// Returns what tells the prefix of a request that its provider is to keep from others; nothing if none is.
+    fn prefix(&self, request: &Request) -> Option<u64> {
+        let _ = request;
+        None
+    }
 }
 
 /// What a [`Caller`] knows of the call that it makes, beside the request.

@@ -96,6 +96,10 @@ impl Caller for Own {
         self.caller.preview(request)
     }
 
+    fn prefix(&self, request: &Request) -> Option<u64> {
+        self.caller.prefix(request)
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if let Some(caller) = self.to_close() {

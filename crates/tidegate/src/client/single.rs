@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Client;
-use crate::ask::ask;
 use crate::ask::policy::AskPolicy;
+use crate::ask::{Begun, ask};
 use crate::call::caller::Tries;
 use crate::dispatch::admission::Urgency;
 use crate::dispatch::balance::Labels;
@@ -91,6 +91,6 @@ impl Client {
             tries: &tries,
             outlet: wish.outlet,
         };
-        ask(&self.dispatcher, policy, self.answers.as_ref(), order, 0, ()).await
+        ask(&self.dispatcher, policy, self.answers.as_ref(), order, 0, Begun::default(), ()).await
     }
 }

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::spot::Bedrock;
 use crate::call::context_cache::ContextCacheOptions;
 use crate::call::form::Structure;
+use crate::call::prompt_cache::PromptCache;
 use crate::call::provider::{Auth, Provider, Quirks};
 use crate::call::vertex::Vertex;
 use crate::call::wire::WireId;
@@ -49,6 +50,7 @@ pub struct Target {
     pub(super) bedrock: Option<Bedrock>,
     pub(super) vertex: Option<Vertex>,
     pub(super) context_cache: Option<ContextCacheOptions>,
+    pub(super) prompt_cache: PromptCache,
 }
 
 #[derive(Clone)]
@@ -117,6 +119,7 @@ impl Target {
             bedrock: None,
             vertex: None,
             context_cache: None,
+            prompt_cache: PromptCache::Off,
         }
     }
 
@@ -232,6 +235,15 @@ impl Target {
         if let Place::Provider { provider, .. } = &mut self.place {
             provider.quirks.structure = structure;
         }
+        self
+    }
+
+    /// Places cache points in requests, where the model keeps what stands before them (Anthropic's, and those and Nova on
+    /// Bedrock), and lets the first request of each prefix of a run go ahead of the others. OpenAI, which keeps prefixes by
+    /// itself, is told which requests begin alike. Default: off.
+    #[must_use]
+    pub fn prompt_cache(mut self, strategy: PromptCache) -> Target {
+        self.prompt_cache = strategy;
         self
     }
 

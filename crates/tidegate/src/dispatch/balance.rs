@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// What the user says about a request, for a policy to see: a tenant, a kind of work.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Labels(Option<Arc<BTreeMap<String, String>>>);
 
 impl Labels {

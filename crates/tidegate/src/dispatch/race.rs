@@ -148,6 +148,7 @@ impl Dispatcher {
             endpoint: endpoint.name.clone(),
             model: endpoint.model.clone(),
             times: 1,
+            packed: 1,
             waited,
             cooled,
             backoff,

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fallback::Fallback;
 use super::hooks::Hooks;
-use super::item::{Item, Place};
-use crate::ask::ask;
+use super::item::{Item, Kept, Member, Place};
+use super::pack::Room;
 use crate::ask::cache::Answers;
 use crate::ask::policy::AskPolicy;
+use crate::ask::{Begun, ask};
 use crate::call::caller::Tries;
 use crate::client::Client;
+use crate::dispatch::admission::RouteId;
 use crate::dispatch::balance::Labels;
 use crate::dispatch::budget::Purse;
 use crate::dispatch::retries::Retries;
@@ -53,11 +56,14 @@ impl Asker {
         }
     }
 
-    /// Asks until there is an answer or no sense in asking on; `admitted` is dropped when the first call is admitted.
-    pub(super) async fn ask<G>(&self, place: &Place, request: &Request, labels: &Labels, admitted: G) -> Outcome {
+    /// Asks one request until it has its outcome; `admitted` is dropped when its first call is admitted.
+    pub(super) async fn ask<C, G>(&self, mut member: Member<C>, admitted: G) -> (Outcome, Kept<C>) {
+        let begun = std::mem::take(&mut member.begun);
         let tries = Tries::default();
-        let order = self.order(place, (request, labels), &tries);
-        ask(&self.client.dispatcher, &self.policy, self.answers.as_ref(), order, place.index, admitted).await
+        let (answers, index) = (self.answers.as_ref(), member.place.index);
+        let order = self.order(&member.place, (&member.request, &member.labels), &tries);
+        let outcome = ask(&self.client.dispatcher, &self.policy, answers, order, index, begun, admitted).await;
+        (self.with_fallback(outcome, &member.request), member.keep())
     }
 
     /// Asks with the run's hooks around it.
@@ -70,12 +76,19 @@ impl Asker {
     ) -> (Outcome, C) {
         let (passed, early) = hooks.before(&mut item).await;
         let mut outcome = match early {
-            Some(result) => self.skip(Outcome::new(place.index, result, Vec::new())),
+            Some(result) => {
+                let outcome = Outcome::new(place.index, result);
+                self.tell(&outcome);
+                outcome
+            }
             None => {
                 if !item.models.is_empty() {
                     place.route = self.client.route_in(&item.models, &self.regions);
                 }
-                self.ask(&place, &item.request, &item.labels, admitted).await
+                let tries = Tries::default();
+                let (answers, begun) = (self.answers.as_ref(), Begun::default());
+                let order = self.order(&place, (&item.request, &item.labels), &tries);
+                ask(&self.client.dispatcher, &self.policy, answers, order, place.index, begun, admitted).await
             }
         };
         if let Err(failure) = &outcome.result
@@ -89,12 +102,11 @@ impl Asker {
         (outcome, item.context)
     }
 
-    /// Tells of an item that nobody was asked for.
-    fn skip(&self, outcome: Outcome) -> Outcome {
+    /// Tells of an item that did not go through [`ask`] by itself.
+    pub(super) fn tell(&self, outcome: &Outcome) {
         let item = ItemRef { run: self.run, index: outcome.index };
         self.client.dispatcher.follow(|| Event::ItemStarted { item });
-        self.client.dispatcher.follow(|| Event::ended(item, &outcome));
-        outcome
+        self.client.dispatcher.follow(|| Event::ended(item, outcome));
     }
 
     /// Puts the last resort in the place of an answer that is not to be had.
@@ -105,8 +117,33 @@ impl Asker {
         outcome
     }
 
+    /// Returns what tells the prefix of a request, that the model asked first is to keep, from others.
+    pub(super) fn prefix(&self, request: &Request, route: RouteId) -> Option<u64> {
+        let dispatcher = &self.client.dispatcher;
+        let first = self.policy.ladder.first().and_then(|rung| rung.model.clone());
+        let model = first.or_else(|| dispatcher.models(route).into_iter().next())?;
+        let prefix = dispatcher.endpoint(&model)?.caller.prefix(request)?;
+        Some(xxh3_64_with_seed(model.as_bytes(), prefix))
+    }
+
+    /// Returns what the models of a route leave room for, at the first try.
+    pub(super) fn room(&self, route: RouteId) -> Room {
+        let first = self.policy.ladder.first();
+        let dispatcher = &self.client.dispatcher;
+        let models = match first.and_then(|rung| rung.model.clone()) {
+            Some(model) => vec![model],
+            None => dispatcher.models(route),
+        };
+        let endpoints = || models.iter().filter_map(|model| dispatcher.endpoint(model));
+        Room {
+            input: endpoints().filter_map(|endpoint| endpoint.max_input).min(),
+            output: endpoints().filter_map(|endpoint| endpoint.max_output).min(),
+            max_tokens: first.and_then(|rung| rung.params.max_tokens),
+        }
+    }
+
     /// Returns the order for a request.
-    fn order<'a>(
+    pub(super) fn order<'a>(
         &'a self,
         place: &'a Place,
         (request, labels): (&'a Request, &'a Labels),

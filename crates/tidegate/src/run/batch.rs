@@ -227,7 +227,7 @@ mod tests {
     use crate::failure::Kind;
 
     fn outcome(index: u64, result: Result<Response, Failure>) -> Outcome {
-        Outcome::new(index, result, Vec::new())
+        Outcome::new(index, result)
     }
 
     #[test]

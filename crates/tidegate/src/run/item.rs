@@ -1,11 +1,14 @@
-//! One request on its way through a run.
+//! One request on its way through a run, and what is to be kept of it while it is asked.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ask::Begun;
+use crate::ask::cache::Key;
 use crate::dispatch::RetryPolicy;
 use crate::dispatch::admission::{RouteId, Urgency};
 use crate::dispatch::balance::Labels;
+use crate::outcome::Outcome;
 use crate::request::Request;
 
 /// One request on its way through a run, with whatever the user wants back with the outcome.
@@ -120,4 +123,41 @@ pub(super) struct Place {
     pub(super) urgency: Urgency,
     /// How it is tried, if otherwise than the run's others.
     pub(super) retry: Option<Box<RetryPolicy>>,
+}
+
+/// An item under way: it has arrived, and where and how urgently it is to be asked is known.
+pub(super) struct Member<C> {
+    pub(super) place: Place,
+    pub(super) request: Request,
+    pub(super) context: C,
+    pub(super) id: Option<Arc<str>>,
+    pub(super) labels: Labels,
+    /// About how many bytes the request holds.
+    pub(super) bytes: usize,
+    /// What identical ones are known by, if they are to be asked once.
+    pub(super) twin: Option<Box<Key>>,
+    /// What was done for it together with others.
+    pub(super) begun: Begun,
+}
+
+/// What is kept of a member once its request has been answered.
+pub(super) struct Kept<C> {
+    pub(super) context: C,
+    pub(super) id: Option<Arc<str>>,
+    pub(super) bytes: usize,
+    pub(super) twin: Option<Box<Key>>,
+}
+
+impl<C> Member<C> {
+    /// Lets the request go.
+    pub(super) fn keep(self) -> Kept<C> {
+        Kept { context: self.context, id: self.id, bytes: self.bytes, twin: self.twin }
+    }
+}
+
+impl<C> Kept<C> {
+    /// Returns an outcome under the item's id, with the item's context.
+    pub(super) fn with(self, outcome: Outcome) -> (Outcome, C) {
+        (Outcome { id: self.id, ..outcome }, self.context)
+    }
 }

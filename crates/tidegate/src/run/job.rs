@@ -44,7 +44,6 @@ use crate::event::{self, Event};
 use crate::failure::Kind;
 use crate::money::Budget;
 use crate::outcome::Outcome;
-use crate::run::Item;
 use crate::run::fallback::Fallback;
 use crate::run::input::{Input, InputOptions};
 use crate::run::journal::{
@@ -57,6 +56,7 @@ use crate::run::prompt::PromptOptions;
 use crate::run::record::Record;
 use crate::run::summary::{Stopped, Summary, Tally};
 use crate::run::timeline::Timeline;
+use crate::run::{Dedupe, Item};
 
 /// Records that wait to be stored beyond this many bytes hold the run back.
 pub const MOST_PENDING: u64 = 16 << 20;
@@ -90,8 +90,10 @@ pub struct Job {
     pub tasks: Tasks,
     /// Whether every model is asked about every row.
     pub each_model: bool,
-    /// How often each row is asked; at least 1.
+    /// How often each row is asked; at least 1. More than once, identical rows are never asked as one.
     pub repeat: u16,
+    /// How many rows are asked in one call at the most, where they differ in their text only; 0 and 1 pack none.
+    pub pack: usize,
     /// Only the first rows, that many.
     pub rows: Option<u64>,
     /// Only that many rows, chosen at random but always the same.
@@ -147,6 +149,7 @@ impl Default for Job {
             tasks: Tasks::default(),
             each_model: false,
             repeat: 1,
+            pack: 1,
             rows: None,
             sample: None,
             skip_bad_rows: false,
@@ -247,6 +250,8 @@ impl Job {
         let (input, renderer) = self.open()?;
         let output = OutputOptions {
             cached: client.answers.is_some(),
+            packed: self.pack > 1,
+            shared: self.repeat <= 1 && client.dedupe.applies_to(&self.prompt.params),
             checked: self.prompt.schema.is_some() || !client.ask_policy.identity().is_empty(),
             ..self.output_options(&input)
         };
@@ -304,6 +309,8 @@ impl Job {
             samples: self.repeat > 1,
             fallbacks: self.fallback.is_some(),
             cached: false,
+            shared: false,
+            packed: false,
             checked: false,
             packing: self.packing,
             types: input.types().clone(),
@@ -387,6 +394,8 @@ struct Work<'a> {
     /// Records that were withdrawn.
     withdrawn: u64,
     line: Vec<u8>,
+    /// US dollars that providers' caches of prompts have saved, if they had to do with anything.
+    saved: Option<f64>,
 }
 
 impl<'a> Work<'a> {
@@ -400,8 +409,21 @@ impl<'a> Work<'a> {
     ) -> Work<'a> {
         let stop = control.stop.child_token();
         let (tally, policy) = (Tally::default(), Policy::new(job.stop_on.clone()));
-        let (withdrawn, line) = (0, Vec::new());
-        Work { job, client, control, stop, stopped: None, writer, tally, policy, till, side, withdrawn, line }
+        Work {
+            job,
+            client,
+            control,
+            stop,
+            stopped: None,
+            writer,
+            tally,
+            policy,
+            till,
+            side,
+            withdrawn: 0,
+            line: Vec::new(),
+            saved: None,
+        }
     }
 
     /// Takes outcomes until there are no more, or until the time to wait for them is over.
@@ -411,12 +433,15 @@ impl<'a> Work<'a> {
             run = run.pay_from(till.purse.clone());
         }
         if self.job.repeat > 1 {
-            run = run.no_cache();
+            run = run.no_cache().dedupe(Dedupe::Never);
+        }
+        if self.job.pack > 1 {
+            run = run.pack(self.job.pack);
         }
         if let Some(fallback) = &self.job.fallback {
             run = run.fallback(fallback.clone());
         }
-        let mut run = std::pin::pin!(run.ready_chunks(TOGETHER));
+        let mut run = std::pin::pin!(run.together().ready_chunks(TOGETHER));
         let mut killed = std::pin::pin!(self.control.kill.cancelled());
         let mut drained = std::pin::pin!(drained(self.stop.clone(), self.job.drain_timeout));
         let mut overdue = std::pin::pin!(overdue(begun, self.job.max_time));
@@ -435,8 +460,8 @@ impl<'a> Work<'a> {
                 }
             };
             let Some(done) = next else { break };
-            for (outcome, task) in done {
-                self.finish(&outcome, &task)?;
+            for done in done {
+                self.finish(&done)?;
             }
             self.finish_bad_rows()?;
             self.tell();
@@ -463,6 +488,7 @@ impl<'a> Work<'a> {
     /// Stores what is left and says what it all came to.
     fn close(self, arrange: Option<&Arrange<'_>>) -> Result<(Closed, Summary)> {
         let mut summary = Summary::of(&self.tally);
+        summary.prompt_cache.saved_usd = self.saved;
         let numbers = self.control.progress.numbers();
         (summary.read, summary.read_all) = (numbers.read, numbers.read_all);
         (summary.done_before, summary.failed_before) = (numbers.done_before, numbers.failed_before);

@@ -154,6 +154,9 @@ fn finished<'a>(ended: &'a ItemEnded, failure: Option<&'a Failure>) -> Finished<
         attempts: ended.calls,
         fallback: false,
         cached: false,
+        shared: false,
+        packed: None,
+        calls: None,
         checked: None,
     }
 }
@@ -168,6 +171,9 @@ fn replayed(model: &str) -> Finished<'_> {
         attempts: 0,
         fallback: false,
         cached: true,
+        shared: false,
+        packed: None,
+        calls: None,
         checked: None,
     }
 }

@@ -71,6 +71,10 @@ pub struct OutputOptions {
     pub fallbacks: bool,
     /// Whether answers may come from a cache.
     pub cached: bool,
+    /// Whether identical rows may share an outcome.
+    pub shared: bool,
+    /// Whether rows may be asked together.
+    pub packed: bool,
     /// Whether answers are judged: by a schema, checks or a ladder.
     pub checked: bool,
 }

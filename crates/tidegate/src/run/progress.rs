@@ -35,6 +35,10 @@ pub struct Numbers {
     pub succeeded: u64,
     /// Rows failed.
     pub failed: u64,
+    /// Rows answered from the cache.
+    pub cached: u64,
+    /// Rows that have the outcome of an identical row.
+    pub shared: u64,
     /// Tokens of all attempts so far.
     pub usage: Usage,
     /// What is known of the cost so far.

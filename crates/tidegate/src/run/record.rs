@@ -59,6 +59,16 @@ pub struct Record<'a> {
     /// Whether the output was found in the cache, so that nobody was asked.
     #[serde(default)]
     pub cached: bool,
+    /// Whether the outcome is that of an identical row, so that nobody was asked for this one.
+    #[serde(default)]
+    pub shared: bool,
+    /// How many rows the call was about that answered it or failed last, if there were several.
+    #[serde(default)]
+    pub packed: Option<u32>,
+    /// How many calls were made for it, its part of a call about several rows counted as such; only with a call of that
+    /// kind.
+    #[serde(default)]
+    pub calls: Option<f64>,
     /// How the answer was judged, only with a schema, checks or a ladder.
     #[serde(default)]
     pub checked: Option<Cow<'a, Checked>>,
@@ -124,6 +134,15 @@ pub fn write_record(record: &Record<'_>, line: &mut Vec<u8>) {
     }
     if record.cached {
         line.extend_from_slice(br#","cached":true"#);
+    }
+    if record.shared {
+        line.extend_from_slice(br#","shared":true"#);
+    }
+    if let Some(packed) = &record.packed {
+        push_field(line, r#","packed":"#, Some(packed), push_json);
+    }
+    if let Some(calls) = &record.calls {
+        push_field(line, r#","calls":"#, Some(calls), push_json);
     }
     if let Some(checked) = &record.checked {
         push_field(line, r#","checked":"#, Some(checked), push_json);
@@ -207,6 +226,9 @@ impl<'a> Record<'a> {
             request_id: None,
             fallback: false,
             cached: false,
+            shared: false,
+            packed: None,
+            calls: None,
             checked: None,
             error: None,
             warnings: Vec::new(),
@@ -326,6 +348,9 @@ mod tests {
             request_id: None,
             fallback: false,
             cached: false,
+            shared: false,
+            packed: None,
+            calls: None,
             checked: None,
             error: None,
             warnings: Vec::new(),
@@ -409,6 +434,9 @@ mod tests {
                 request_id: request_id.map(Cow::Owned),
                 fallback: attempts % 2 == 1,
                 cached: attempts % 3 == 1,
+                shared: attempts % 5 == 1,
+                packed: sample.map(u32::from),
+                calls: sample.map(|n| f64::from(n) / 3.0),
                 checked: None,
                 error: Some(RecordError { kind: Kind::ALL[kind], message: message.into(), status }),
                 warnings: sample.map(|n| Cow::from(format!("\"{n}"))).into_iter().collect(),

@@ -194,6 +194,9 @@ mod tests {
                 attempts: 1,
                 fallback: false,
                 cached: false,
+                shared: false,
+                packed: None,
+                calls: None,
                 checked: None,
             };
             tally.add(&finished);

@@ -5,6 +5,7 @@
 //! why it stopped. Its JSON form is versioned by [`Summary::VERSION`].
 
 mod answers;
+mod packing;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::outcome::{Checked, Outcome};
 use crate::response::Usage;
 
 pub use self::answers::AnswerTally;
+pub use self::packing::{PackTally, Packing};
 
 /// One finished row, as far as counting goes.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +42,12 @@ pub struct Finished<'a> {
     pub fallback: bool,
     /// Whether its answer was found in the cache.
     pub cached: bool,
+    /// Whether its outcome is that of an identical row.
+    pub shared: bool,
+    /// How many rows its last call was about, if there were several.
+    pub packed: Option<u32>,
+    /// How many calls were made for it, its part of calls about several rows; only with a call of that kind.
+    pub calls: Option<f64>,
     /// How its answer was judged, where there was a schema, a check or a ladder.
     pub checked: Option<&'a Checked>,
 }
@@ -85,10 +93,18 @@ pub struct Tally {
     pub fallbacks: u64,
     /// Rows answered from the cache, at no cost; they are among those answered.
     pub cached: u64,
+    /// Rows whose outcome is that of an identical row, at no cost.
+    pub shared: u64,
+    /// How rows were asked together.
+    pub packing: PackTally,
+    /// Rows of whose prompt a provider had a part in its cache.
+    pub prompt_hits: u64,
     /// The rows by model.
     pub models: BTreeMap<String, ModelTally>,
     /// How answers were judged.
     pub answers: AnswerTally,
+    /// Answered rows that nobody was asked for.
+    free: u64,
     latency_us: Histogram<u64>,
 }
 
@@ -104,8 +120,12 @@ impl Default for Tally {
             retries: 0,
             fallbacks: 0,
             cached: 0,
+            shared: 0,
+            packing: PackTally::default(),
+            prompt_hits: 0,
             models: BTreeMap::new(),
             answers: AnswerTally::default(),
+            free: 0,
             latency_us: microseconds_up_to_a_day(),
         }
     }
@@ -120,7 +140,7 @@ impl<'a> From<&'a Outcome> for Finished<'a> {
     fn from(outcome: &'a Outcome) -> Finished<'a> {
         let last = outcome.last();
         Finished {
-            model: last.map(|attempt| &attempt.model).or(outcome.cached.as_ref()).map_or("", |model| model),
+            model: outcome.model().map_or("", |model| model),
             failure: outcome.result.as_ref().err().map(|failure| (failure.kind, &*failure.message)),
             usage: outcome.usage(),
             cost: outcome.cost(),
@@ -128,8 +148,18 @@ impl<'a> From<&'a Outcome> for Finished<'a> {
             attempts: outcome.calls(),
             fallback: outcome.fallback.is_some(),
             cached: outcome.cached.is_some(),
+            shared: outcome.shared.is_some(),
+            packed: last.map(|attempt| attempt.packed).filter(|rows| *rows > 1),
+            calls: outcome.part_of_calls(),
             checked: outcome.checked.as_deref(),
         }
+    }
+}
+
+impl Finished<'_> {
+    /// Returns whether nobody was asked for it.
+    fn is_free(&self) -> bool {
+        self.cached || self.shared
     }
 }
 
@@ -140,7 +170,8 @@ impl Tally {
             None => {
                 self.succeeded += 1;
                 self.unpriced += u64::from(row.cost.is_none());
-                if !row.cached {
+                self.free += u64::from(row.is_free());
+                if !row.is_free() {
                     self.latency_us.saturating_record((row.latency_ms * 1e3) as u64);
                 }
             }
@@ -154,12 +185,17 @@ impl Tally {
             }
         }
         if let Some(usage) = row.usage {
+            self.prompt_hits += u64::from(usage.cached_tokens > 0);
             self.usage += usage;
         }
         self.cost += row.cost.unwrap_or_default();
-        self.retries += u64::from(row.attempts.saturating_sub(1));
+        match row.calls {
+            None => self.retries += u64::from(row.attempts.saturating_sub(1)),
+            Some(calls) => self.packing.add(calls, row),
+        }
         self.fallbacks += u64::from(row.fallback);
         self.cached += u64::from(row.cached);
+        self.shared += u64::from(row.shared);
         if let Some(checked) = row.checked {
             self.answers.add(checked, row.cost.filter(|_| row.failure.is_none()));
         }
@@ -180,7 +216,8 @@ impl Tally {
             None => model.succeeded += 1,
             Some(_) => model.failed += 1,
         }
-        if let Some(cost) = row.cost.filter(|cost| row.failure.is_none() || *cost > Money::ZERO) {
+        let says = |cost: &Money| *cost > Money::ZERO || row.failure.is_none() && !row.is_free();
+        if let Some(cost) = row.cost.filter(says) {
             model.cost_usd = Some(model.cost_usd.unwrap_or(0.0) + cost.usd());
         }
     }
@@ -236,10 +273,12 @@ impl Tally {
         self.latency_us.count_between(0, time.as_micros() as u64)
     }
 
-    /// Returns the known cost, or nothing if no answered row's cost is known.
+    /// Returns the known cost, or nothing if the cost of no answered row that somebody was asked for is known.
     #[must_use]
     pub fn known_cost(&self) -> Option<Money> {
-        (self.unpriced < self.succeeded || self.cost > Money::ZERO || self.finished() == 0).then_some(self.cost)
+        let paid = self.succeeded - self.free;
+        let all_free = paid == 0 && (self.free > 0 || self.finished() == 0);
+        (self.unpriced < paid || self.cost > Money::ZERO || all_free).then_some(self.cost)
     }
 }
 
@@ -403,12 +442,41 @@ pub struct Summary {
     pub fallbacks: u64,
     /// Rows answered from the cache, at no cost; they are among `succeeded`.
     pub cached: u64,
+    /// Rows whose outcome is that of an identical row, at no cost.
+    pub shared: u64,
+    /// Rows that were asked together with others; all zero without `--pack`.
+    pub packing: Packing,
+    /// What providers' own caches of prompts came to.
+    pub prompt_cache: PromptCaching,
     /// Why it ended early.
     pub stopped: Option<Stopped>,
     /// Bytes of a torn journal tail that were cut off at the start.
     pub repaired_bytes: u64,
     /// Things worth knowing.
     pub warnings: Vec<String>,
+}
+
+/// What providers' own caches of prompts came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PromptCaching {
+    /// Rows of whose prompt a part was read from a cache.
+    pub hits: u64,
+    /// Input tokens read.
+    pub read_tokens: u64,
+    /// Input tokens written.
+    pub written_tokens: u64,
+    /// What that saved in US dollars, less what writing cost more; null in a report, and where nothing was read or
+    /// written at a known price.
+    pub saved_usd: Option<f64>,
+}
+
+impl PromptCaching {
+    fn of(tally: &Tally) -> PromptCaching {
+        let Usage { cached_tokens, cache_write_tokens, .. } = tally.usage;
+        let (hits, read_tokens, written_tokens) = (tally.prompt_hits, cached_tokens, cache_write_tokens);
+        PromptCaching { hits, read_tokens, written_tokens, saved_usd: None }
+    }
 }
 
 /// Latency at the usual percentiles, in milliseconds.
@@ -444,12 +512,15 @@ impl Summary {
             cost_usd: tally.known_cost().map(Money::usd),
             unpriced: tally.unpriced,
             latency_ms: Percentiles { p50: ms(50.0), p95: ms(95.0), p99: ms(99.0) },
-            retries: tally.retries,
+            retries: tally.retries + tally.packing.retries(),
             seconds: 0.0,
             endpoints: Vec::new(),
             budget: None,
             fallbacks: tally.fallbacks,
             cached: tally.cached,
+            shared: tally.shared,
+            packing: tally.packing.into(),
+            prompt_cache: PromptCaching::of(tally),
             stopped: None,
             repaired_bytes: 0,
             warnings: Vec::new(),
@@ -478,6 +549,9 @@ mod tests {
             attempts: 2,
             fallback: false,
             cached: false,
+            shared: false,
+            packed: None,
+            calls: None,
             checked: None,
         }
     }

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::dice::{mix, unit};
 use super::fault::Fault;
+use super::packed;
 use super::scenario::{ReplyText, Scenario, Script};
 use super::schema;
 use super::voice::Voice;
@@ -216,9 +217,10 @@ pub(super) fn answer(scenario: &Scenario, asked: &Asked<'_, '_>, fate: Fate<'_>,
         Fate::Fault(Fault::EmptyContent) => return Ok(Answer::of(String::new(), "stop")),
         Fate::Fault(Fault::ContentFilter) => return Ok(Answer::of(String::new(), "content_filter")),
         Fate::Scripted(Script { reply: Some(text), .. }) => text.clone(),
-        _ => match asked.form {
-            Form::Text => plain(scenario, asked.messages, hash),
-            form => structured(form, fate, hash, asked.messages)?,
+        _ => match (packed::answer(scenario, asked, fate), asked.form) {
+            (Some(answer), _) => answer?,
+            (None, Form::Text) => plain(scenario, asked.messages, hash),
+            (None, form) => structured(form, fate, hash, asked.messages)?,
         },
     };
     let text = match fate {
@@ -270,9 +272,14 @@ fn shorten(mut text: String, max_tokens: Option<u64>) -> Answer {
 }
 
 fn plain(scenario: &Scenario, messages: &[MessageAsked<'_>], hash: u64) -> String {
+    said(scenario, last_words(messages), hash)
+}
+
+/// Returns what is said to a text.
+pub(super) fn said(scenario: &Scenario, asked: &str, hash: u64) -> String {
     let mut text = match &scenario.reply {
         ReplyText::Text(text) => text.clone(),
-        ReplyText::Echo => format!("[{:08x}] {}", hash >> 32, last_words(messages)),
+        ReplyText::Echo => format!("[{:08x}] {}", hash >> 32, &asked[..asked.floor_char_boundary(ECHO)]),
     };
     let missing = (scenario.output_tokens as usize * 4).saturating_sub(text.len());
     text.extend(FILLER.chars().cycle().take(missing));
@@ -281,9 +288,13 @@ fn plain(scenario: &Scenario, messages: &[MessageAsked<'_>], hash: u64) -> Strin
 
 /// Returns the beginning of the last user message, or of the last message where no user speaks.
 fn last_words<'a>(messages: &'a [MessageAsked<'_>]) -> &'a str {
-    let of_user = messages.iter().rev().find(|message| message.role == "user");
-    let text = of_user.or(messages.last()).and_then(|message| message.content.iter().next()).unwrap_or_default();
+    let text = last_text(messages);
     &text[..text.floor_char_boundary(ECHO)]
+}
+
+pub(super) fn last_text<'a>(messages: &'a [MessageAsked<'_>]) -> &'a str {
+    let of_user = messages.iter().rev().find(|message| message.role == "user");
+    of_user.or(messages.last()).and_then(|message| message.content.iter().next()).unwrap_or_default()
 }
 
 /// Makes a value of the form that was asked for, or one that violates it, as JSON text.

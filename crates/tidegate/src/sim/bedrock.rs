@@ -7,6 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form};
 use super::dice::{Dice, Draw};
 use super::fault::Fault;
+use super::prefixes::CacheUse;
 use super::scenario::Scenario;
 use super::serve::{Call, Denial, Prepared, read, wrong};
 use super::{Simulator, route, schema};
@@ -135,7 +136,7 @@ impl Simulator {
         });
         let draft = match answer::refused(fate, call.voice) {
             Some(draft) => draft,
-            None => reply(scenario, &asked, fate, streams).map_err(wrong(call))?,
+            None => reply(scenario, &asked, fate, streams, call.cached).map_err(wrong(call))?,
         };
         Ok(Prepared { draft, fate, max_output_tokens: max_tokens(&asked) })
     }
@@ -207,7 +208,13 @@ fn check(asked: &ConverseRequest<'_>) -> Result<(), String> {
     }
 }
 
-fn reply(scenario: &Scenario, asked: &ConverseRequest<'_>, fate: Fate<'_>, streams: bool) -> Result<Draft, String> {
+fn reply(
+    scenario: &Scenario,
+    asked: &ConverseRequest<'_>,
+    fate: Fate<'_>,
+    streams: bool,
+    cached: CacheUse,
+) -> Result<Draft, String> {
     let schema: Option<Box<RawValue>> =
         asked.schema().map(|text| serde_json::from_str(text).map_err(|error| error.to_string())).transpose()?;
     let form = schema.as_deref().map_or(Form::Text, Form::Schema);
@@ -217,10 +224,11 @@ fn reply(scenario: &Scenario, asked: &ConverseRequest<'_>, fate: Fate<'_>, strea
     let draft = |said: Option<Said<'_>>, stop_reason, length| {
         let usage = answer::usage(input_tokens, answer::tokens(length));
         let told = UsageReply {
-            input_tokens: usage.prompt_tokens,
+            input_tokens: usage.prompt_tokens.saturating_sub(cached.read + cached.written),
             output_tokens: usage.completion_tokens,
             total_tokens: usage.total_tokens,
-            ..UsageReply::default()
+            cache_read_input_tokens: (cached.read > 0).then_some(cached.read),
+            cache_write_input_tokens: (cached.written > 0).then_some(cached.written),
         };
         let reply = Reply { said, stop_reason, usage: told };
         let body = if streams { Body::Events(events(&reply)) } else { Body::Json(reply.whole()) };

@@ -50,6 +50,10 @@ pub struct Faults {
     /// A 200 whose text stands in a code fence.
     #[serde(deserialize_with = "probability")]
     pub fenced_json: f64,
+    /// A 200 to several questions at once in which some answers are missing, of another form, spelled with another id, or
+    /// there twice; to a single question it is a good one.
+    #[serde(deserialize_with = "probability")]
+    pub damaged_members: f64,
 }
 
 /// One thing that goes wrong.
@@ -88,10 +92,12 @@ pub enum Fault {
     DamagedJson,
     /// See [`Faults::fenced_json`].
     FencedJson,
+    /// See [`Faults::damaged_members`].
+    DamagedMembers,
 }
 
 impl Faults {
-    fn table(&self) -> [(Fault, f64); 14] {
+    fn table(&self) -> [(Fault, f64); 15] {
         [
             (Fault::Status429, self.status_429),
             (Fault::Status500, self.status_500),
@@ -107,6 +113,7 @@ impl Faults {
             (Fault::ContentFilter, self.content_filter),
             (Fault::DamagedJson, self.damaged_json),
             (Fault::FencedJson, self.fenced_json),
+            (Fault::DamagedMembers, self.damaged_members),
         ]
     }
 

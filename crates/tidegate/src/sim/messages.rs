@@ -3,6 +3,7 @@
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form};
+use super::prefixes::CacheUse;
 use super::scenario::Scenario;
 use crate::call::wire::anthropic::server::{MessagesRequest, Reply, Said, Tool};
 
@@ -14,7 +15,12 @@ const THOUGHT: &str = "The answer is an echo.";
 /// # Errors
 ///
 /// A message about what is wrong with the request.
-pub(super) fn reply(scenario: &Scenario, request: &MessagesRequest<'_>, fate: Fate<'_>) -> Result<Draft, String> {
+pub(super) fn reply(
+    scenario: &Scenario,
+    request: &MessagesRequest<'_>,
+    fate: Fate<'_>,
+    cached: CacheUse,
+) -> Result<Draft, String> {
     if request.messages.iter().all(|message| message.role == "system") {
         return Err("messages: at least one message is required".to_owned());
     }
@@ -27,7 +33,17 @@ pub(super) fn reply(scenario: &Scenario, request: &MessagesRequest<'_>, fate: Fa
     let thought = request.thinks().then_some(THOUGHT);
     let draft = |said: Option<Said<'_>>, stop_reason, length| {
         let output_tokens = answer::tokens(length) + answer::tokens(thought.map_or(0, str::len));
-        let reply = Reply { id: &id, model: &request.model, thought, said, stop_reason, input_tokens, output_tokens };
+        let reply = Reply {
+            id: &id,
+            model: &request.model,
+            thought,
+            said,
+            stop_reason,
+            input_tokens,
+            cached_tokens: cached.read,
+            cache_write_tokens: cached.written,
+            output_tokens,
+        };
         let body = if request.streams() { Body::Events(events(&reply)) } else { Body::Json(reply.whole()) };
         Draft::good(body, answer::usage(input_tokens, output_tokens))
     };

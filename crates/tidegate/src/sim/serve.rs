@@ -13,6 +13,7 @@ use super::dice::{Dice, Draw, mix};
 use super::fault::Fault;
 use super::ledger::Receipt;
 use super::limit::{Cause, Cost, Gate, Refusal};
+use super::prefixes::{CacheUse, Marked};
 use super::route::Azure;
 use super::scenario::Resource;
 use super::voice::Voice;
@@ -38,6 +39,9 @@ pub(super) struct Call<'a> {
     pub(super) at: f64,
     wall: SystemTime,
     pub(super) attempt: u32,
+    /// The prefixes that it marks, and what of them is read and written.
+    marked: Marked,
+    pub(super) cached: CacheUse,
 }
 
 /// Why a request is wrong, whatever the limits say.
@@ -78,10 +82,13 @@ impl Simulator {
         let (start, wall) = *state.start.get_or_insert_with(|| (now, SystemTime::now()));
         let since = now.saturating_duration_since(start);
         let attempt = state.ledger.arrive(id, since.as_secs(), self.scenario().remember_ids);
+        let marked = Marked::of(wire, request.body(), scope);
+        let cached = state.prefixes.look(&marked, since.as_secs_f64());
         let azure = Azure::of(request.uri());
         let voice = Voice { wire, number: mix(id ^ u64::from(attempt)), azure: azure.is_some() };
         let deployment = azure.and_then(|azure| azure.deployment);
-        Call { request, voice, deployment, id, body, scope, at: since.as_secs_f64(), wall: wall + since, attempt }
+        let (at, wall) = (since.as_secs_f64(), wall + since);
+        Call { request, voice, deployment, id, body, scope, at, wall, attempt, marked, cached }
     }
 
     /// Checks and answers a request.
@@ -153,7 +160,7 @@ impl Simulator {
         });
         let draft = match answer::refused(fate, call.voice) {
             Some(draft) => draft,
-            None => messages::reply(scenario, &asked, fate).map_err(wrong(call))?,
+            None => messages::reply(scenario, &asked, fate, call.cached).map_err(wrong(call))?,
         };
         Ok(Prepared { draft, fate, max_output_tokens: asked.max_tokens })
     }
@@ -262,6 +269,9 @@ impl Simulator {
             finished: false,
         };
         let delay = delivery::delay(scenario, &draft, in_flight, dice);
+        if receipt.good {
+            self.state().prefixes.keep(&call.marked, call.at + delay.as_secs_f64());
+        }
         let headers = self.finish_headers(call, &draft, headers);
         let act = delivery::act(scenario, draft, fate, headers);
         Plan { delay, act, visit: Visit { simulator: Some(self.clone()), receipt, admitted: Some(call.scope) } }

@@ -1,14 +1,22 @@
 //! A look at the whole job without sending anything: what `--dry-run` and `--check-input` show.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::Job;
 use super::intake::Taken;
+use crate::ask::Begun;
 use crate::client::Client;
+use crate::dispatch::admission::Urgency;
 use crate::error::{Error, Result};
 use crate::request::{Request, TaskKind};
+use crate::run::Item;
+use crate::run::asker::Asker;
+use crate::run::item::{Member, Place};
+use crate::run::pack::{Load, Packer};
 use crate::run::progress::Progress;
 use crate::run::prompt::fingerprint;
 
@@ -25,8 +33,10 @@ const MANY_TOKENS: u64 = 1024;
 pub struct Inspection {
     /// Rows in the input.
     pub rows: u64,
-    /// Requests that would be sent.
+    /// Rows that would be asked about.
     pub to_send: u64,
+    /// The calls that would be made for them: fewer where rows are packed.
+    pub calls: u64,
     /// Records that are there already.
     pub done_before: u64,
     /// Requests that are the same as an earlier one.
@@ -87,12 +97,14 @@ impl Job {
         let mut intake = lenient.prepare(client, &progress)?.intake;
         let mut found = Inspection::default();
         let mut seen = HashSet::new();
+        let mut packs = Packs::new(self, client);
         loop {
             match intake.next() {
                 Ok(Some(Taken::Send(item))) => {
                     let (a, b) = (fingerprint(&item.request, 1), fingerprint(&item.request, 2));
                     found.duplicates += u64::from(!seen.insert(u64::from(a) << 32 | u64::from(b)));
-                    found.count(client, &item);
+                    found.to_send += 1;
+                    packs.add(item).iter().for_each(|item| found.count(client, item));
                 }
                 Ok(Some(Taken::Bad(bad))) => {
                     found.bad_rows += 1;
@@ -109,14 +121,56 @@ impl Job {
                 Err(error) => return Err(error),
             }
         }
+        packs.finish().iter().for_each(|item| found.count(client, item));
         let numbers = progress.numbers();
         (found.rows, found.done_before) = (numbers.read, numbers.done_before);
         Ok(found)
     }
 }
 
+/// Puts rows together as the run would.
+struct Packs<'a> {
+    packer: Option<Packer<Vec<Arc<str>>>>,
+    asker: Asker,
+    client: &'a Client,
+}
+
+impl<'a> Packs<'a> {
+    fn new(job: &Job, client: &'a Client) -> Packs<'a> {
+        let packer = (job.pack > 1).then(|| Packer::new(job.pack));
+        Packs { packer, asker: Asker::of(client.clone(), 0), client }
+    }
+
+    /// Takes a row, and returns the requests that are whole.
+    fn add<C>(&mut self, item: Item<C>) -> Vec<Item<()>> {
+        let Item { request, models, priority, labels, .. } = item;
+        let Some(packer) = &mut self.packer else { return vec![Item::new(request, ()).for_models(models)] };
+        let route = self.client.route(&models);
+        let place = Place { index: 0, route, urgency: Urgency::new(priority, None), retry: None };
+        let (context, begun) = (models, Begun::default());
+        let member = Member { place, request, context, id: None, labels, bytes: 0, twin: None, begun };
+        let asker = &self.asker;
+        packer.add(member, || asker.room(route), Instant::now()).into_iter().map(whole).collect()
+    }
+
+    fn finish(&mut self) -> Vec<Item<()>> {
+        self.packer.iter_mut().flat_map(Packer::finish).map(whole).collect()
+    }
+}
+
+/// Returns the one request of a load.
+fn whole(load: Load<Vec<Arc<str>>>) -> Item<()> {
+    match load {
+        Load::One(member) => Item::new(member.request, ()).for_models(member.context),
+        Load::Many(pack) => {
+            let models = pack.members.first().map(|first| first.context.clone()).unwrap_or_default();
+            Item::new(pack.request(), ()).for_models(models)
+        }
+    }
+}
+
 impl Inspection {
-    fn count<C>(&mut self, client: &Client, item: &crate::run::Item<C>) {
+    fn count<C>(&mut self, client: &Client, item: &Item<C>) {
         let rung = client.ask_policy.ladder.first();
         let models =
             [rung.and_then(|rung| rung.model.clone()), item.models.first().cloned(), client.models().first().cloned()];
@@ -129,7 +183,7 @@ impl Inspection {
         let input = (size / 5 + 1, size / 3 + 4);
         let most = self.most_output(client, &request, model.as_deref());
         let output = (FEW_TOKENS.min(most), most);
-        self.to_send += 1;
+        self.calls += 1;
         self.input_tokens = (self.input_tokens.0 + input.0, self.input_tokens.1 + input.1);
         self.output_tokens = (self.output_tokens.0 + output.0, self.output_tokens.1 + output.1);
         let Some(model) = model else { return };
@@ -163,7 +217,7 @@ impl Inspection {
             let usage = crate::Usage { input_tokens, output_tokens, ..crate::Usage::default() };
             price.map(|price| price.cost(&usage).usd())
         };
-        let sum = if self.to_send == 1 { Some((0.0, 0.0)) } else { self.cost_usd };
+        let sum = if self.calls == 1 { Some((0.0, 0.0)) } else { self.cost_usd };
         self.cost_usd = sum
             .zip(cost(input.0, output.0).zip(cost(input.1, output.1)))
             .map(|((low, high), (less, more))| (low + less, high + more));

@@ -10,24 +10,60 @@ use crate::error::Result;
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
 use crate::outcome::Outcome;
+use crate::response::Usage;
+use crate::run::Done;
 use crate::run::journal::{Row, RowHead};
 use crate::run::record::{Answer, Json, Record, RecordError, write_record};
 use crate::run::summary::Finished;
 
 impl Work<'_> {
-    /// Records an outcome, unless the row is to stay unsent.
-    pub(super) fn finish(&mut self, outcome: &Outcome, task: &Task) -> Result<()> {
+    /// Records outcomes that belong together, in one commit, except of rows that are to stay unsent.
+    pub(super) fn finish(&mut self, done: &Done<Task>) -> Result<()> {
+        let Done { first, rest } = done;
         if let Some(onlooker) = &self.control.onlooker {
-            onlooker.see(outcome);
+            std::iter::once(first).chain(rest).for_each(|(outcome, _)| onlooker.see(outcome));
         }
+        if rest.is_empty() {
+            return self.finish_one(&first.0, &first.1);
+        }
+        let (mut lines, mut halt) = (Vec::with_capacity(1 + rest.len()), None);
+        for (outcome, task) in std::iter::once(first).chain(rest) {
+            let why = if stays_unsent(outcome) {
+                outcome.result.as_ref().err().and_then(|failure| self.policy.unsent(failure, self.client))
+            } else {
+                self.add_savings(outcome);
+                lines.push(Line::new(outcome, task));
+                self.policy.finished(outcome.result.as_ref().err())
+            };
+            halt = halt.or(why);
+        }
+        self.store_all(&lines)?;
+        halt.into_iter().for_each(|why| self.halt(why));
+        Ok(())
+    }
+
+    /// Adds what the provider's cache of prompts has saved of an outcome's cost.
+    fn add_savings(&mut self, outcome: &Outcome) {
+        for attempt in &outcome.attempts {
+            let used = |usage: &Usage| usage.cached_tokens > 0 || usage.cache_write_tokens > 0;
+            let Some(usage) = attempt.usage.filter(used) else { continue };
+            if let Some(price) = self.client.price(&attempt.model) {
+                *self.saved.get_or_insert(0.0) += price.saved_by_cache(&usage);
+            }
+        }
+    }
+
+    /// Records an outcome, unless the row is to stay unsent.
+    fn finish_one(&mut self, outcome: &Outcome, task: &Task) -> Result<()> {
         if let Err(failure) = &outcome.result
-            && stays_unsent(failure.kind, outcome.attempts.is_empty())
+            && stays_unsent(outcome)
         {
             if let Some(why) = self.policy.unsent(failure, self.client) {
                 self.halt(why);
             }
             return Ok(());
         }
+        self.add_savings(outcome);
         let record = record(outcome, task);
         self.store(&record, task.head(&record), detail(outcome, task).as_deref())?;
         if let Some(why) = self.policy.finished(outcome.result.as_ref().err()) {
@@ -62,11 +98,20 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Stores records in one commit.
+    fn store_all(&mut self, lines: &[Line<'_>]) -> Result<()> {
+        self.writer.append_all(&lines.iter().map(Line::row).collect::<Vec<_>>())?;
+        lines.iter().for_each(|line| self.tally.add(&finished(&line.record)));
+        Ok(())
+    }
+
     /// Tells the progress what has been recorded so far.
     pub(super) fn tell(&self) {
         self.control.progress.note(|numbers| {
             numbers.succeeded = self.tally.succeeded;
             numbers.failed = self.tally.failed;
+            numbers.cached = self.tally.cached;
+            numbers.shared = self.tally.shared;
             numbers.usage = self.tally.usage;
             numbers.cost = self.tally.cost;
             numbers.unpriced = self.tally.unpriced;
@@ -75,12 +120,33 @@ impl Work<'_> {
     }
 }
 
-/// Returns whether a row that ended so was not answered for a reason that is not its own. One that ran out of time
-/// although it had been sent has failed: what that cost must be on record.
-fn stays_unsent(kind: Kind, never_sent: bool) -> bool {
-    match kind {
-        Kind::Deadline => never_sent,
-        _ => kind.is_unsent() || kind.advice().aside.is_some(),
+/// A record that is stored together with others.
+struct Line<'a> {
+    record: Record<'a>,
+    task: &'a Task,
+    detail: Option<Vec<u8>>,
+    text: Vec<u8>,
+}
+
+impl<'a> Line<'a> {
+    fn new(outcome: &'a Outcome, task: &'a Task) -> Line<'a> {
+        let (record, mut text) = (record(outcome, task), Vec::new());
+        write_record(&record, &mut text);
+        Line { record, task, detail: detail(outcome, task), text }
+    }
+
+    fn row(&self) -> Row<'_> {
+        Row { head: self.task.head(&self.record), record: &self.text, detail: self.detail.as_deref() }
+    }
+}
+
+/// Returns whether a row has no answer for a reason that is not its own. One that ran out of time although it had been
+/// sent has failed: what that cost must be on record.
+fn stays_unsent(outcome: &Outcome) -> bool {
+    let Err(failure) = &outcome.result else { return false };
+    match failure.kind {
+        Kind::Deadline => outcome.attempts.is_empty(),
+        kind => kind.is_unsent() || kind.advice().aside.is_some(),
     }
 }
 
@@ -115,13 +181,16 @@ fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
     let record = Record {
         id: id(task),
         input: input.map(Json::known),
-        model: last.map(|attempt| &attempt.model).or(outcome.cached.as_ref()).map(|model| (&**model).into()),
+        model: outcome.model().map(|model| (&**model).into()),
         endpoint: last.map(|attempt| (&*attempt.endpoint).into()),
         usage: outcome.usage(),
         cost: outcome.cost(),
         latency: last.map(|attempt| attempt.took).unwrap_or_default(),
         attempts: outcome.calls(),
         cached: outcome.cached.is_some(),
+        shared: outcome.shared.is_some(),
+        packed: last.map(|attempt| attempt.packed).filter(|rows| *rows > 1),
+        calls: outcome.part_of_calls(),
         checked: outcome.checked.as_deref().map(Cow::Borrowed),
         ..empty(task)
     };
@@ -163,6 +232,9 @@ pub(in crate::run) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
         attempts: record.attempts,
         fallback: record.fallback,
         cached: record.cached,
+        shared: record.shared,
+        packed: record.packed,
+        calls: record.calls,
         checked: record.checked.as_deref(),
     }
 }

@@ -34,6 +34,9 @@ pub(super) enum Own {
     RequestId,
     Fallback,
     Cached,
+    Shared,
+    Packed,
+    Calls,
     Checked,
     Error,
     ErrorKind,
@@ -42,7 +45,7 @@ pub(super) enum Own {
 }
 
 /// Every field of ours with its name.
-const NAMES: [(&str, Own); 23] = [
+const NAMES: [(&str, Own); 26] = [
     ("id", Own::Id),
     ("input", Own::Input),
     ("output", Own::Output),
@@ -61,6 +64,9 @@ const NAMES: [(&str, Own); 23] = [
     ("request_id", Own::RequestId),
     ("fallback", Own::Fallback),
     ("cached", Own::Cached),
+    ("shared", Own::Shared),
+    ("packed", Own::Packed),
+    ("calls", Own::Calls),
     ("checked", Own::Checked),
     ("error", Own::Error),
     ("error_kind", Own::ErrorKind),
@@ -69,7 +75,7 @@ const NAMES: [(&str, Own); 23] = [
 ];
 
 /// The fields of a JSON record.
-pub(super) const RECORD: [Own; 16] = [
+pub(super) const RECORD: [Own; 19] = [
     Own::Id,
     Own::Input,
     Own::Output,
@@ -84,6 +90,9 @@ pub(super) const RECORD: [Own; 16] = [
     Own::RequestId,
     Own::Fallback,
     Own::Cached,
+    Own::Shared,
+    Own::Packed,
+    Own::Calls,
     Own::Checked,
     Own::Error,
 ];
@@ -158,6 +167,8 @@ pub(super) fn own(fields: &[Own], options: &OutputOptions) -> Vec<Field> {
         Own::Sample => options.samples,
         Own::Fallback => options.fallbacks,
         Own::Cached => options.cached,
+        Own::Shared => options.shared,
+        Own::Packed | Own::Calls => options.packed,
         Own::Checked => options.checked,
         _ => true,
     };
@@ -271,6 +282,9 @@ impl Own {
             Own::RequestId => record.request_id.as_deref().into(),
             Own::Fallback => Cell::Raw(record.fallback.to_string().into()),
             Own::Cached => Cell::Raw(record.cached.to_string().into()),
+            Own::Shared => Cell::Raw(record.shared.to_string().into()),
+            Own::Packed => record.packed.map(u64::from).into(),
+            Own::Calls => Cell::json(record.calls.as_ref()),
             Own::Checked => Cell::json(record.checked.as_deref()),
             Own::Error => Cell::json(error),
             Own::ErrorKind => error.map(|error| error.kind.name()).into(),

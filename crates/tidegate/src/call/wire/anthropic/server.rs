@@ -116,7 +116,10 @@ pub(crate) struct Reply<'a> {
     pub(crate) thought: Option<&'a str>,
     pub(crate) said: Option<Said<'a>>,
     pub(crate) stop_reason: &'static str,
+    /// All of the input, whatever a cache has to do with it.
     pub(crate) input_tokens: u64,
+    pub(crate) cached_tokens: u64,
+    pub(crate) cache_write_tokens: u64,
     pub(crate) output_tokens: u64,
 }
 
@@ -229,9 +232,9 @@ impl Reply<'_> {
 
     fn usage(&self, output_tokens: u64) -> UsageReply {
         UsageReply {
-            input_tokens: Some(self.input_tokens),
-            cache_creation_input_tokens: Some(0),
-            cache_read_input_tokens: Some(0),
+            input_tokens: Some(self.input_tokens.saturating_sub(self.cached_tokens + self.cache_write_tokens)),
+            cache_creation_input_tokens: Some(self.cache_write_tokens),
+            cache_read_input_tokens: Some(self.cached_tokens),
             output_tokens: Some(output_tokens),
             output_tokens_details: self
                 .thought
