@@ -5,21 +5,22 @@ Usage: test_llama.py BINARY URL WORK_FOLDER; `test-llama.sh` starts the server a
 
 import csv
 import json
+import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import urllib.request
 
 ROWS = 100
 FEW = 3
+MODEL = "gemma-3-270m"
 TOKENS = 8
 WIRES = ["openai", "responses", "anthropic"]
 SCHEMA = {
     "type": "object",
-    "properties": {"metal": {"type": "boolean"}, "period": {"type": "integer", "enum": [1, 2, 3, 4, 5, 6, 7]}},
-    "required": ["metal", "period"],
+    "properties": {"metal": {"type": "boolean"}},
+    "required": ["metal"],
     "additionalProperties": False,
 }
 ELEMENTS = pathlib.Path(__file__).parent.parent / "examples" / "elements.csv"
@@ -45,10 +46,12 @@ def prompt_tokens(url: str, prompt: str) -> int:
 
 def run(binary: str, url: str, wire: str, *arguments: str, expect: int) -> None:
     # As their SDKs mean it: Anthropic's base URL is the host, OpenAI's has the version.
-    base = url if wire == "anthropic" else f"{url}/v1"
-    command = [binary, "run", *arguments, "--base-url", base, "--wire", wire, "-m", "gemma-3-270m", "--no-config"]
-    command += ["--temperature", "0", "--concurrency", "8"]
-    code = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=600).returncode
+    where = ["--base-url", url, "-m", f"anthropic/{MODEL}"]
+    if wire != "anthropic":
+        where = ["--base-url", f"{url}/v1", "-m", MODEL, "--wire", wire]
+    command = [binary, "run", *arguments, *where, "--no-config", "--temperature", "0", "--concurrency", "8"]
+    environment = {**os.environ, "ANTHROPIC_API_KEY": "none"}
+    code = subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, timeout=600).returncode
     check(code == expect, f"exit code {code} instead of {expect}: {' '.join(command)}")
 
 
@@ -125,8 +128,10 @@ def every_format(binary: str, url: str, work: pathlib.Path) -> None:
                 # Of Responses the server says "completed" whatever ended them.
                 expected = "stop" if wire == "responses" else "length"
                 check(record["finish_reason"] == expected, f"{wire} {more}: finished by {record['finish_reason']}")
-                check(record["model"].endswith("/gemma-3-270m"), f"{wire} {more}: the model is {record['model']}")
-            usages[wire, *more] = {record["id"]: record["usage"] for record in answers}
+                check(record["model"].endswith(f"/{MODEL}"), f"{wire} {more}: the model is {record['model']}")
+            # What the server had in its cache is another matter from one run to the next.
+            usages[wire, *more] = {
+                record["id"]: (record["usage"]["input_tokens"], record["usage"]["output_tokens"]) for record in answers}
     expected = usages["openai",]
     check(len(expected) == FEW, f"{len(expected)} records instead of {FEW}")
     for way, usage in usages.items():
@@ -134,19 +139,21 @@ def every_format(binary: str, url: str, work: pathlib.Path) -> None:
 
 
 def strict_schema(binary: str, url: str, work: pathlib.Path) -> None:
-    """A base model knows nothing of schemas: what satisfies one was made to do so by the server."""
-    schema, out = work / "schema.json", work / "structured.jsonl"
+    """A base model knows nothing of schemas: what satisfies one was made to do so by the server. A grammar takes it long for
+    each token, so this is a single short answer, whole and in pieces."""
+    schema = work / "schema.json"
     schema.write_text(json.dumps(SCHEMA))
     for more in [[], ["--stream"]]:
-        command = [str(ELEMENTS), "-p", "As JSON, {{ name }} is", "--id-column", "symbol", "--rows", str(FEW), "-o", str(out)]
+        out = work / f"structured{len(more)}.jsonl"
+        # Without examples the model spends its tokens on the blanks that JSON allows.
+        prompt = 'Iron {"metal":true}\nHelium {"metal":false}\nCopper {"metal":true}\n{{ name }} '
+        command = [str(ELEMENTS), "-p", prompt, "--id-column", "symbol", "--rows", "1", "-o", str(out)]
         command += ["--schema", str(schema), "--max-tokens", "60", "--max-check-retries", "0", *more]
         run(binary, url, "openai", *command, expect=0)
-        for record in records(out):
-            value = record["output"]
-            check(isinstance(value, dict) and set(value) == {"metal", "period"}, f"{more}: the answer is {value}")
-            check(isinstance(value["metal"], bool) and value["period"] in range(1, 8), f"{more}: the answer is {value}")
-        out.unlink()
-        shutil.rmtree(f"{out}.tidegate")
+        (record,) = records(out)
+        value = record["output"]
+        check(isinstance(value, dict) and list(value) == ["metal"], f"{more}: the answer is {value}")
+        check(isinstance(value["metal"], bool), f"{more}: the answer is {value}")
 
 
 def context_overflow(binary: str, url: str, work: pathlib.Path, wire: str, *more: str) -> None:

@@ -5,6 +5,7 @@ mod aws;
 mod cache;
 mod check;
 mod duration;
+mod export;
 mod format;
 mod google;
 mod init;
@@ -23,6 +24,7 @@ mod settings;
 mod show;
 mod signals;
 mod sim_server;
+mod store;
 mod summary;
 mod width;
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Sim(args) => sim(*args).map(|()| ExitCode::SUCCESS),
         Command::Models(args) => models::listing(&args).map_err(Into::into).and_then(|text| print(&text)),
+        Command::Export(args) => export::export(&args),
         Command::Report(args) => report::report(&args).and_then(|text| print(&text)),
         Command::Show(args) => show::show(&args).and_then(|text| print(&text)),
         Command::Check(args) => check(&args),

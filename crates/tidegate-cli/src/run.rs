@@ -17,6 +17,7 @@ use tidegate::run::input::{self, InputOptions};
 use tidegate::run::job::{AtDeadline, Control, Job, Onlooker, StopOn, Tasks};
 use tidegate::run::journal::Changed;
 use tidegate::run::output;
+use tidegate::run::packing::Packing;
 use tidegate::run::prompt::{MediaColumn, PromptOptions};
 use tidegate::run::summary::{Stopped, Summary};
 use tidegate::{
@@ -34,7 +35,7 @@ use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
 use crate::settings::{self, EndpointSettings, Http2, InputFormat, OnFailure, OutputFormat, Settings};
 use crate::sim_server::read_scenario;
-use crate::{aws, cache, inspect, keys, logging, metrics, moment, progress, runtime, signals};
+use crate::{aws, cache, inspect, keys, logging, metrics, moment, progress, runtime, signals, store};
 
 /// File descriptors that are needed for other things than connections.
 const OTHER_FILES: u64 = 64;
@@ -169,12 +170,16 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
         }
         (None, None) => None,
     };
+    let inputs: Vec<String> = args.input.inputs.iter().map(|path| path.display().to_string()).collect();
+    let out = settings.output.path.as_ref().and_then(|path| path.to_str());
+    let names = inputs.iter().map(String::as_str).chain(out);
     let (redo, keep) = (args.resume.redo_changed, args.resume.keep_changed);
     Ok(Job {
         input: InputOptions {
-            paths: args.input.inputs.iter().map(|path| path.display().to_string()).collect(),
+            paths: inputs.clone(),
             format: settings.format.map(input_format),
             max_row_bytes: settings.run.max_row_bytes as usize,
+            store: store::needed(names)?,
             ..InputOptions::default()
         },
         prompt: PromptOptions {
@@ -188,7 +193,9 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             id_column: settings.id_column.clone(),
         },
         out: settings.output.path.clone(),
+        journal: settings.output.journal.clone(),
         format: output_format(settings),
+        packing: packing(settings),
         fields: settings.fields.clone().unwrap_or_default(),
         output_column: settings.output.column.clone(),
         lift: settings.lift.clone().unwrap_or_default(),
@@ -200,6 +207,8 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
         sample: args.trial.sample.map(u64::from),
         skip_bad_rows: settings.run.skip_bad_rows,
         allow_duplicate_ids: settings.run.allow_duplicate_ids,
+        prune: args.resume.prune,
+        ordered: settings.output.ordered,
         changed: match (redo, keep) {
             (true, _) => Changed::Redo,
             (_, true) => Changed::Keep,
@@ -309,25 +318,41 @@ fn media_columns(settings: &Settings) -> Vec<MediaColumn> {
     kinds.into_iter().flat_map(|(kind, columns)| columns.iter().map(move |name| column(kind, name))).collect()
 }
 
-fn input_format(format: InputFormat) -> input::Format {
+pub(crate) fn input_format(format: InputFormat) -> input::Format {
     match format {
         InputFormat::Jsonl => input::Format::Jsonl,
         InputFormat::Csv => input::Format::Csv,
         InputFormat::Tsv => input::Format::Tsv,
         InputFormat::Text => input::Format::Text,
         InputFormat::Files => input::Format::Files,
+        InputFormat::Parquet => input::Format::Parquet,
+        InputFormat::Arrow => input::Format::Arrow,
     }
 }
 
 /// Returns the results' format: as told, else by the extension, else by the input.
 fn output_format(settings: &Settings) -> Option<output::Format> {
-    let told = settings.output.format.map(|format| match format {
+    let told = settings.output.format.map(named_format);
+    let by_name = settings.output.path.as_ref().and_then(|path| output::Format::from_path(&path.to_string_lossy()));
+    // JSONL is what is written anyway, and batch files have results of their own.
+    told.or_else(|| by_name.filter(|format| *format != output::Format::Jsonl))
+}
+
+/// Returns the library's name for a format.
+pub(crate) fn named_format(format: OutputFormat) -> output::Format {
+    match format {
         OutputFormat::Jsonl => output::Format::Jsonl,
         OutputFormat::Csv => output::Format::Csv,
+        OutputFormat::Tsv => output::Format::Tsv,
         OutputFormat::Batch => output::Format::OpenaiBatch,
-    });
-    let csv = settings.output.path.as_ref().is_some_and(|path| path.extension().is_some_and(|name| name == "csv"));
-    told.or_else(|| csv.then_some(output::Format::Csv))
+        OutputFormat::Parquet => output::Format::Parquet,
+        OutputFormat::Arrow => output::Format::Arrow,
+        OutputFormat::ArrowStream => output::Format::ArrowStream,
+    }
+}
+
+fn packing(settings: &Settings) -> Option<Packing> {
+    Packing::split(&settings.output.path.as_ref()?.to_string_lossy()).1
 }
 
 /// Finds an endpoint's keys; a look at what would be sent needs none.
@@ -449,7 +474,7 @@ pub(crate) fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {
     })
 }
 
-fn proxies() -> ProxyUrls {
+pub(crate) fn proxies() -> ProxyUrls {
     let either = |name: &str| keys::variable(name).or_else(|| keys::variable(&name.to_uppercase()));
     // A program under CGI finds what its client sent as `Proxy:` in HTTP_PROXY: only the lower-case name counts there.
     let cgi = keys::variable("REQUEST_METHOD").is_some();

@@ -30,6 +30,7 @@ use serde_json::Value;
 use self::cache::Answers;
 use self::policy::{AskPolicy, Rung};
 use crate::dispatch::{Dispatcher, Order};
+use crate::event::Event;
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
 use crate::outcome::{Attempt, Checked, Fault, Outcome};
@@ -45,28 +46,38 @@ pub(crate) async fn ask<G>(
     index: u64,
     admitted: G,
 ) -> Outcome {
+    let item = order.item;
+    dispatcher.follow(|| Event::ItemStarted { item });
+    let outcome = settle(dispatcher, policy, answers, order, index, admitted).await;
+    dispatcher.follow(|| Event::ended(item, &outcome));
+    outcome
+}
+
+async fn settle<G>(
+    dispatcher: &Dispatcher,
+    policy: &AskPolicy,
+    answers: Option<&Answers>,
+    order: Order<'_>,
+    index: u64,
+    admitted: G,
+) -> Outcome {
     let plain = policy.is_plain() && order.request.schema.is_none();
     // Who wants the pieces of a reply wants a reply.
     let answers = answers.filter(|_| order.outlet.is_none());
     let (attempts, checked) = (Vec::with_capacity(1), Checked::default());
     let mut asking = Asking { dispatcher, policy, answers, order, attempts, checked, edited: None, max_tokens: None };
-    if let Some((response, model)) = asking.find().await {
-        return Outcome {
-            index,
-            result: Ok(response),
-            attempts: Vec::new(),
-            checked: None,
-            fallback: None,
-            cached: Some(model),
-        };
+    // Boxed, like the way to checked answers below: few requests take these ways, and all would have to hold them.
+    if answers.is_some()
+        && let Some((response, model)) = Box::pin(asking.find()).await
+    {
+        return Outcome { cached: Some(model), ..Outcome::new(index, Ok(response), Vec::new()) };
     }
-    let result = if plain { asking.dispatch(admitted).await } else { asking.answer(admitted).await };
+    let result = if plain { asking.dispatch(admitted).await } else { Box::pin(asking.answer(admitted)).await };
     if let Ok(response) = &result {
         asking.keep(response);
     }
     let Asking { attempts, checked, .. } = asking;
-    let checked = (!plain).then(|| Box::new(checked));
-    Outcome { index, result, attempts, checked, fallback: None, cached: None }
+    Outcome { checked: (!plain).then(|| Box::new(checked)), ..Outcome::new(index, result, attempts) }
 }
 
 /// One request on its way to an answer that passes.
@@ -79,7 +90,7 @@ struct Asking<'a> {
     attempts: Vec<Attempt>,
     checked: Checked,
     /// The request with the last complaint.
-    edited: Option<Request>,
+    edited: Option<Box<Request>>,
     /// The output limit after an answer that was cut off.
     max_tokens: Option<u32>,
 }
@@ -171,21 +182,26 @@ impl<'a> Asking<'a> {
     }
 
     async fn dispatch<G>(&mut self, admitted: G) -> Result<Response, Failure> {
-        let mut request = Cow::Borrowed(self.edited.as_ref().unwrap_or(self.order.request));
+        let mut request = Cow::Borrowed(self.edited.as_deref().unwrap_or(self.order.request));
         let mut route = self.order.route;
         if let Some(rung) = self.rung() {
             if !rung.params.is_empty() {
                 request.to_mut().params = rung.params.clone().over(request.params.clone());
             }
             if let Some(model) = &rung.model {
-                route = self.dispatcher.admission.route(std::slice::from_ref(model));
+                route = self.dispatcher.admission.route_in(std::slice::from_ref(model), self.order.regions);
             }
         }
         if self.max_tokens.is_some() {
             request.to_mut().params.max_tokens = self.max_tokens;
         }
         let order = Order { request: &request, route, ..self.order };
-        self.dispatcher.dispatch(order, &mut self.attempts, admitted).await
+        let before = self.attempts.len();
+        let result = self.dispatcher.dispatch(order, &mut self.attempts, admitted).await;
+        if let (Some(first), true) = (self.attempts.get_mut(before), self.checked.asks > 1) {
+            first.backoff += self.policy.delay;
+        }
+        result
     }
 
     /// Decides whether a reply is an answer; one with a schema becomes its value.
@@ -266,7 +282,7 @@ impl<'a> Asking<'a> {
         if let (Kind::Rejected, Some((response, value))) = (refused.failure.kind, &refused.reply) {
             let reply = text(&response.output);
             let edited = complaint::with_complaint(self.order.request, &reply, &refused.faults, value.as_ref())?;
-            self.edited = Some(edited);
+            self.edited = Some(Box::new(edited));
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ pub(crate) mod adaptive;
 pub(crate) mod admission;
 pub(crate) mod balance;
 pub(crate) mod budget;
+mod chance;
 pub(crate) mod cooldown;
 pub(crate) mod endpoint;
 pub(crate) mod estimate;
@@ -25,10 +26,13 @@ pub(crate) mod retries;
 mod seeds;
 pub(crate) mod slowdown;
 pub(crate) mod streaming;
+mod telling;
 mod unit;
 pub(crate) mod window;
 pub(crate) mod worst_case;
 
+use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,8 +42,7 @@ use tokio_util::sync::CancellationToken;
 use self::admission::{Admission, Ask, Lease, RouteId, Urgency};
 use self::balance::Labels;
 use self::budget::{Charge, Purse};
-use self::endpoint::{Endpoint, Settled};
-use self::health::Verdict;
+use self::endpoint::Endpoint;
 use self::hedge::Hedges;
 use self::payer::{Paid, Payer};
 use self::retries::Retries;
@@ -47,7 +50,7 @@ use self::streaming::Outlet;
 use crate::call::Try;
 use crate::call::caller::Tries;
 use crate::call::limits::Hints;
-use crate::event::{self, Event, Observer};
+use crate::event::{ItemRef, Observer};
 use crate::failure::{Diagnosis, Failure, Kind, Retry};
 use crate::outcome::Attempt;
 use crate::request::Request;
@@ -148,7 +151,12 @@ pub(crate) struct Dispatcher {
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     pub(crate) retry: RetryPolicy,
     pub(crate) observer: Option<Arc<dyn Observer>>,
-    pub(crate) hedges: Mutex<Hedges>,
+    /// The same, if it wants to know of every item.
+    pub(crate) follower: Option<Arc<dyn Observer>>,
+    /// How many runs there were, for whoever follows them.
+    pub(crate) runs: AtomicU64,
+    /// How long calls take, and apart from these how long streams take to begin.
+    pub(crate) hedges: [Mutex<Hedges>; 2],
     pub(crate) classify: Option<Classify>,
 }
 
@@ -159,14 +167,18 @@ pub(crate) type Classify = Arc<dyn Fn(&Failure) -> Option<Diagnosis> + Send + Sy
 pub(crate) struct Order<'a> {
     pub(crate) request: &'a Request,
     pub(crate) route: RouteId,
+    /// The regions that a ladder's other models are asked in too; all if none is named.
+    pub(crate) regions: &'a [String],
     pub(crate) stop: &'a CancellationToken,
-    pub(crate) retry: RetryPolicy,
+    pub(crate) retry: &'a RetryPolicy,
     pub(crate) urgency: Urgency,
     pub(crate) labels: &'a Labels,
     /// What the run has left for trying again.
     pub(crate) retries: &'a Retries,
     /// What pays for it, if there is a budget.
     pub(crate) purse: Option<&'a Purse>,
+    /// Whom events are about.
+    pub(crate) item: ItemRef,
     /// What its earlier attempts came to.
     pub(crate) tries: &'a Tries,
     /// Where the reply's pieces go, if somebody wants them.
@@ -176,10 +188,14 @@ pub(crate) struct Order<'a> {
 impl Order<'_> {
     /// Waits for something, unless the run is stopped or the request's time is over before.
     async fn wait<F: Future>(&self, what: F) -> Result<F::Output, Failure> {
+        let mut what = pin!(what);
         let in_time = async {
             match self.urgency.deadline {
-                Some(deadline) => tokio::time::timeout_at(deadline, what).await.map_err(|_| overdue()),
-                None => Ok(what.await),
+                // Boxed, because few requests have a deadline and all would have to hold its timer.
+                Some(deadline) => {
+                    Box::pin(tokio::time::timeout_at(deadline, what.as_mut())).await.map_err(|_| overdue())
+                }
+                None => Ok(what.as_mut().await),
             }
         };
         self.stop.run_until_cancelled(in_time).await.unwrap_or_else(|| Err(cancelled()))
@@ -219,6 +235,7 @@ impl Dispatcher {
         let mut spent = Spent::default();
         let mut ask = self.ask(&order);
         let payer = Payer::new(order.purse, order.request, &self.endpoints);
+        let mut backoff = Duration::ZERO;
         loop {
             let waiting = Instant::now();
             let mut paid = self.pay(&order, &payer, ask.route).await?;
@@ -232,19 +249,24 @@ impl Dispatcher {
             }
             admitted.take();
             payer.sent(&mut paid, lease.place)?;
-            let sent = Sent { waited: lease.sent.duration_since(waiting), lease, paid };
+            let sent = Sent::new(lease, waiting, std::mem::take(&mut backoff), paid);
+            self.admitted(&order, &sent);
             let (place, failure) = match self.attempt(&order, &payer, &ask, sent, attempts).await {
                 (_, Ok(response)) => return Ok(response),
                 (place, Err(failure)) => (place, failure),
             };
             order.tries.failed(&*self.endpoints[place].caller, &failure);
+            self.limited(&order, place, &failure);
             if order.outlet.is_some_and(Outlet::began) {
                 return Err(failure);
             }
-            match order.retry.next(&failure, &mut spent) {
+            let pause = match order.retry.next(&failure, &mut spent) {
                 Next::GiveUp => return Err(failure),
-                Next::Again => {}
-                Next::Without { whole_model } => ask.route = self.admission.without(ask.route, place, whole_model),
+                Next::Again => Duration::ZERO,
+                Next::Without { whole_model } => {
+                    ask.route = self.admission.without(ask.route, place, whole_model);
+                    Duration::ZERO
+                }
                 Next::After(pause) => {
                     if !order.retries.take(order.retry.budget) {
                         return Err(failure);
@@ -253,8 +275,13 @@ impl Dispatcher {
                         return Err(out_of_time(&failure));
                     }
                     ask.tried.push(place);
-                    order.wait(tokio::time::sleep(pause)).await?;
+                    pause
                 }
+            };
+            self.retried(&order, place, &failure, pause);
+            if !pause.is_zero() {
+                order.wait(tokio::time::sleep(pause)).await?;
+                backoff = pause;
             }
         }
     }
@@ -311,23 +338,22 @@ impl Dispatcher {
         attempts: &mut Vec<Attempt>,
     ) -> (usize, Result<Response, Failure>) {
         let place = sent.lease.place;
-        // Copies of a reply that somebody takes piece by piece would be told twice.
-        if let (Some(cap), None) = (order.retry.hedge, order.outlet) {
+        if let Some(cap) = order.retry.hedge {
             // Boxed, so that those who want no copies need not hold what it takes.
             return Box::pin(self.race(order, (payer, cap), ask, sent, attempts)).await;
         }
         let mut hints = Hints::default();
-        let result = self.call(order, place, sent.lease.sent, &mut hints).await;
+        let result = self.call(order, place, (sent.lease.sent, 1), &mut hints).await;
         self.settle(sent, &result, &hints, attempts);
         (place, result)
     }
 
-    /// Makes one call within its time.
+    /// Makes one call within its time, the `copy`th of its kind.
     async fn call(
         &self,
         order: &Order<'_>,
         place: usize,
-        sent: Instant,
+        (sent, copy): (Instant, usize),
         hints: &mut Hints,
     ) -> Result<Response, Failure> {
         let Order { request, retry, tries, outlet, .. } = order;
@@ -335,7 +361,8 @@ impl Dispatcher {
         let result = if retry.stream || outlet.is_some() {
             // Boxed, because few requests are streamed and all would have to hold it.
             let this = Try::new(tries, retry.first_delta, hints);
-            let call = Box::pin(streaming::call(caller, request, this, retry, *outlet));
+            let outlet = outlet.map(|outlet| (outlet, copy));
+            let call = Box::pin(streaming::call(caller, request, this, retry, outlet));
             match order.urgency.deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(overdue())),
                 None => call.await,
@@ -352,7 +379,7 @@ impl Dispatcher {
 
     /// Settles a call that has ended, and notes it among the attempts.
     fn settle(&self, sent: Sent<'_>, result: &Result<Response, Failure>, hints: &Hints, attempts: &mut Vec<Attempt>) {
-        let Sent { lease, waited, paid } = sent;
+        let Sent { lease, waited, cooled, backoff, paid } = sent;
         let endpoint = &self.endpoints[lease.place];
         let took = lease.sent.elapsed();
         if let Some(paid) = paid {
@@ -368,6 +395,8 @@ impl Dispatcher {
             model: endpoint.model.clone(),
             times: 1,
             waited,
+            cooled,
+            backoff,
             took,
             usage,
             cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
@@ -387,30 +416,9 @@ impl Dispatcher {
         }
     }
 
-    fn hedges(&self) -> MutexGuard<'_, Hedges> {
+    fn hedges(&self, order: &Order<'_>) -> MutexGuard<'_, Hedges> {
         // Nothing in there can panic between two statements that belong together.
-        self.hedges.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self, endpoint: &Arc<Endpoint>, failure: Option<&Failure>, settled: Settled) {
-        let tell = |event: &dyn Fn(Arc<str>) -> Event| {
-            event::tell(self.observer.as_ref(), || event(endpoint.name.clone()));
-        };
-        if let Some(failure) = failure {
-            tell(&|endpoint| Event::AttemptFailed { endpoint, failure: failure.clone() });
-            let endpoints = settled.set_aside;
-            if endpoints > 0 {
-                tell(&|endpoint| Event::SetAside { endpoint, endpoints, failure: failure.clone() });
-            }
-        }
-        if let Some(pause) = settled.cooldown {
-            tell(&|endpoint| Event::CooldownStarted { endpoint, pause });
-        }
-        match settled.health {
-            Some(Verdict::Ejected(pause)) => tell(&|endpoint| Event::Ejected { endpoint, pause }),
-            Some(Verdict::Readmitted) => tell(&|endpoint| Event::Readmitted { endpoint }),
-            None => {}
-        }
+        self.hedges[usize::from(order.outlet.is_some())].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -418,8 +426,17 @@ impl Dispatcher {
 struct Sent<'a> {
     lease: Lease,
     waited: Duration,
+    cooled: Duration,
+    /// How long it had waited before it queued.
+    backoff: Duration,
     /// What is reserved for it: charged in full if the call is given up.
     paid: Paid<'a>,
+}
+
+impl<'a> Sent<'a> {
+    fn new(lease: Lease, since: Instant, backoff: Duration, paid: Paid<'a>) -> Sent<'a> {
+        Sent { waited: lease.sent.duration_since(since), cooled: lease.cooled(since), backoff, lease, paid }
+    }
 }
 
 fn cancelled() -> Failure {

@@ -112,7 +112,7 @@ fn a_stream_cut_at_every_byte_is_the_same_stream() {
     }
     for reply in &*STREAMS {
         let whole = read(reply, [&*reply.body]);
-        assert!(whole.1.is_ok() && whole.0.len() > 1, "{:?}: {whole:?}", reply.wire);
+        assert!(whole.1.is_ok() && !whole.0.is_empty(), "{:?}: {whole:?}", reply.wire);
         for at in 0..=reply.body.len() {
             let (before, after) = reply.body.split_at(at);
             assert_eq!(read(reply, [before, after]), whole, "{:?} cut at {at}", reply.wire);

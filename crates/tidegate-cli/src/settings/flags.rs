@@ -157,6 +157,8 @@ fn output(table: &mut Table, args: &OutputArgs) -> Result<()> {
     set(table, "output.path", path(args.out.as_deref())?);
     set(table, "output.format", args.output_format.and_then(name));
     set(table, "output.column", args.output_column.clone());
+    set(table, "output.journal", path(args.journal.as_deref())?);
+    set(table, "output.ordered", args.ordered);
     set(table, "output.summary", path(args.summary.as_deref())?);
     set(table, "fields", args.fields.clone());
     Ok(())

@@ -9,6 +9,7 @@ mod bad_input;
 mod cache;
 mod command;
 mod files;
+mod formats;
 mod http;
 mod kill;
 mod resume;

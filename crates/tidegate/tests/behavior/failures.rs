@@ -172,6 +172,7 @@ const SAID: &[Said] = &[
     openai("wrong key", 401, Kind::Auth, r#"{"error":{"message":"Incorrect API key provided: sk-***.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#),
     openai("out of region", 403, Kind::Permission, r#"{"error":{"message":"Country, region, or territory not supported","type":"request_forbidden","param":null,"code":"unsupported_country_region_territory"}}"#),
     openai("unknown model", 404, Kind::NotFound, r#"{"error":{"message":"The model `x` does not exist or you do not have access to it.","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#),
+    openai("unknown model of LiteLLM's proxy", 400, Kind::NotFound, r#"{"error":{"message":"/chat/completions: Invalid model name passed in model=x. Call `/v1/models` to view available models for your key.","type":"invalid_request_error","param":null,"code":"400"}}"#),
     openai("context too long", 400, Kind::TooLong, r#"{"error":{"message":"Input tokens exceed the configured limit of 272000 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#),
     openai("body too large", 413, Kind::TooLong, r#"{"error":{"message":"Request entity too large","type":"invalid_request_error","param":null,"code":null}}"#),
     openai("larger than the limit", 429, Kind::TooLong, r#"{"error":{"message":"Request too large for gpt-5 in organization org-x on tokens per min (TPM): Limit 30000, Requested 40000.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#),

@@ -337,8 +337,12 @@ pub(super) fn kind_of(error: &ErrorBody) -> Option<Kind> {
         };
         return Some(kind);
     }
-    // xAI has no code for it, and the status of a wrong request.
-    error.message.starts_with("Incorrect API key provided").then_some(Kind::Auth)
+    // These have no code for it, and the status of a wrong request: xAI, and LiteLLM's proxy.
+    match &error.message {
+        message if message.starts_with("Incorrect API key provided") => Some(Kind::Auth),
+        message if message.contains("Invalid model name passed in model=") => Some(Kind::NotFound),
+        _ => None,
+    }
 }
 
 fn finish(reason: Option<&str>) -> Finish {
