@@ -210,8 +210,7 @@ pub(crate) struct Retry {
     /// The time to make a connection; default 10 s.
     #[serde(deserialize_with = "duration::deserialize_positive", serialize_with = "duration::serialize")]
     pub(crate) connect_timeout: Duration,
-    /// The share of the rows that may be tried again, beside ten that always may; default: all. Smaller spares a provider
-    /// that fails everywhere, and fails rows that might have succeeded.
+    /// The share of the rows, beside ten, that may be tried again; default: all. Smaller fails more, and spares the provider.
     #[serde(deserialize_with = "value::share_setting")]
     pub(crate) budget: Option<f64>,
     /// The time for a row with everything; default: none. Shorter leaves slow rows unsent.
@@ -433,10 +432,7 @@ pub(crate) fn load(args: &RunArgs) -> Result<Settings> {
     merge(file::find(args.config.config.as_deref(), args.config.no_config), flags::table(args)?)
 }
 
-/// Does the same for a check, whose flags are some of a run's.
-///
-/// # Errors
-/// As [`load`].
+/// Does the same for a check, whose flags are some of a run's; with the errors of [`load`].
 pub(crate) fn load_for_check(args: &CheckArgs) -> Result<Settings> {
     merge(file::find(args.config.as_deref(), args.no_config), flags::check_table(args)?)
 }
