@@ -10,7 +10,6 @@ mod google;
 mod init;
 mod inspect;
 mod keys;
-mod live;
 mod logging;
 mod models;
 mod moment;

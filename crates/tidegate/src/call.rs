@@ -11,6 +11,7 @@ pub mod context_cache;
 pub mod eventstream;
 pub mod form;
 pub mod google;
+mod lesser;
 pub mod limits;
 pub(crate) mod own;
 pub mod pool;
@@ -36,6 +37,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::auth::{Authoriser, Identity, Used};
 pub use self::caller::{Caller, ItemState, Try, caller, strategy};
 use self::context_cache::{ContextCache, ContextCacheOptions, Link};
+use self::lesser::Lacks;
 use self::limits::Hints;
 use self::provider::{Provider, Quirks};
 use self::streaming::{Piece, ReplyStream};
@@ -61,6 +63,8 @@ pub(crate) struct HttpCaller {
     transport: Arc<dyn Transport>,
     base_url: String,
     cache: Option<ContextCache>,
+    /// What this model turned out not to take here.
+    lacks: Lacks,
 }
 
 /// A format that is spoken, and where each kind of task goes in it; nowhere if the format does not have it.
@@ -134,6 +138,7 @@ impl HttpCaller {
             transport: target.transport,
             base_url: target.base_url.trim_end_matches('/').to_owned(),
             cache,
+            lacks: Lacks::default(),
         })
     }
 
@@ -151,6 +156,7 @@ impl HttpCaller {
         let reply = self.transport.send(http).await?;
         *hints = Hints::read(reply.headers());
         let response = self.read_or_renew(spoken, kind, reply, used).await;
+        let response = response.map_err(|failure| self.lacks.learn(request, failure));
         let response = self.unless_gone(response, cached).await?;
         Ok(Response { warnings, ..response })
     }
@@ -174,6 +180,7 @@ impl HttpCaller {
         }
         let reply = HttpReply::from_parts(head, read_whole(body).await?);
         let response = self.read_or_renew(spoken, kind, reply, used).await;
+        let response = response.map_err(|failure| self.lacks.learn(request, failure));
         let response = self.unless_gone(response, cached).await?;
         Ok(streaming::whole(Response { warnings, ..response }))
     }
@@ -237,11 +244,13 @@ impl HttpCaller {
         let spoken = self.spoken(request).wire;
         let wire = spoken.wire();
         let request = form::formed(request, self.quirks.structure)?;
+        let (request, mut warnings) = self.lacks.fit(request, &self.model)?;
         let foreign = request.original.as_ref().is_some_and(|original| !spoken.takes(original.wire));
         let request = if foreign { typed(&request)? } else { request };
         let fitted = fit(request, wire)?;
         let body = wire.encode(&fitted.request, &self.model, &self.quirks)?;
-        Ok(Encoded { body, warnings: fitted.warnings })
+        warnings.extend(fitted.warnings);
+        Ok(Encoded { body, warnings })
     }
 
     fn read(&self, spoken: &Spoken, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
@@ -317,6 +326,7 @@ pub(crate) fn typed(request: &Request) -> Result<Cow<'_, Request>, Failure> {
     typed.params = request.params.clone().over(typed.params);
     typed.schema.clone_from(&request.schema);
     typed.lossy = request.lossy;
+    typed.without.clone_from(&request.without);
     Ok(Cow::Owned(typed))
 }
 

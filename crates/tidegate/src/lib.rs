@@ -155,9 +155,13 @@ pub use ask::typed::{Typed, Unanswered};
 pub use call::context_cache::ContextCacheOptions;
 pub use call::vertex::Vertex;
 pub use call::{Caller, ItemState, KeySource, Try, caller, strategy};
-pub use client::{Bedrock, Client, ClientBuilder, RegionOrder, Requests, Streaming, Target};
+pub use client::{
+    AccessInfo, Bedrock, CheckedAccount, CheckedModel, CheckedRegion, Client, ClientBuilder, Refresh, Refreshed,
+    RegionOrder, Requests, Streaming, Target, Validation, Way,
+};
 pub use dispatch::RetryPolicy;
 pub use dispatch::balance::{Ask, Balance, Candidate, Labels, Policy};
+pub use dispatch::tried::RetryStats;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{EndpointSnapshot, Event, Observer, Snapshot};
 pub use failure::{Advice, Aside, Diagnosis, Failure, Kind, Retry};

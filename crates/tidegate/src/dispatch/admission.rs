@@ -14,6 +14,7 @@
 
 mod control;
 mod places;
+mod regions;
 mod scheduler;
 mod tickets;
 

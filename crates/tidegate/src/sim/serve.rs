@@ -78,6 +78,9 @@ impl Simulator {
         let (start, wall) = *state.start.get_or_insert_with(|| (now, SystemTime::now()));
         let since = now.saturating_duration_since(start);
         let attempt = state.ledger.arrive(id, since.as_secs(), self.scenario().remember_ids);
+        if let Some(region) = bedrock::region(request) {
+            state.ledger.arrive_in(region);
+        }
         let azure = Azure::of(request.uri());
         let voice = Voice { wire, number: mix(id ^ u64::from(attempt)), azure: azure.is_some() };
         let deployment = azure.and_then(|azure| azure.deployment);
