@@ -21,11 +21,13 @@ from sdk_simulator import check, simulator
 ELEMENTS = pathlib.Path(__file__).parent.parent / "examples" / "elements.csv"
 MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
 PROFILE_ONLY = "anthropic.claude-3-5-haiku-20241022-v1:0"
+TITAN, COHERE = "amazon.titan-embed-text-v2:0", "cohere.embed-english-v3"
 IDS = ["AKIAONE", "secret-one"], ["AKIATWO", "secret-two", "token-two"]
 SCENARIO = f"""
 latency: {{fixed: {{ms: 1}}}}
 keys: [{":".join(IDS[0])}, {":".join(IDS[1])}, bearer-key]
-models: ["{MODEL}", "us.{PROFILE_ONLY}", "eu.{PROFILE_ONLY}"]
+models: ["{MODEL}", "us.{PROFILE_ONLY}", "eu.{PROFILE_ONLY}", "{TITAN}", "{COHERE}"]
+dimensions: 32
 script:
 - {{contains: slow down please, status: 429}}
 - {{contains: overloaded please, status: 503}}
@@ -34,10 +36,10 @@ script:
 """
 
 
-def client(url: str, key: list[str] = IDS[0], region: str = "us-east-1"):
+def client(url: str, key: list[str] = IDS[0], region: str = "us-east-1", service: str = "bedrock-runtime"):
     names = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"]
     once = botocore.config.Config(retries={"total_max_attempts": 1})
-    return boto3.client("bedrock-runtime", region, endpoint_url=url, config=once, **dict(zip(names, key)))
+    return boto3.client(service, region, endpoint_url=url, config=once, **dict(zip(names, key)))
 
 
 def ask(text: str) -> list[dict]:
@@ -89,6 +91,72 @@ def check_invoke(sdk) -> None:
     body = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 99, "messages": [{"role": "user", "content": "How high?"}]}
     reply = json.loads(sdk.invoke_model(modelId=MODEL, body=json.dumps(body))["body"].read())
     check(reply["content"][0]["text"].endswith("] How high?") and reply["model"] == MODEL, f"the reply is {reply}")
+    stream = sdk.invoke_model_with_response_stream(modelId=MODEL, body=json.dumps(body))["body"]
+    events = [json.loads(event["chunk"]["bytes"]) for event in stream]
+    texts = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
+    check(len(texts) > 1 and "".join(texts) == reply["content"][0]["text"], f"the stream says {texts}")
+    metrics = events[-1]["amazon-bedrock-invocationMetrics"]
+    check(events[-1]["type"] == "message_stop", f"the stream ends with {events[-1]}")
+    check(metrics["outputTokenCount"] == reply["usage"]["output_tokens"], f"the stream counts {metrics}")
+    body["messages"][0]["content"] = "slow down please"
+    try:
+        sdk.invoke_model_with_response_stream(modelId=MODEL, body=json.dumps(body))
+        check(False, "a stream was not refused")
+    except sdk.exceptions.ThrottlingException:
+        pass
+
+
+def check_embeddings(sdk) -> None:
+    def ask_for(model: str, **body) -> tuple[dict, dict]:
+        reply = sdk.invoke_model(modelId=model, body=json.dumps(body))
+        return json.loads(reply["body"].read()), reply["ResponseMetadata"]["HTTPHeaders"]
+
+    reply, headers = ask_for(TITAN, inputText="How high is the tide?", dimensions=256)
+    check(len(reply["embedding"]) == 256 and reply["inputTextTokenCount"] == 6, f"the embedding is {reply}")
+    check(headers["x-amzn-bedrock-input-token-count"] == "6", f"the headers are {headers}")
+    reply, headers = ask_for(COHERE, texts=["high", "low"], input_type="search_document")
+    check([len(vector) for vector in reply["embeddings"]] == [32, 32], f"the embeddings are {reply}")
+    for model, body in [(TITAN, {"texts": ["x"]}), (TITAN, {"inputText": "x", "dimensions": 3}), (COHERE, {"texts": ["x"]})]:
+        try:
+            ask_for(model, **body)
+            check(False, f"{body} was not refused")
+        except sdk.exceptions.ValidationException:
+            pass
+
+
+def check_control(url: str) -> None:
+    """The control plane: two lists, one of them in pages, signed for the same service."""
+    sdk = client(url, service="bedrock")
+    listed = {model["modelId"]: model for model in sdk.list_foundation_models()["modelSummaries"]}
+    check(sorted(listed) == sorted([MODEL, PROFILE_ONLY, TITAN, COHERE]), f"the models are {sorted(listed)}")
+    check(listed[MODEL]["inferenceTypesSupported"] == ["ON_DEMAND"], f"{listed[MODEL]}")
+    check(listed[PROFILE_ONLY]["inferenceTypesSupported"] == ["INFERENCE_PROFILE"], f"{listed[PROFILE_ONLY]}")
+    check(listed[MODEL]["modelName"] == "Claude 3 Haiku", f"{listed[MODEL]}")
+    check([profile["inferenceProfileId"] for profile in profiles(sdk)] == [f"us.{PROFILE_ONLY}"], "not the region's profiles")
+    europe = client(url, IDS[1], "eu-west-1", "bedrock")
+    check([profile["inferenceProfileId"] for profile in profiles(europe)] == [f"eu.{PROFILE_ONLY}"], "not the region's profiles")
+    check(sdk.list_inference_profiles(typeEquals="APPLICATION")["inferenceProfileSummaries"] == [], "profiles of nobody's")
+    for key, name in [(["AKIAONE", "wrong"], "InvalidSignatureException"), (["AKIANOBODY", "x"], "UnrecognizedClientException")]:
+        try:
+            client(url, key, service="bedrock").list_foundation_models()
+            check(False, f"{key} may list models")
+        except botocore.exceptions.ClientError as error:
+            check(error.response["Error"]["Code"] == name, f"{name} came as {error}")
+
+
+def check_pages(binary: str) -> None:
+    """Without `models` in the scenario there are those of the bundled table: enough for several pages."""
+    with simulator(binary, "latency: {fixed: {ms: 1}}") as url:
+        sdk = client(url, service="bedrock")
+        whole = sdk.list_inference_profiles()["inferenceProfileSummaries"]
+        pages = list(sdk.get_paginator("list_inference_profiles").paginate(PaginationConfig={"PageSize": 7}))
+        check(len(pages) == -(-len(whole) // 7) > 2, f"{len(pages)} pages of {len(whole)} profiles")
+        check([profile for page in pages for profile in page["inferenceProfileSummaries"]] == whole, "the pages differ")
+
+
+def profiles(sdk) -> list[dict]:
+    pages = sdk.get_paginator("list_inference_profiles").paginate(PaginationConfig={"PageSize": 1})
+    return [profile for page in pages for profile in page["inferenceProfileSummaries"]]
 
 
 def refused(sdk, name: str, status: int, text: str = "hi", model: str = MODEL, **more) -> str:
@@ -174,11 +242,14 @@ def main(binary: str) -> None:
         check_stream(sdk)
         check_tools(sdk)
         check_invoke(sdk)
+        check_embeddings(sdk)
+        check_control(url)
         check_errors(url)
         check_bearer(url)
         check_run(binary, url)
+    check_pages(binary)
     print(f"sdk-bedrock: boto3 {boto3.__version__} and tidegate understand the simulator: signatures, chat, stream, "
-          "tools, InvokeModel, errors, profiles")
+          "tools, InvokeModel whole and streamed, embeddings, the control plane, errors, profiles")
 
 
 main(sys.argv[1])

@@ -1,8 +1,12 @@
 //! Bedrock's regions and accounts, from settings and what AWS's own tools would find.
 
+use std::path::PathBuf;
+
 use tidegate::call::aws::Account;
 use tidegate::call::aws::chain::{Chain, Environment};
-use tidegate::{Bedrock, Error, Result};
+use tidegate::call::aws::control;
+use tidegate::call::transport::Transport;
+use tidegate::{Bedrock, Error, Refresh, Refreshed, Result};
 
 use crate::keys;
 use crate::settings::Settings;
@@ -35,7 +39,46 @@ pub(crate) fn bedrock(settings: &Settings, signing: Signing) -> Result<Bedrock> 
         preference: set.preference(),
         global_fraction: set.global_fraction,
         region_order: set.region_order,
+        found: settings.found.clone(),
     })
+}
+
+/// Returns whether a model of Bedrock's is named.
+fn is_used(settings: &Settings) -> bool {
+    settings.all_models().any(|model| model.trim().starts_with("bedrock"))
+}
+
+/// Uses what `tidegate check --live` found and kept, where it is young enough.
+pub(crate) fn recall(settings: &mut Settings) {
+    if let Some(mut bedrock) = is_used(settings).then(|| bedrock(settings, Signing::Needed).ok()).flatten() {
+        bedrock.recall(&refresh_of(settings));
+        settings.found = bedrock.found;
+    }
+}
+
+/// Asks the control plane what the accounts have, uses that and keeps it.
+pub(crate) async fn refresh(settings: &mut Settings, transport: &dyn Transport) -> Refreshed {
+    let Some(mut bedrock) = is_used(settings).then(|| bedrock(settings, Signing::Needed).ok()).flatten() else {
+        return Refreshed::default();
+    };
+    let refreshed = bedrock.refresh(&refresh_of(settings), transport).await;
+    settings.found = bedrock.found;
+    refreshed
+}
+
+fn refresh_of(settings: &Settings) -> Refresh {
+    let own = settings.base_url.clone().or_else(|| keys::variable("AWS_ENDPOINT_URL_BEDROCK"));
+    let address = own.unwrap_or_else(|| match fips() {
+        true => control::ADDRESS.replace("bedrock.", "bedrock-fips."),
+        false => control::ADDRESS.to_owned(),
+    });
+    let home = || Some(PathBuf::from(keys::variable("HOME")?).join(".cache"));
+    let cache = keys::variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    Refresh { folder: cache.map(|cache| cache.join("tidegate/bedrock")), address, ..Refresh::default() }
+}
+
+fn fips() -> bool {
+    keys::variable(FIPS).is_some_and(|on| on.eq_ignore_ascii_case("true"))
 }
 
 fn environment() -> Environment {
@@ -81,6 +124,5 @@ fn role_name(arn: &str) -> &str {
 
 /// Returns the address of Bedrock's own hosts, as the user wants them.
 pub(crate) fn own_address(base_url: &str) -> String {
-    let fips = keys::variable(FIPS).is_some_and(|on| on.eq_ignore_ascii_case("true"));
-    if fips { base_url.replace("bedrock-runtime.", "bedrock-runtime-fips.") } else { base_url.to_owned() }
+    if fips() { base_url.replace("bedrock-runtime.", "bedrock-runtime-fips.") } else { base_url.to_owned() }
 }

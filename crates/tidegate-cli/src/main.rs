@@ -11,7 +11,6 @@ mod google;
 mod init;
 mod inspect;
 mod keys;
-mod live;
 mod logging;
 mod metrics;
 mod models;

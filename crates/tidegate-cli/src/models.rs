@@ -41,8 +41,6 @@ pub(crate) fn listing(args: &ModelsArgs) -> Result<String> {
 fn is_callable(model: &Model) -> bool {
     let spoken = |row: &Provider| match model.kind {
         ModelKind::Responses => row.speaks(WireId::Responses),
-        // Bedrock's embeddings have a form for each vendor.
-        ModelKind::Embedding => row.wire != WireId::Bedrock,
         _ => true,
     };
     provider(model.provider).is_some_and(spoken)

@@ -42,10 +42,11 @@ const OTHER_FILES: u64 = 64;
 
 /// Runs the command.
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let settings = settings::load(&args)?;
+    let mut settings = settings::load(&args)?;
     if args.config.print_config {
         return crate::print(&settings.masked_toml()?);
     }
+    aws::recall(&mut settings);
     let job = job(&args, &settings)?;
     if args.trial.dry_run || args.trial.check_input {
         return look(&args, &job, &client(&settings, None, |_| Ok(Keys::none()), Signing::NotNeeded)?);
@@ -365,6 +366,19 @@ fn client(
     keys: FindKeys,
     signing: Signing,
 ) -> anyhow::Result<Client> {
+    Ok(builder(settings, observer, keys, signing)?.build()?)
+}
+
+/// Puts together what the settings say.
+///
+/// # Errors
+/// A setting that cannot be, a file that cannot be read, a key that is missing.
+pub(crate) fn builder(
+    settings: &Settings,
+    observer: Option<Arc<dyn Observer>>,
+    keys: FindKeys,
+    signing: Signing,
+) -> anyhow::Result<ClientBuilder> {
     let total = Limits { concurrency: Some(most_connections(settings)?), ..settings.total.into() };
     let mut builder = Client::builder()
         .total(total)
@@ -399,10 +413,13 @@ fn client(
     if settings.bedrock.regions_first {
         builder = builder.regions_first();
     }
+    if let Some(count) = settings.bedrock.regions_per_request {
+        builder = builder.regions_per_request(count);
+    }
     for endpoint in endpoints {
         builder = add_target(builder, &endpoint, keys, bedrock.as_ref(), settings)?;
     }
-    Ok(builder.build()?)
+    Ok(builder)
 }
 
 fn add_target(

@@ -29,6 +29,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tidegate::call::wire::WireId;
+use tidegate::catalog::inventory::Inventories;
 use tidegate::{Error, Kind, Params, Price, Result};
 
 use answers::{Checks, Rung, Task};
@@ -141,6 +142,9 @@ pub(crate) struct Settings {
     /// The file that was read, if any.
     #[serde(skip)]
     pub(crate) file: Option<PathBuf>,
+    /// What AWS accounts were found to have.
+    #[serde(skip)]
+    pub(crate) found: Inventories,
 }
 
 impl Default for Settings {
@@ -191,6 +195,7 @@ impl Default for Settings {
             endpoints: BTreeMap::new(),
             accounts: BTreeMap::new(),
             file: None,
+            found: Inventories::default(),
         }
     }
 }
@@ -454,17 +459,11 @@ impl Settings {
     pub(crate) fn masked_toml(&self) -> Result<String> {
         let mut table = toml::Table::try_from(self).map_err(|error| usage(&error.to_string()))?;
         mask::mask(&mut table);
-        prune(&mut table);
+        mask::prune(&mut table);
         let text = toml::to_string_pretty(&table).map_err(|error| usage(&error.to_string()))?;
         let file = self.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
         Ok(format!("# From {file}, TIDEGATE_ variables and flags\n{text}"))
     }
-}
-
-/// Takes out sections in which nothing is set.
-fn prune(table: &mut toml::Table) {
-    table.iter_mut().filter_map(|(_, value)| value.as_table_mut()).for_each(prune);
-    table.retain(|_, value| value.as_table().is_none_or(|section| !section.is_empty()));
 }
 
 fn usage(message: &str) -> Error {

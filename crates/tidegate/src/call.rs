@@ -11,6 +11,7 @@ pub mod context_cache;
 pub mod eventstream;
 pub mod form;
 pub mod google;
+mod lesser;
 pub mod limits;
 pub(crate) mod own;
 pub mod pool;
@@ -37,6 +38,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::auth::{Authoriser, Identity, Used};
 pub use self::caller::{Caller, ItemState, Try, caller, strategy};
 use self::context_cache::{ContextCache, ContextCacheOptions, Link};
+use self::lesser::Lacks;
 use self::limits::Hints;
 use self::prompt_cache::PromptCache;
 use self::provider::{Provider, Quirks};
@@ -67,6 +69,8 @@ pub(crate) struct HttpCaller {
     prompt_cache: Option<PromptCache>,
     /// Whether the provider is told which requests begin alike.
     names_prefix: bool,
+    /// What this model turned out not to take here.
+    lacks: Lacks,
 }
 
 /// A format that is spoken, and where each kind of task goes in it; nowhere if the format does not have it.
@@ -146,6 +150,7 @@ impl HttpCaller {
             cache,
             prompt_cache: points.then_some(target.prompt_cache),
             names_prefix: named,
+            lacks: Lacks::default(),
         })
     }
 
@@ -165,7 +170,7 @@ impl HttpCaller {
         *hints = Hints::read(reply.headers());
         match self.read(spoken, kind, reply) {
             Ok(response) => Ok(Response { warnings, ..response }),
-            Err(failure) => Err(Box::pin(self.heed(failure, used, cached)).await),
+            Err(failure) => Err(Box::pin(self.heed(request, failure, used, cached)).await),
         }
     }
 
@@ -189,7 +194,7 @@ impl HttpCaller {
         let reply = HttpReply::from_parts(head, read_whole(body).await?);
         match self.read(spoken, kind, reply) {
             Ok(response) => Ok(streaming::whole(Response { warnings, ..response })),
-            Err(failure) => Err(self.heed(failure, used, cached).await),
+            Err(failure) => Err(self.heed(request, failure, used, cached).await),
         }
     }
 
@@ -203,7 +208,7 @@ impl HttpCaller {
 
     /// Does what a failure asks for before the next attempt: reads a key again that was refused, forgets a context cache
     /// that the provider does not know any more.
-    async fn heed(&self, failure: Failure, used: Used, cached: Option<u64>) -> Failure {
+    async fn heed(&self, request: &Request, failure: Failure, used: Used, cached: Option<u64>) -> Failure {
         if failure.kind == Kind::Auth && self.auth.renew(used, &*self.transport).await {
             return Failure { kind: Kind::StaleKey, ..failure };
         }
@@ -212,7 +217,7 @@ impl HttpCaller {
                 cache.forget(hash).await;
                 Failure { kind: Kind::ServerError, ..failure }
             }
-            _ => failure,
+            _ => self.lacks.learn(request, failure),
         }
     }
 
@@ -240,6 +245,7 @@ impl HttpCaller {
         let spoken = self.spoken(request).wire;
         let wire = spoken.wire();
         let request = form::formed(request, self.quirks.structure)?;
+        let (request, mut warnings) = self.lacks.fit(request, &self.model)?;
         let foreign = request.original.as_ref().is_some_and(|original| !spoken.takes(original.wire));
         let mut request = if foreign { typed(&request)? } else { request };
         if let Some(strategy) = self.prompt_cache {
@@ -250,7 +256,8 @@ impl HttpCaller {
         }
         let fitted = fit(request, wire)?;
         let body = wire.encode(&fitted.request, &self.model, &self.quirks)?;
-        Ok(Encoded { body, warnings: fitted.warnings })
+        warnings.extend(fitted.warnings);
+        Ok(Encoded { body, warnings })
     }
 
     fn read(&self, spoken: &Spoken, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
@@ -326,6 +333,7 @@ pub(crate) fn typed(request: &Request) -> Result<Cow<'_, Request>, Failure> {
     typed.params = request.params.clone().over(typed.params);
     typed.schema.clone_from(&request.schema);
     typed.lossy = request.lossy;
+    typed.without.clone_from(&request.without);
     Ok(Cow::Owned(typed))
 }
 

@@ -5,6 +5,7 @@
 //! is sent as it is named, with an unknown price (never with a price of 0), and whoever knows better overrides the price.
 
 pub mod bedrock;
+pub mod inventory;
 mod resolve;
 
 use std::sync::LazyLock;

@@ -1,44 +1,51 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
+mod about;
 mod call_pool;
 mod control;
 mod defaults;
 mod dry_run;
 mod google;
 mod outputs;
+mod refresh;
 mod single;
 mod spot;
 mod streaming;
 mod target;
+mod transports;
+mod validation;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use futures_util::Stream;
 use futures_util::stream;
 
+use self::about::About;
+pub use self::about::{AccessInfo, Way};
 pub use self::call_pool::{CallPool, PoolError, PoolLimits};
+pub use self::refresh::{Refresh, Refreshed};
 pub use self::spot::{Bedrock, RegionOrder};
 use self::spot::{Spot, spots};
 pub use self::streaming::Streaming;
-use self::target::Place;
 pub use self::target::Target;
+use self::transports::Transports;
+pub use self::validation::{CheckedAccount, CheckedModel, CheckedRegion, Validation};
 use crate::ask::cache::{Answers, Shelf};
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
-use crate::call::own::Own;
-use crate::call::pool::{Pool, PoolOptions};
+use crate::call::pool::PoolOptions;
 use crate::call::prompt_cache::PromptCache;
-use crate::call::provider::Reach;
 use crate::call::transport::Transport;
-use crate::call::{Caller, HttpCaller, HttpTarget};
 use crate::dispatch::admission::{Admission, RouteId};
 use crate::dispatch::balance::{Balance, Chooser, Policy};
 use crate::dispatch::endpoint::{Endpoint, Split};
 use crate::dispatch::gate::SharedLimits;
 use crate::dispatch::hedge::Hedges;
+use crate::dispatch::tried::Tried;
 use crate::dispatch::{Classify, Dispatcher, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Observers, Snapshot};
@@ -48,7 +55,7 @@ use crate::money::Price;
 use crate::outcome::Outcome;
 use crate::request::{Params, Request};
 use crate::run::{Dedupe, Item, Run};
-use crate::sim::{Scenario, SimTransport};
+use crate::sim::Scenario;
 
 /// Puts a [`Client`] together.
 ///
@@ -86,6 +93,7 @@ pub struct ClientBuilder {
     classify: Option<Classify>,
     seed: u64,
     regions_first: bool,
+    regions_per_request: Option<NonZeroUsize>,
     dry_run: bool,
     defaults: Params,
 }
@@ -124,6 +132,16 @@ impl ClientBuilder {
     #[must_use]
     pub fn regions_first(mut self) -> ClientBuilder {
         self.regions_first = true;
+        self
+    }
+
+    /// Gives each request only this many of Bedrock's regions, and lets it fail over among those. Default: all of them.
+    ///
+    /// Regions take turns then; under [`Balance::LeastLoaded`] the ones with the fewest requests in flight come first. A
+    /// region that has gone out of service gets none, and its requests get others.
+    #[must_use]
+    pub fn regions_per_request(mut self, count: NonZeroUsize) -> ClientBuilder {
+        self.regions_per_request = Some(count);
         self
     }
 
@@ -219,8 +237,10 @@ impl ClientBuilder {
         self.check_shares()?;
         let models = self.models()?;
         let accounts = self.accounts()?;
-        let endpoints = self.endpoints(&accounts)?;
-        let mut chooser = Chooser::new(self.balance, self.seed);
+        let mut transports = Transports::new(&self);
+        let endpoints = self.endpoints(&accounts, &mut transports)?;
+        let shuffled = |target: &Target| target.bedrock.as_ref().is_some_and(Bedrock::shuffles);
+        let mut chooser = Chooser::new(self.balance, self.seed).shuffling(self.targets.iter().any(shuffled));
         if let Some(policy) = self.policy.take() {
             chooser = chooser.with_policy(policy);
         }
@@ -231,13 +251,29 @@ impl ClientBuilder {
         let answers = self.cache.take().map(|cache| Answers::new(cache, places));
         let observer = self.watchers()?;
         let follower = observer.clone().filter(|observer| observer.follows_items());
-        let (retry, classify) = (self.retry, self.classify);
-        let runs = AtomicU64::new(0);
-        let dispatcher = Dispatcher { admission, endpoints, retry, observer, follower, runs, classify, hedges };
-        let defaults = (!self.defaults.is_empty()).then(|| Arc::new(self.defaults));
-        let (dispatcher, ask_policy, dedupe) = (Arc::new(dispatcher), Arc::new(self.ask_policy), self.dedupe);
+        let dispatcher = Dispatcher {
+            admission,
+            endpoints,
+            retry: self.retry,
+            observer,
+            follower,
+            runs: AtomicU64::new(0),
+            classify: self.classify,
+            hedges,
+            regions: self.regions_per_request,
+            tried: Tried::default(),
+        };
         let warms = self.targets.iter().any(|target| target.prompt_cache != PromptCache::Off);
-        Ok(Client { dispatcher, ask_policy, answers, dedupe, warms, models, defaults })
+        Ok(Client {
+            dispatcher: Arc::new(dispatcher),
+            ask_policy: Arc::new(self.ask_policy),
+            answers,
+            dedupe: self.dedupe,
+            warms,
+            models,
+            defaults: (!self.defaults.is_empty()).then(|| Arc::new(self.defaults)),
+            about: Arc::new(About { targets: self.targets, network: transports.network }),
+        })
     }
 
     /// Returns the models that are asked where none is named.
@@ -278,16 +314,18 @@ impl ClientBuilder {
     }
 
     /// Makes an endpoint of every spot of every target.
-    fn endpoints(&self, accounts: &[(Arc<str>, Limits)]) -> Result<Vec<Arc<Endpoint>>> {
+    fn endpoints(&self, accounts: &[(Arc<str>, Limits)], transports: &mut Transports) -> Result<Vec<Arc<Endpoint>>> {
         let pacing = self.pacing.unwrap_or_else(|| self.pace.pacing());
         let weighted = self.targets.iter().any(|target| target.weight.is_some());
         let named = |account: &(Arc<str>, Limits)| accounts.iter().position(|(name, _)| *name == account.0);
-        let mut transports = Transports::new(self);
         let mut found: Vec<(usize, &Target, Spot)> = Vec::new();
         for (place, target) in self.targets.iter().enumerate() {
             found.extend(spots(target)?.into_iter().map(|spot| (place, target, spot)));
         }
         let orders = self.orders(&found);
+        let mut regions: Vec<Arc<str>> = found.iter().filter_map(|(_, _, spot)| spot.region().cloned()).collect();
+        regions.sort();
+        regions.dedup();
         let mut keys: Vec<String> = Vec::new();
         let mut endpoints: Vec<Arc<Endpoint>> = Vec::new();
         for ((place, target, spot), order) in found.into_iter().zip(orders) {
@@ -301,6 +339,7 @@ impl ClientBuilder {
                 name: spot.name.clone(),
                 model: target.name.clone(),
                 order,
+                region: spot.region().and_then(|region| regions.binary_search(region).ok()),
                 key,
                 weight: target.weight.or(weighted.then_some(1.0)),
                 price: spot.price,
@@ -321,66 +360,12 @@ impl ClientBuilder {
     fn orders(&self, spots: &[(usize, &Target, Spot)]) -> Vec<usize> {
         let rank = |(target, _, spot): &(usize, &Target, Spot)| {
             let (region, way) = spot.rank;
+            // Which of its regions a request asks first is whose turn it is.
+            let region = if self.regions_per_request.is_some() { 0 } else { region };
             if self.regions_first { (region, *target, way) } else { (*target, region, way) }
         };
         let known: BTreeMap<_, ()> = spots.iter().map(|spot| (rank(spot), ())).collect();
         spots.iter().map(|spot| known.range(..rank(spot)).count()).collect()
-    }
-}
-
-/// The transports of one client: one pool, one simulated provider, shared by all targets.
-struct Transports {
-    network: Arc<dyn Transport>,
-    simulated: Arc<dyn Transport>,
-    /// The user's own callers, each once.
-    own: Vec<Arc<Own>>,
-    dry: bool,
-}
-
-impl Transports {
-    fn new(builder: &ClientBuilder) -> Transports {
-        let (own, dry) = (Vec::new(), builder.dry_run);
-        let simulated = || Arc::new(SimTransport::new(builder.scenario.clone()));
-        match &builder.transport {
-            _ if dry => Transports { network: simulated(), simulated: simulated(), own, dry },
-            Some(given) => Transports { network: given.clone(), simulated: given.clone(), own, dry },
-            None => Transports { network: Arc::new(Pool::new(builder.pool.clone())), simulated: simulated(), own, dry },
-        }
-    }
-
-    fn own(&mut self, caller: &Arc<dyn Caller>) -> Arc<Own> {
-        if let Some(known) = self.own.iter().find(|own| own.is(caller)) {
-            return known.clone();
-        }
-        let own = Arc::new(Own::new(caller.clone(), self.dry));
-        self.own.push(own.clone());
-        own
-    }
-
-    fn caller(&mut self, target: &Target, spot: Spot) -> Result<Arc<dyn Caller>> {
-        let (provider, api_version) = match &target.place {
-            Place::Caller(caller) => return Ok(self.own(caller)),
-            Place::Provider { provider, api_version, .. } => (provider, api_version),
-        };
-        // A simulated provider with an address of its own is one that runs in another process.
-        let transport = match provider.reach {
-            Reach::Simulated if spot.base_url == provider.base_url => &self.simulated,
-            _ => &self.network,
-        };
-        let caller = HttpCaller::new(HttpTarget {
-            provider,
-            base_url: &spot.base_url,
-            api_version: api_version.as_deref(),
-            model: &spot.model,
-            vertex: target.vertex.as_ref(),
-            context_cache: target.context_cache,
-            prompt_cache: target.prompt_cache,
-            headers: target.headers.clone(),
-            identity: spot.identity,
-            source: target.source.clone().map(|source| (source, spot.number)),
-            transport: transport.clone(),
-        });
-        Ok(Arc::new(caller.map_err(|message| Error::Usage(format!("{}: {message}", target.name)))?))
     }
 }
 
@@ -400,6 +385,7 @@ pub struct Client {
     models: Arc<[Arc<str>]>,
     /// What requests say where they say nothing themselves.
     pub(crate) defaults: Option<Arc<Params>>,
+    about: Arc<About>,
 }
 
 impl Client {

@@ -27,10 +27,12 @@ mod seeds;
 pub(crate) mod slowdown;
 pub(crate) mod streaming;
 mod telling;
+pub(crate) mod tried;
 mod unit;
 pub(crate) mod window;
 pub(crate) mod worst_case;
 
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +49,7 @@ use self::hedge::Hedges;
 use self::payer::{Paid, Payer};
 use self::retries::Retries;
 use self::streaming::Outlet;
+use self::tried::Tried;
 use crate::call::Try;
 use crate::call::caller::Tries;
 use crate::call::limits::Hints;
@@ -158,6 +161,9 @@ pub(crate) struct Dispatcher {
     /// How long calls take, and apart from these how long streams take to begin.
     pub(crate) hedges: [Mutex<Hedges>; 2],
     pub(crate) classify: Option<Classify>,
+    /// How many regions a request gets, if not all.
+    pub(crate) regions: Option<NonZeroUsize>,
+    pub(crate) tried: Tried,
 }
 
 /// Names the cause of a failure in place of the built-in classification; nothing where that is right.
@@ -241,7 +247,10 @@ impl Dispatcher {
             let mut paid = self.pay(&order, &payer, ask.route).await?;
             let lease = match order.wait(self.admission.acquire(ask.clone())).await? {
                 Ok(lease) => lease,
-                Err(refused) => return Err(own_fault(attempts).unwrap_or(refused)),
+                Err(refused) => {
+                    ask.route = self.elsewhere(&order, ask.route, attempts, refused)?;
+                    continue;
+                }
             };
             if order.is_over(lease.sent) {
                 lease.withdraw();
@@ -260,7 +269,15 @@ impl Dispatcher {
             if order.outlet.is_some_and(Outlet::began) {
                 return Err(failure);
             }
-            let pause = match order.retry.next(&failure, &mut spent) {
+            if let Some(lesser) = lesser(order.request, &failure) {
+                self.tried.count_lesser(&failure);
+                let order = Order { request: &lesser, route: ask.route, ..order };
+                // Boxed, because it is rare: it ends when there is nothing left to leave out.
+                return Box::pin(self.dispatch(order, attempts, ())).await;
+            }
+            let next = order.retry.next(&failure, &mut spent);
+            self.tried.count(&failure, &next);
+            let pause = match next {
                 Next::GiveUp => return Err(failure),
                 Next::Again => Duration::ZERO,
                 Next::Without { whole_model } => {
@@ -317,7 +334,7 @@ impl Dispatcher {
     /// Returns what a request asks of admission at its arrival.
     fn ask(&self, order: &Order<'_>) -> Ask {
         Ask {
-            route: order.route,
+            route: self.route_of(order),
             rank: self.admission.rank(Instant::now(), order.urgency),
             priority: order.urgency.priority,
             deadline: order.urgency.deadline,
@@ -325,6 +342,28 @@ impl Dispatcher {
             bytes: order.request.text_size(),
             max_tokens: order.request.params.max_tokens,
             tried: Vec::new(),
+        }
+    }
+
+    /// Returns the route of a request: all that it may go to, or what lies in the regions that it gets.
+    fn route_of(&self, order: &Order<'_>) -> RouteId {
+        self.regions.map_or(order.route, |count| self.admission.in_regions(order.route, count.get()))
+    }
+
+    /// Returns the route of a request after nothing on its own serves any more: other regions, if it had only some.
+    fn elsewhere(
+        &self,
+        order: &Order<'_>,
+        left: RouteId,
+        attempts: &[Attempt],
+        refused: Failure,
+    ) -> Result<RouteId, Failure> {
+        let last = own_fault(attempts);
+        // What no place of this model takes is the request's own affair; what a place refuses is not.
+        let own = last.as_ref().is_some_and(|failure| failure.kind.advice().aside.is_none());
+        match self.regions.filter(|_| !own).map(|_| self.route_of(order)) {
+            Some(next) if next != left => Ok(next),
+            _ => Err(last.unwrap_or(refused)),
         }
     }
 
@@ -438,6 +477,14 @@ impl<'a> Sent<'a> {
     fn new(lease: Lease, since: Instant, backoff: Duration, paid: Paid<'a>) -> Sent<'a> {
         Sent { waited: lease.sent.duration_since(since), cooled: lease.cooled(since), backoff, lease, paid }
     }
+}
+
+/// Returns the request without what was refused in it, if it may do without and has not done so before.
+fn lesser(request: &Request, failure: &Failure) -> Option<Request> {
+    let refused = failure.refused.filter(|feature| !request.without.contains(feature))?;
+    let mut lesser = request.clone();
+    lesser.without.push(refused);
+    Some(lesser)
 }
 
 fn cancelled() -> Failure {

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::request::Feature;
 use crate::response::Usage;
 
 /// The cause of a failed attempt or row.
@@ -258,6 +259,9 @@ pub struct Failure {
     /// What was used all the same: a refused or empty reply is billed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What of the request was refused as unsupported, where the request may do without.
+    #[serde(skip)]
+    pub(crate) refused: Option<Feature>,
 }
 
 impl Failure {
@@ -273,7 +277,7 @@ impl Failure {
             message.truncate(end);
             message.push('…');
         }
-        Failure { kind, message, status: None, retry_after: None, request_id: None, usage: None }
+        Failure { kind, message, status: None, retry_after: None, request_id: None, usage: None, refused: None }
     }
 
     /// Makes the failure that a user's own [`Caller`](crate::Caller) returns for "429, wait this long".

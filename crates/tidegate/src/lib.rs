@@ -159,10 +159,12 @@ pub use call::prompt_cache::PromptCache;
 pub use call::vertex::Vertex;
 pub use call::{Caller, ItemState, KeySource, Try, caller, strategy};
 pub use client::{
-    Bedrock, CallPool, Client, ClientBuilder, PoolError, PoolLimits, RegionOrder, Requests, Streaming, Target,
+    AccessInfo, Bedrock, CallPool, CheckedAccount, CheckedModel, CheckedRegion, Client, ClientBuilder, PoolError,
+    PoolLimits, Refresh, Refreshed, RegionOrder, Requests, Streaming, Target, Validation, Way,
 };
 pub use dispatch::RetryPolicy;
 pub use dispatch::balance::{Ask, Balance, Candidate, Labels, Policy};
+pub use dispatch::tried::RetryStats;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Ended, EndpointSnapshot, Event, ItemEnded, ItemRef, Observer, Snapshot};
 pub use failure::{Advice, Aside, Diagnosis, Failure, Kind, Retry};

@@ -4,6 +4,7 @@
 //! [`Original`]: the bytes of a body that was already written for one wire. Original bytes go out as they are, with only
 //! the model's name replaced, so a field that we have never heard of survives. Any edit has to go through the typed form.
 
+mod feature;
 pub mod format;
 pub mod media;
 mod message;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub(crate) use self::feature::Feature;
 pub use self::format::{Format, MediaKind};
 pub use self::media::{Media, Source};
 pub use self::message::{Message, Role};
@@ -46,9 +48,13 @@ pub struct Request {
     /// A body already written for one wire; the task is empty then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
-    /// Whether parts that a model's format cannot carry are left out with a warning, instead of failing the request.
+    /// Whether what a model cannot take is left out with a warning, instead of failing the request: see
+    /// [`Request::lossy`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lossy: bool,
+    /// What a model has refused in this request, and what it therefore goes on without.
+    #[serde(skip)]
+    pub(crate) without: Vec<Feature>,
 }
 
 /// What is asked of the model.
@@ -212,7 +218,12 @@ impl Request {
         }
     }
 
-    /// Leaves out what a model's format cannot carry, with a warning, instead of failing.
+    /// Leaves out what a model cannot take, with a warning on the response, instead of failing.
+    ///
+    /// That is what its format has no place for; and what it refuses as unsupported by name, of these: media, cache points,
+    /// and parameters that only tune an answer, such as `temperature` or `top_k`. The request is then sent again at once,
+    /// at no cost to its attempts, and goes without wherever it is sent next; later requests to the same endpoint do so
+    /// from the start. Guardrails, tools, schemas and texts are never left out.
     #[must_use]
     pub fn lossy(mut self) -> Request {
         self.lossy = true;

@@ -25,6 +25,7 @@
 mod answer;
 mod bedrock;
 mod caches;
+mod control;
 mod delivery;
 mod dice;
 mod fault;
@@ -75,7 +76,7 @@ use crate::call::wire::openai::server;
 pub const ID_HEADER: &str = "x-tidegate-id";
 
 const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, \
-                            /v1beta/models/MODEL:generateContent, /v1beta/cachedContents, /model/MODEL/converse, /v1/models, /__sim/stats and /__sim/reset.";
+                            /v1beta/models/MODEL:generateContent, /v1beta/cachedContents, /model/MODEL/converse, /foundation-models, /inference-profiles, /v1/models, /__sim/stats and /__sim/reset.";
 
 /// A simulated provider; clones are the same one.
 #[derive(Debug, Clone)]
@@ -98,6 +99,8 @@ struct State {
     gates: HashMap<u64, Gate>,
     caches: Caches,
     prefixes: Prefixes,
+    /// How often each list of the control plane was asked for.
+    asked: HashMap<String, u32>,
 }
 
 impl Simulator {
@@ -142,6 +145,7 @@ impl Simulator {
                 self.serve_caches(now, request, rest)
             }
             Route::Token => self.serve_token(request),
+            Route::Control(list) => self.serve_control(request, list),
             Route::Models => at_once(StatusCode::OK, self.models()),
             Route::Stats => at_once(StatusCode::OK, self.report(request)),
             Route::Reset => {

@@ -24,9 +24,12 @@ pub(crate) struct BedrockArgs {
     /// Which way to a model comes first: direct, regional or global [default: direct]
     #[arg(long, value_name = "WAY", value_parser = ["direct", "regional", "global"])]
     pub(crate) access: Option<String>,
-    /// How regions follow each other: fixed, or rotate to take turns [default: fixed]
-    #[arg(long, value_name = "ORDER", value_parser = ["fixed", "rotate"])]
+    /// How regions follow each other: fixed, rotate to take turns, or shuffle [default: fixed]
+    #[arg(long, value_name = "ORDER", value_parser = ["fixed", "rotate", "shuffle"])]
     pub(crate) region_order: Option<String>,
+    /// Give each request only so many of the regions, in turn [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) regions_per_request: Option<std::num::NonZeroUsize>,
     /// Try every model in one region before the next region
     #[arg(long)]
     pub(crate) regions_first: Option<bool>,

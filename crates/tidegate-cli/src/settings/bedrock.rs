@@ -1,5 +1,7 @@
 //! What the settings say about Bedrock.
 
+use std::num::NonZeroUsize;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use tidegate::RegionOrder;
 use tidegate::catalog::bedrock::{Access, Names, Preference};
@@ -23,6 +25,8 @@ pub(crate) struct Bedrock {
     pub(crate) access: Option<Access>,
     /// How regions follow each other; default: fixed.
     pub(crate) region_order: RegionOrder,
+    /// How many of the regions each request gets; default: all.
+    pub(crate) regions_per_request: Option<NonZeroUsize>,
     /// Whether every model is tried in one region before the next region; default: false.
     pub(crate) regions_first: bool,
     /// Whether only names, aliases and ids are taken letter for letter; default: false.

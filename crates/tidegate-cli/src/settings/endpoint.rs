@@ -1,10 +1,11 @@
 //! What the settings say about one model at one provider.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tidegate::call::provider::{Auth, Paths, compatible, provider};
 use tidegate::call::wire::WireId;
-use tidegate::catalog::{self, ModelRef, bedrock};
+use tidegate::catalog::{self, ModelRef};
 use tidegate::{Error, Price, Result};
 
 use super::{Headers, Limits, Provider, Settings};
@@ -77,15 +78,7 @@ impl Settings {
         let own: Vec<&str> =
             self.providers.keys().map(String::as_str).filter(|name| provider(name).is_none()).collect();
         let address = self.base_url.as_deref().or_else(|| self.compatible_base_url());
-        if let Some(name) = model
-            .trim()
-            .strip_prefix("bedrock/")
-            .or_else(|| model.trim().strip_prefix("bedrock-invoke/"))
-            .filter(|_| self.bedrock.strict_names)
-        {
-            bedrock::id_of(name, self.bedrock.names())?;
-        }
-        let mut model = catalog::resolve(model, address, &own)?;
+        let mut model = catalog::resolve(&self.on_bedrock(model)?, address, &own)?;
         let provider = self.providers.get(model.label.as_ref()).cloned().unwrap_or_default();
         if let Some(wire) = provider.wire.filter(|_| own.contains(&model.label.as_ref())) {
             model.provider = compatible(wire);
@@ -107,6 +100,20 @@ impl Settings {
             model,
             by_name: false,
         })
+    }
+
+    /// Returns a model's name with the id that Bedrock knows it by; the name itself, where it is no model of Bedrock's.
+    fn on_bedrock<'a>(&self, model: &'a str) -> Result<Cow<'a, str>> {
+        let named = model.trim().split_once('/').filter(|(label, _)| ["bedrock", "bedrock-invoke"].contains(label));
+        let Some((label, name)) = named else { return Ok(model.into()) };
+        Ok(format!("{label}/{}", self.found.id_of(name, self.bedrock.names())?).into())
+    }
+
+    /// Returns the models as the user named them, wherever that is.
+    pub(crate) fn all_models(&self) -> impl Iterator<Item = &String> {
+        let rungs = self.ladder.iter().filter_map(|rung| rung.model.as_ref());
+        let tasks = self.tasks.values().flat_map(|task| &task.models);
+        self.models.iter().chain(rungs).chain(tasks)
     }
 
     /// Returns an account with its limits; that there is one of that name has been checked.

@@ -120,6 +120,11 @@ fn bedrock(table: &mut Table, args: &BedrockArgs) {
     set(table, "bedrock.global_fraction", args.global_fraction);
     set(table, "bedrock.access", args.access.clone());
     set(table, "bedrock.region_order", args.region_order.clone());
+    set(
+        table,
+        "bedrock.regions_per_request",
+        args.regions_per_request.and_then(|count| i64::try_from(count.get()).ok()),
+    );
     set(table, "bedrock.regions_first", args.regions_first);
     set(table, "bedrock.strict_names", args.strict_names);
 }

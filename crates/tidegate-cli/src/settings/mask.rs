@@ -19,6 +19,12 @@ pub(super) fn mask(settings: &mut Table) {
     }
 }
 
+/// Takes out sections in which nothing is set.
+pub(super) fn prune(table: &mut Table) {
+    table.iter_mut().filter_map(|(_, value)| value.as_table_mut()).for_each(prune);
+    table.retain(|_, value| value.as_table().is_none_or(|section| !section.is_empty()));
+}
+
 fn mask_named(values: &mut Table) {
     for (name, value) in values.iter_mut() {
         match value {

@@ -6,6 +6,7 @@
 
 mod answers;
 mod bad_input;
+mod bedrock;
 mod cache;
 mod command;
 mod files;

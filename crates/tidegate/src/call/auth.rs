@@ -31,6 +31,16 @@ pub(crate) enum Identity {
     Google(GoogleAccount),
 }
 
+impl Identity {
+    /// Returns the AWS account, if it is one.
+    pub(crate) fn account(&self) -> Option<&Account> {
+        match self {
+            Identity::Aws(account, _) => Some(account),
+            _ => None,
+        }
+    }
+}
+
 /// What was put on a request, to tell it from what is used later.
 #[derive(Debug)]
 pub(crate) enum Used {

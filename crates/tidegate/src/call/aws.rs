@@ -9,6 +9,7 @@ pub mod chain;
 pub mod control;
 mod files;
 mod services;
+mod sso;
 
 use std::fmt;
 use std::sync::Arc;

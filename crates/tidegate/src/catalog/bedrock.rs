@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::inventory::Inventory;
 use crate::error::{Error, Result};
 use crate::suggest::closest;
 
@@ -151,7 +152,7 @@ fn is_id(name: &str) -> bool {
 }
 
 /// Brings `Claude-3_5 Sonnet` and `claude 3.5 sonnet` to the same words.
-fn normalised(name: &str) -> String {
+pub(super) fn normalised(name: &str) -> String {
     let spaced: String = name.to_lowercase().chars().map(|c| if "-_.".contains(c) { ' ' } else { c }).collect();
     spaced.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -220,6 +221,16 @@ pub struct Preference {
 ///
 /// [`Error::Usage`] where the id itself is a profile that would take data out of the region's geography.
 pub fn routes(id: &str, region: &str, preference: Preference) -> Result<Vec<Reach>> {
+    routes_in(None, id, region, preference)
+}
+
+/// Returns the ways as [`routes`], by what an account was found to have in the region.
+pub(super) fn routes_in(
+    found: Option<&Inventory>,
+    id: &str,
+    region: &str,
+    preference: Preference,
+) -> Result<Vec<Reach>> {
     if let Some(profile) = geography_of_profile(id) {
         if !preference.allow_global && !own_geographies(region).contains(&profile) {
             return Err(Error::Usage(format!(
@@ -232,7 +243,10 @@ pub fn routes(id: &str, region: &str, preference: Preference) -> Result<Vec<Reac
     if id.starts_with("arn:") {
         return Ok(vec![Reach { access: Access::Direct, id: id.to_owned() }]);
     }
-    let mut ways = ways(id, region, preference.allow_global);
+    let mut ways = match found.filter(|found| found.knows(id)) {
+        Some(found) => ways_found(found, id, region, preference.allow_global),
+        None => ways(id, region, preference.allow_global),
+    };
     ways.sort_by_key(|way| (Some(way.access) != preference.first, way.access));
     Ok(ways)
 }
@@ -255,6 +269,15 @@ fn ways(id: &str, region: &str, allow_global: bool) -> Vec<Reach> {
     ways
 }
 
+fn ways_found(found: &Inventory, id: &str, region: &str, allow_global: bool) -> Vec<Reach> {
+    let through = |access, geography: &str| Reach { access, id: format!("{geography}.{id}") };
+    let direct = found.on_demand(id).then(|| Reach { access: Access::Direct, id: id.to_owned() });
+    let regional = own_geographies(region).iter().map(|geography| through(Access::Regional, geography));
+    let global = allow_global.then(|| through(Access::Global, "global"));
+    let through = regional.chain(global).filter(|way| found.has(&way.id));
+    direct.into_iter().chain(through).collect()
+}
+
 /// Says where requests on a way may be served, for people to read.
 #[must_use]
 pub fn served_in(way: &Reach, region: &str) -> String {
@@ -266,14 +289,14 @@ pub fn served_in(way: &Reach, region: &str) -> String {
 }
 
 /// Returns the geography of the profile that an id, or an ARN of a profile, names.
-fn geography_of_profile(id: &str) -> Option<&'static str> {
+pub(crate) fn geography_of_profile(id: &str) -> Option<&'static str> {
     let name = id.rsplit('/').next().unwrap_or(id);
     let (first, rest) = name.split_once('.')?;
     GEOGRAPHIES.into_iter().find(|geography| *geography == first && rest.contains('.'))
 }
 
 /// Returns the geographies whose profiles keep data where the region is, the narrowest first.
-fn own_geographies(region: &str) -> &'static [&'static str] {
+pub(crate) fn own_geographies(region: &str) -> &'static [&'static str] {
     match region {
         "ap-northeast-1" | "ap-northeast-3" => &["jp", "apac"],
         "ap-southeast-2" | "ap-southeast-4" => &["au", "apac"],

@@ -2,7 +2,8 @@
 
 use futures_util::future::join_all;
 
-use super::{Client, Place, Target};
+use super::target::Place;
+use super::{Client, Target};
 use crate::call::context_cache::ContextCacheOptions;
 use crate::call::vertex::Vertex;
 

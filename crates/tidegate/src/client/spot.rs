@@ -8,11 +8,13 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Target};
+use super::Target;
+use super::target::Place;
 use crate::call::auth::Identity;
 use crate::call::aws::Account;
 use crate::catalog;
 use crate::catalog::bedrock::{self, Access, Preference, Reach};
+use crate::catalog::inventory::Inventories;
 use crate::error::{Error, Result};
 use crate::money::Price;
 
@@ -37,6 +39,14 @@ pub struct Bedrock {
     pub global_fraction: Option<f64>,
     /// How regions follow each other.
     pub region_order: RegionOrder,
+    /// What the accounts were found to have; default: what the bundled table says. See [`Bedrock::refresh`].
+    pub found: Inventories,
+}
+
+impl Bedrock {
+    pub(super) fn shuffles(&self) -> bool {
+        self.region_order == RegionOrder::Shuffle
+    }
 }
 
 /// How the regions of a Bedrock model follow each other.
@@ -48,6 +58,8 @@ pub enum RegionOrder {
     Fixed,
     /// In turn.
     Rotate,
+    /// By chance, anew for each request.
+    Shuffle,
 }
 
 /// One endpoint to be.
@@ -60,13 +72,28 @@ pub(super) struct Spot {
     /// Which of the target's keys it is.
     pub(super) number: usize,
     pub(super) price: Option<Price>,
+    /// The region, and the way from there, where there are such.
+    pub(super) at: Option<At>,
     /// The region's place, and that of the way; spots with the same take turns.
     pub(super) rank: (usize, usize),
     /// The share of the requests that some of the spots get, and whether this is one of them.
     pub(super) share: Option<(f64, bool)>,
 }
 
+/// Where on Bedrock a spot is.
+pub(super) struct At {
+    pub(super) region: Arc<str>,
+    pub(super) way: Reach,
+    /// The account's label.
+    pub(super) account: Option<Arc<str>>,
+}
+
 impl Spot {
+    /// Returns its region, where there are several.
+    pub(super) fn region(&self) -> Option<&Arc<str>> {
+        self.at.as_ref().map(|at| &at.region)
+    }
+
     /// Returns what tells its key from another: endpoints with the same are put aside together.
     pub(super) fn key(&self) -> String {
         let secret = match &self.identity {
@@ -106,6 +133,7 @@ fn by_key(target: &Target) -> Vec<Spot> {
         identity,
         number,
         price: target.price_of(model),
+        at: None,
         rank: (0, 0),
         share: None,
     };
@@ -134,21 +162,27 @@ impl Regional<'_> {
         self.check()?;
         let mut spots = Vec::new();
         for (place, region) in self.bedrock.regions.iter().enumerate() {
-            let ways = bedrock::routes(self.model, region, self.bedrock.preference)?;
-            if ways.is_empty() {
-                return Err(self.unserved(region));
-            }
-            if self.bedrock.global_fraction.is_some_and(|share| share > 0.0)
-                && !ways.iter().any(|way| way.access == Access::Global)
-            {
-                return Err(Error::Usage(format!("{}: it has no global profile to take a share", self.target.name)));
-            }
-            for (turn, way) in ways.iter().enumerate() {
-                let accounts = self.identities(region).into_iter().enumerate();
-                spots.extend(accounts.map(|(number, who)| self.spot((place, region), (turn, way), number, who)));
+            for (number, who) in self.identities(region).into_iter().enumerate() {
+                let ways = self.ways(region, &who)?;
+                let spot = |(turn, way)| self.spot((place, region), (turn, way), number, who.clone());
+                spots.extend(ways.iter().enumerate().map(spot));
             }
         }
         Ok(spots)
+    }
+
+    /// Returns the ways to the model from a region, in somebody's name.
+    fn ways(&self, region: &str, who: &Identity) -> Result<Vec<Reach>> {
+        let account = who.account().and_then(Account::label);
+        let ways = self.bedrock.found.routes(account, self.model, region, self.bedrock.preference)?;
+        if ways.is_empty() {
+            return Err(self.unserved(region));
+        }
+        let shared = self.bedrock.global_fraction.is_some_and(|share| share > 0.0);
+        match shared && !ways.iter().any(|way| way.access == Access::Global) {
+            true => Err(Error::Usage(format!("{}: it has no global profile to take a share", self.target.name))),
+            false => Ok(ways),
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -189,8 +223,9 @@ impl Regional<'_> {
             _ if number > 0 => Some(format!("#{}", number + 1)),
             _ => None,
         };
+        let account = who.account().and_then(Account::label).map(Arc::from);
         let provider = self.target.name.split_once('/').map_or("bedrock", |(provider, _)| provider);
-        let place = if self.bedrock.region_order == RegionOrder::Rotate { 0 } else { place };
+        let place = if self.bedrock.region_order == RegionOrder::Fixed { place } else { 0 };
         Spot {
             name: format!("{provider}/{}@{region}{}", way.id, label.unwrap_or_default()).into(),
             model: way.id.clone(),
@@ -198,6 +233,7 @@ impl Regional<'_> {
             identity: who,
             number,
             price: self.target.price_of(&way.id),
+            at: Some(At { region: region.into(), way: way.clone(), account }),
             rank: (place, turn),
             share: self.bedrock.global_fraction.map(|share| (share, way.access == Access::Global)),
         }

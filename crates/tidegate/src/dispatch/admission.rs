@@ -16,6 +16,7 @@ mod control;
 #[cfg(test)]
 mod model;
 mod places;
+mod regions;
 mod scheduler;
 mod tickets;
 

@@ -170,13 +170,26 @@ pub(crate) struct Chooser {
     pub(crate) balance: Balance,
     /// The user's own, in place of one by name.
     own: Option<Box<dyn Policy>>,
+    /// Whether chance decides where `order` has several first ones.
+    shuffles: bool,
     rng: fastrand::Rng,
     turns: Turns,
 }
 
 impl Chooser {
     pub(crate) fn new(balance: Balance, seed: u64) -> Chooser {
-        Chooser { balance, own: None, rng: fastrand::Rng::with_seed(seed), turns: Turns::default() }
+        Chooser { balance, own: None, shuffles: false, rng: fastrand::Rng::with_seed(seed), turns: Turns::default() }
+    }
+
+    /// Lets chance decide where the policy `order` has several first ones.
+    pub(crate) fn shuffling(self, shuffles: bool) -> Chooser {
+        Chooser { shuffles, ..self }
+    }
+
+    /// Returns which of several in a ring is to come first for the next request, where load does not decide it.
+    pub(crate) fn first_of(&mut self, turn: usize, count: usize) -> usize {
+        let by_chance = self.shuffles || self.balance == Balance::Random;
+        if by_chance { self.rng.usize(..count.max(1)) } else { turn % count.max(1) }
     }
 
     /// Lets the user's own policy choose among whatever is ready.
@@ -203,13 +216,17 @@ impl Chooser {
         };
         match self.balance {
             // Keys of one model share its place in the list and take turns.
+            Balance::Order if self.shuffles => {
+                let first = of.clone().map(|(_, c)| c.order).min()?;
+                any(of.filter(|(_, c)| c.order == first), &mut self.rng)
+            }
             Balance::Order => least(|c| c.order as f64),
             Balance::WaterFill => least(|c| -c.headroom),
             Balance::LeastLoaded => least(|c| c.in_flight as f64),
             Balance::Cost => least(|c| c.price),
             Balance::RoundRobin => self.turns.next(of, |_| 1.0),
             Balance::Weighted => self.turns.next(of, |c| c.weight),
-            Balance::Random => of.clone().nth(self.rng.usize(..of.clone().count().max(1))).map(|(i, _)| i),
+            Balance::Random => any(of, &mut self.rng),
             Balance::Latency => two_choices(&of.collect::<Vec<_>>(), &mut self.rng),
         }
     }
@@ -238,6 +255,11 @@ impl Turns {
         self.next[chosen.place] = at + 1.0 / weight(chosen).max(1e-9);
         Some(i)
     }
+}
+
+fn any<'a>(of: impl Iterator<Item = (usize, &'a Candidate<'a>)> + Clone, rng: &mut fastrand::Rng) -> Option<usize> {
+    let count = of.clone().count();
+    of.map(|(i, _)| i).nth(rng.usize(..count.max(1)))
 }
 
 /// Compares two candidates by the time a request would take there: smoothed latency, stretched by what is in flight.

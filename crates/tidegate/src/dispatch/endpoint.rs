@@ -31,6 +31,8 @@ pub(crate) struct Endpoint {
     pub(crate) model: Arc<str>,
     /// The model's place in the user's list.
     pub(crate) order: usize,
+    /// Its region's number, if the provider has several.
+    pub(crate) region: Option<usize>,
     /// Which key it uses: endpoints with the same number share one.
     pub(crate) key: usize,
     /// Its share of the requests under the policy `weighted`, if one was given.

@@ -339,6 +339,7 @@ fn endpoint(limits: Limits) -> Endpoint {
         name: "m".into(),
         model: "m".into(),
         order: 0,
+        region: None,
         key: 0,
         weight: None,
         price: None,

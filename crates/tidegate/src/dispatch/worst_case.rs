@@ -173,6 +173,7 @@ mod tests {
             name: "m".into(),
             model: "m".into(),
             order: 0,
+            region: None,
             key: 0,
             weight: None,
             price: Some(Price::new(1.0, 2.0)),

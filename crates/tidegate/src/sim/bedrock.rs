@@ -1,8 +1,8 @@
 //! The simulated model behind Bedrock's Converse: the same answers, with AWS's signatures, profiles and exceptions.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
-use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 
 use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form};
 use super::dice::{Dice, Draw};
@@ -12,11 +12,15 @@ use super::scenario::Scenario;
 use super::serve::{Call, Denial, Prepared, read, wrong};
 use super::{Simulator, route, schema};
 use crate::call::sigv4::{self, Signed};
+use crate::call::sse;
 use crate::call::transport::HttpRequest;
 use crate::call::wire::WireId;
 use crate::call::wire::anthropic::server::MessagesRequest;
+use crate::call::wire::bedrock::embed::{self, Vendor};
+use crate::call::wire::bedrock::invoke;
 use crate::call::wire::bedrock::server::{self, ConverseRequest, Reply, Said, ToolSpec};
 use crate::call::wire::bedrock::types::UsageReply;
+use crate::call::wire::openai::types::UsageReply as Told;
 
 /// What is asked of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +28,15 @@ enum Verb {
     Converse,
     Stream,
     Invoke,
+    InvokeStream,
 }
 
 /// Returns the format of a path that asks a model something, such as `model/amazon.nova-lite-v1%3A0/converse`.
 pub(super) fn wire(path: &str) -> Option<WireId> {
-    Some(if target(path)?.1 == Verb::Invoke { WireId::BedrockInvoke } else { WireId::Bedrock })
+    Some(match target(path)?.1 {
+        Verb::Converse | Verb::Stream => WireId::Bedrock,
+        Verb::Invoke | Verb::InvokeStream => WireId::BedrockInvoke,
+    })
 }
 
 /// Returns whether a format is one of Bedrock's.
@@ -42,6 +50,7 @@ fn target(path: &str) -> Option<(&str, Verb)> {
         "converse" => Verb::Converse,
         "converse-stream" => Verb::Stream,
         "invoke" => Verb::Invoke,
+        "invoke-with-response-stream" => Verb::InvokeStream,
         _ => return None,
     };
     Some((model, verb))
@@ -50,13 +59,18 @@ fn target(path: &str) -> Option<(&str, Verb)> {
 /// Returns the model, and whether the reply is to be streamed.
 fn target_of(uri: &Uri) -> Option<(String, bool)> {
     let (model, verb) = target(route::without_version(uri.path()))?;
-    Some((String::from_utf8(route::unescape(model)).ok()?, verb == Verb::Stream))
+    Some((String::from_utf8(route::unescape(model)).ok()?, matches!(verb, Verb::Stream | Verb::InvokeStream)))
 }
 
 /// Returns who signed a request and for which region: AWS's limits are those of an account in a region.
 pub(super) fn signer(request: &HttpRequest) -> Option<Vec<u8>> {
     let signed = Signed::read(request.headers())?;
     Some(format!("{} {}", signed.access_key_id, signed.claim.scope.region).into_bytes())
+}
+
+/// Returns the region that a request is signed for.
+pub(super) fn region(request: &HttpRequest) -> Option<&str> {
+    Some(Signed::read(request.headers())?.claim.scope.region)
 }
 
 /// Checks a request's proof of who asks: a key as it is, or a signature made with a key of the form `ID:SECRET` or
@@ -114,6 +128,9 @@ pub(super) fn finish_headers(draft: &Draft, headers: &mut HeaderMap) {
             headers.insert(http::header::CONTENT_TYPE, framing);
         }
         Body::Json(body) => {
+            if draft.status == StatusCode::OK {
+                headers.insert(embed::INPUT_TOKENS, draft.usage.prompt_tokens.into());
+            }
             let name = (draft.status != StatusCode::OK).then(|| server::exception_in(body)).flatten();
             if let Some(Ok(name)) = name.map(HeaderValue::try_from) {
                 headers.insert(HeaderName::from_static("x-amzn-errortype"), name);
@@ -143,8 +160,11 @@ impl Simulator {
 
     /// Checks and answers a request for InvokeModel, whose model speaks as Anthropic's do.
     pub(super) fn prepare_invoke(&self, call: &Call<'_>, dice: Dice) -> Result<Prepared<'_>, Denial> {
-        let (model, _) = target_of(call.request.uri()).unwrap_or_default();
+        let (model, streams) = target_of(call.request.uri()).unwrap_or_default();
         self.check_bedrock_model(call, &model)?;
+        if let Some(vendor) = Vendor::of(&model) {
+            return self.prepare_embedding_of(call, vendor, dice);
+        }
         let mut asked: MessagesRequest<'_> = read(call)?;
         if asked.anthropic_version.is_none() {
             return Err(wrong(call)(
@@ -152,7 +172,33 @@ impl Simulator {
             ));
         }
         asked.model = model.into();
-        self.answer_messages(call, asked, dice)
+        asked.set_streams(streams);
+        let mut prepared = self.answer_messages(call, asked, dice)?;
+        if let Body::Events(events) = &mut prepared.draft.body {
+            *events = chunks(events, &prepared.draft.usage);
+        }
+        Ok(prepared)
+    }
+
+    /// Checks and answers a request for embeddings.
+    fn prepare_embedding_of(&self, call: &Call<'_>, vendor: Vendor, dice: Dice) -> Result<Prepared<'_>, Denial> {
+        let scenario = self.scenario();
+        let asked: embed::Asked<'_> = read(call)?;
+        let texts: Vec<&str> = asked.input_text.iter().chain(&asked.texts).map(AsRef::as_ref).collect();
+        check_vectors(vendor, &asked, &texts).map_err(wrong(call))?;
+        let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |said| {
+            texts.iter().any(|text| text.contains(said))
+        });
+        let draft = match answer::refused(fate, call.voice) {
+            Some(draft) => draft,
+            None => {
+                let vectors =
+                    answer::vectors(scenario, texts.iter().copied(), asked.dimensions, fate).map_err(wrong(call))?;
+                let usage = answer::usage(answer::tokens(texts.iter().map(|text| text.len()).sum()), 0);
+                Draft::good(Body::Json(vectors_body(vendor, vectors, &texts, usage.prompt_tokens)), usage)
+            }
+        };
+        Ok(Prepared { draft, fate, max_output_tokens: None })
     }
 
     /// A model of which only profiles are listed is not served on demand.
@@ -174,6 +220,56 @@ impl Simulator {
 
 fn max_tokens(asked: &ConverseRequest<'_>) -> Option<u64> {
     asked.inference_config.max_tokens.and_then(|tokens| u64::try_from(tokens).ok())
+}
+
+/// Refuses what the vendors refuse.
+fn check_vectors(vendor: Vendor, asked: &embed::Asked<'_>, texts: &[&str]) -> Result<(), String> {
+    match (vendor, texts.len(), asked.dimensions) {
+        (Vendor::Titan, _, _) if asked.input_text.is_none() => {
+            Err("Malformed input request: #: required key [inputText] not found".to_owned())
+        }
+        (Vendor::Titan, _, Some(dimensions)) if ![256, 512, 1024].contains(&dimensions) => {
+            Err(format!("Malformed input request: {dimensions} is not a valid enum value"))
+        }
+        (Vendor::Cohere, 1..=96, _) if asked.input_type.is_none() => {
+            Err("Malformed input request: #: required key [input_type] not found".to_owned())
+        }
+        (Vendor::Titan, ..) | (Vendor::Cohere, 1..=96, _) => Ok(()),
+        (Vendor::Cohere, count, _) => Err(format!("Malformed input request: {count} texts are not from 1 to 96")),
+    }
+}
+
+fn vectors_body(vendor: Vendor, vectors: Vec<Vec<f32>>, texts: &[&str], tokens: u64) -> bytes::Bytes {
+    let body = match vendor {
+        Vendor::Titan => {
+            let embedding = vectors.into_iter().next().unwrap_or_default();
+            json!(embed::TitanReply { embedding, input_text_token_count: Some(tokens) })
+        }
+        Vendor::Cohere => json!({"embeddings": vectors, "texts": texts, "response_type": "embeddings_floats"}),
+    };
+    body.to_string().into()
+}
+
+/// Puts Anthropic's events into messages of AWS's stream; behind the last one stands what was used.
+fn chunks(events: &[(bytes::Bytes, u64)], used: &Told) -> Vec<(bytes::Bytes, u64)> {
+    let mut reader = sse::Reader::default();
+    let framed = |(bytes, tokens): &(bytes::Bytes, u64)| {
+        let mut read = Vec::new();
+        // They were written by ourselves: every one of them is whole.
+        let _ = reader.push(bytes, &mut read);
+        let framed: Vec<u8> = read.iter().flat_map(|event| invoke::chunk(&with_metrics(&event.data, used))).collect();
+        (framed.into(), *tokens)
+    };
+    events.iter().map(framed).collect()
+}
+
+fn with_metrics(event: &[u8], used: &Told) -> Vec<u8> {
+    let mut event: Value = serde_json::from_slice(event).unwrap_or_default();
+    if event["type"] == "message_stop" {
+        event["amazon-bedrock-invocationMetrics"] = json!({"inputTokenCount": used.prompt_tokens,
+            "outputTokenCount": used.completion_tokens, "invocationLatency": 1, "firstByteLatency": 1});
+    }
+    event.to_string().into_bytes()
 }
 
 /// Refuses what Converse refuses before any model sees it.

@@ -42,6 +42,9 @@ pub struct Stats {
     pub input_tokens: u64,
     /// Output tokens of good replies.
     pub output_tokens: u64,
+    /// Calls signed for AWS, by the region that they are signed for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_region: BTreeMap<String, u64>,
     /// Arrivals in each second since the first.
     pub arrivals_per_second: Vec<u64>,
 }
@@ -107,6 +110,14 @@ impl Ledger {
             seconds.resize(second + 1, 0);
         }
         seconds[second] += 1;
+    }
+
+    /// Counts an arrival in a region of AWS's.
+    pub(super) fn arrive_in(&mut self, region: &str) {
+        match self.totals.by_region.get_mut(region) {
+            Some(count) => *count += 1,
+            None => drop(self.totals.by_region.insert(region.to_owned(), 1)),
+        }
     }
 
     pub(super) fn fault(&mut self, fault: Fault) {

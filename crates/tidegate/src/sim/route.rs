@@ -2,7 +2,7 @@
 
 use http::{Method, Uri};
 
-use super::{bedrock, caches, gemini, token};
+use super::{bedrock, caches, control, gemini, token};
 use crate::call::wire::WireId;
 use crate::request::TaskKind;
 
@@ -14,6 +14,8 @@ pub(super) enum Route {
     Caches,
     /// Where access tokens come from, whatever the method.
     Token,
+    /// Bedrock's control plane.
+    Control(control::List),
     Models,
     Stats,
     Reset,
@@ -41,10 +43,13 @@ impl Route {
             "models" => (Route::Models, Method::GET),
             "__sim/stats" => (Route::Stats, Method::GET),
             "__sim/reset" => (Route::Reset, Method::POST),
-            _ => match (gemini::task(path), bedrock::wire(path)) {
-                (Some(kind), _) => (Route::Call(WireId::Gemini, kind), Method::POST),
-                (None, Some(wire)) => (Route::Call(wire, TaskKind::Chat), Method::POST),
-                (None, None) => return Route::Nowhere,
+            _ => match control::list(path).map(Route::Control) {
+                Some(route) => (route, Method::GET),
+                None => match (gemini::task(path), bedrock::wire(path)) {
+                    (Some(kind), _) => (Route::Call(WireId::Gemini, kind), Method::POST),
+                    (None, Some(wire)) => (Route::Call(wire, TaskKind::Chat), Method::POST),
+                    (None, None) => return Route::Nowhere,
+                },
             },
         };
         if *method == wanted { route } else { Route::OtherMethod }

@@ -82,6 +82,9 @@ impl Simulator {
         let (start, wall) = *state.start.get_or_insert_with(|| (now, SystemTime::now()));
         let since = now.saturating_duration_since(start);
         let attempt = state.ledger.arrive(id, since.as_secs(), self.scenario().remember_ids);
+        if let Some(region) = bedrock::region(request) {
+            state.ledger.arrive_in(region);
+        }
         let marked = Marked::of(wire, request.body(), scope);
         let cached = state.prefixes.look(&marked, since.as_secs_f64());
         let azure = Azure::of(request.uri());

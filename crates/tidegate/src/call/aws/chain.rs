@@ -17,10 +17,12 @@ use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::files::{Files, Section, home};
 use super::services::{self, Role};
+use super::sso;
 use super::{CredentialSource, Credentials};
 use crate::call::sigv4::hex;
 use crate::call::transport::Transport;
@@ -203,13 +205,11 @@ impl Finder<'_> {
         let key = section.get("sso_session").map_or(text("sso_start_url"), String::as_str);
         let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, key.as_bytes());
         let file = home(self.environment).unwrap_or_default().join(".aws/sso/cache");
-        let held = std::fs::read(file.join(format!("{}.json", hex(digest.as_ref())))).unwrap_or_default();
-        let held: Value = serde_json::from_slice(&held).unwrap_or_default();
-        let lasts = held["expiresAt"].as_str().and_then(time).is_some_and(|end| end > SystemTime::now());
-        match held["accessToken"].as_str().filter(|_| lasts) {
+        let file = file.join(format!("{}.json", hex(digest.as_ref())));
+        match sso::token(self.transport, self.environment, &file, text("sso_region")).await {
             Some(token) => {
                 let place = [text("sso_region"), text("sso_account_id"), text("sso_role_name")];
-                services::single_sign_on(self.transport, self.environment, place, token).await
+                services::single_sign_on(self.transport, self.environment, place, token.expose_secret()).await
             }
             None => {
                 Err(none(&format!("the sign-on of AWS profile {name} is over: run `aws sso login --profile {name}`")))

@@ -5,13 +5,14 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::{Method, Uri};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{Account, Credentials};
 use crate::call::sigv4::{self, Scope};
 use crate::call::status;
 use crate::call::transport::{HttpRequest, Transport};
 use crate::call::wire::{Wire, bedrock};
+use crate::catalog::inventory::{Inventory, ListedModel};
 use crate::failure::{Failure, Kind};
 
 /// The control plane's address; `{region}` stands for the region.
@@ -19,23 +20,6 @@ pub const ADDRESS: &str = "https://bedrock.{region}.amazonaws.com";
 
 /// The most pages that a list may have.
 const PAGES: usize = 50;
-
-/// What an account has in a region.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inventory {
-    /// Ids of the models that are served on demand.
-    pub models: Vec<String>,
-    /// Ids of the inference profiles.
-    pub profiles: Vec<String>,
-}
-
-impl Inventory {
-    /// Returns whether requests under this id are served.
-    #[must_use]
-    pub fn has(&self, id: &str) -> bool {
-        self.models.iter().chain(&self.profiles).any(|known| known == id)
-    }
-}
 
 /// Asks what an account has in a region: ListFoundationModels and ListInferenceProfiles.
 ///
@@ -52,8 +36,7 @@ pub async fn inventory(
     let address = crate::catalog::bedrock::address(address, region);
     let asker = Asker { address: address.trim_end_matches('/'), region, credentials, transport };
     let models: Models = asker.get("/foundation-models").await?;
-    let on_demand = |model: &Model| model.inference_types_supported.iter().any(|kind| kind == "ON_DEMAND");
-    let models = models.model_summaries.into_iter().filter(on_demand).map(|model| model.model_id).collect();
+    let models = models.model_summaries.into_iter().map(Model::listed).collect();
     let mut profiles = Vec::new();
     let mut next = String::new();
     for _ in 0..PAGES {
@@ -107,7 +90,15 @@ struct Models {
 #[serde(default, rename_all = "camelCase")]
 struct Model {
     model_id: String,
+    model_name: String,
     inference_types_supported: Vec<String>,
+}
+
+impl Model {
+    fn listed(self) -> ListedModel {
+        let on_demand = self.inference_types_supported.iter().any(|kind| kind == "ON_DEMAND");
+        ListedModel { id: self.model_id, name: self.model_name, on_demand }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

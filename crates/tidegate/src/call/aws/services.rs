@@ -170,7 +170,7 @@ pub(super) async fn instance(transport: &dyn Transport, environment: &Environmen
     from_json(&get(&role).await?).ok_or_else(nowhere)
 }
 
-fn request(method: Method, address: &str) -> Result<HttpRequest, Failure> {
+pub(super) fn request(method: Method, address: &str) -> Result<HttpRequest, Failure> {
     let uri: Uri = address.parse().map_err(|_| none(&format!("`{address}` is not an address")))?;
     let mut request = HttpRequest::new(Bytes::new());
     (*request.method_mut(), *request.uri_mut()) = (method, uri);

@@ -96,6 +96,8 @@ const MEDIA: MediaLimits = MediaLimits {
         MediaLimit::NONE,
     ],
     total_bytes: 24_000_000,
+    image_side: 8_000,
+    many_images: Some((20, 2_000)),
 };
 
 /// Returns what the `url` of a batch file's line asks for, if this wire has it.

@@ -5,6 +5,7 @@
 //! `additionalModelRequestFields`. Errors are exceptions whose name stands in a header or in the body.
 
 mod content;
+pub(crate) mod embed;
 mod errors;
 pub mod invoke;
 mod pieces;
@@ -39,7 +40,7 @@ impl Wire for Bedrock {
     fn path(&self, kind: TaskKind, model: &str) -> Option<String> {
         match kind {
             TaskKind::Chat => Some(format!("/model/{}/converse", escape(model))),
-            TaskKind::Embed => None,
+            TaskKind::Embed => embed::Vendor::of(model).map(|_| format!("/model/{}/invoke", escape(model))),
         }
     }
 
@@ -49,13 +50,19 @@ impl Wire for Bedrock {
 
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
         match &request.original {
-            Some(original) if request.params.is_empty() => Ok(original.bytes.clone()),
+            // What is embedded goes to InvokeModel, as it was written.
+            Some(original) if request.params.is_empty() || original.kind == TaskKind::Embed => {
+                Ok(original.bytes.clone())
+            }
             Some(original) => write::merged(original, model, &request.params, quirks),
             None => write::body(request, model, quirks),
         }
     }
 
-    fn decode(&self, _kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
+    fn decode(&self, kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
+        if kind == TaskKind::Embed {
+            return embed::decode(head, body);
+        }
         let malformed = |error: &dyn std::fmt::Display| {
             status::failure(head, Kind::Malformed, format!("the reply is not Converse's: {error}"))
         };
@@ -114,6 +121,8 @@ const MEDIA: MediaLimits = MediaLimits {
         MediaLimit { count: 1, bytes: 18_750_000 },
     ],
     total_bytes: 18_750_000,
+    image_side: 8_000,
+    many_images: None,
 };
 
 fn answer(head: &Parts, body: &Bytes, reply: ConverseReply<'_>) -> Result<Response, Failure> {

@@ -16,6 +16,10 @@ pub struct MediaLimits {
     pub each: [MediaLimit; 4],
     /// Bytes of all of them together, before they are written as base64.
     pub total_bytes: usize,
+    /// The longest side of an image, in pixels.
+    pub image_side: usize,
+    /// The longest side of an image where there are more images than this in the request.
+    pub many_images: Option<(usize, usize)>,
 }
 
 /// What a provider takes of one kind of media.
@@ -34,7 +38,14 @@ impl MediaLimit {
 
 impl MediaLimits {
     /// No limit is known.
-    pub const NONE: MediaLimits = MediaLimits { each: [MediaLimit::NONE; 4], total_bytes: usize::MAX };
+    pub const NONE: MediaLimits =
+        MediaLimits { each: [MediaLimit::NONE; 4], total_bytes: usize::MAX, image_side: usize::MAX, many_images: None };
+
+    /// Returns the longest side that an image may have among so many.
+    fn side(&self, images: usize) -> usize {
+        let among_many = self.many_images.filter(|(many, _)| images > *many).map(|(_, side)| side);
+        among_many.unwrap_or(usize::MAX).min(self.image_side)
+    }
 
     const fn of(&self, kind: MediaKind) -> MediaLimit {
         match kind {
@@ -127,17 +138,24 @@ fn lesser(part: Part, wire: &dyn Wire) -> Option<Part> {
 /// Names the limits that the media exceed.
 fn exceeded(messages: &[Message], limits: &MediaLimits) -> Vec<String> {
     let mut faults = Vec::new();
-    let mut total = 0;
+    let (mut total, mut images) = (0, Vec::new());
     let mut counts = [(MediaKind::Image, 0), (MediaKind::Document, 0), (MediaKind::Video, 0), (MediaKind::Audio, 0)];
     for (kind, media) in media(messages) {
         counts.iter_mut().filter(|(counted, _)| *counted == kind).for_each(|(_, count)| *count += 1);
         let Source::Bytes(bytes) = &media.source else { continue };
         total += bytes.len();
         let most = limits.of(kind).bytes;
+        let name = || media.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
         if bytes.len() > most {
-            let name = media.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-            faults.push(format!("the {}{name} has {} bytes; at most {most} are taken", kind.name(), bytes.len()));
+            faults.push(format!("the {}{} has {} bytes; at most {most} are taken", kind.name(), name(), bytes.len()));
         }
+        if kind == MediaKind::Image && limits.image_side < usize::MAX {
+            images.extend(imagesize::blob_size(bytes).ok().map(|size| (name(), size.width, size.height)));
+        }
+    }
+    let side = limits.side(counts[0].1);
+    for (name, width, height) in images.into_iter().filter(|(_, width, height)| *width.max(height) > side) {
+        faults.push(format!("the image{name} has {width} x {height} pixels; at most {side} a side are taken"));
     }
     for (kind, count) in counts {
         let most = limits.of(kind).count;
@@ -202,7 +220,8 @@ mod tests {
 
     #[test]
     fn limits_hold_for_the_whole_request() {
-        let limits = MediaLimits { each: [MediaLimit { count: 2, bytes: 10 }; 4], total_bytes: 25 };
+        let limits =
+            MediaLimits { each: [MediaLimit { count: 2, bytes: 10 }; 4], total_bytes: 25, ..MediaLimits::NONE };
         let image = |bytes: usize| Message::user().image_bytes([PNG, &vec![0; bytes - 8]].concat()).unwrap();
         assert_eq!(exceeded(&[image(9), image(10)], &limits), Vec::<String>::new());
         let faults = exceeded(&[image(9), image(10), image(11)], &limits);
@@ -210,6 +229,44 @@ mod tests {
         assert_eq!(faults[0], "the image has 11 bytes; at most 10 are taken");
         assert_eq!(faults[1], "3 images; at most 2 are taken in a request");
         assert_eq!(faults[2], "30 bytes of media; at most 25 are taken in a request");
+    }
+
+    /// The beginnings of images: what tells their size.
+    fn images(width: u16, height: u16) -> [Vec<u8>; 4] {
+        let big = |n: u16| [[0, 0], n.to_be_bytes()].concat();
+        let png = [PNG, b"\0\0\0\x0DIHDR", &big(width), &big(height), &[8, 2, 0, 0, 0]].concat();
+        let gif = [&b"GIF89a"[..], &width.to_le_bytes(), &height.to_le_bytes(), &[0; 3]].concat();
+        let frame = [&[0xFF, 0xC0, 0, 17, 8][..], &height.to_be_bytes(), &width.to_be_bytes(), &[3; 10]].concat();
+        let jpeg = [&b"\xFF\xD8\xFF\xE0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"[..], &frame].concat();
+        let less = |n: u16| u32::from(n - 1).to_le_bytes()[..3].to_vec();
+        let webp = [&b"RIFF\x1E\0\0\0WEBPVP8X\x0A\0\0\0\0\0\0\0"[..], &less(width), &less(height)].concat();
+        [png, gif, jpeg, webp]
+    }
+
+    #[test]
+    fn an_image_of_too_many_pixels_is_refused_in_every_format() {
+        let ask = |image: Vec<u8>| Request::chat(vec![Message::user().image_bytes(image).unwrap()]);
+        for (width, height, fits) in [(8000, 8000, true), (8001, 10, false), (10, 8001, false)] {
+            for image in images(width, height) {
+                let request = ask(image);
+                for wire in [WireId::Bedrock, WireId::Anthropic] {
+                    let fault = fit_for(&request, wire).err().map(|failure| failure.message);
+                    assert_eq!(fault.is_none(), fits, "{fault:?}");
+                    let told = format!("has {width} x {height} pixels; at most 8000 a side are taken");
+                    assert!(fits || fault.unwrap().contains(&told));
+                }
+                assert!(fit_for(&request, WireId::Openai).is_ok(), "OpenAI makes them smaller itself");
+            }
+        }
+    }
+
+    #[test]
+    fn many_images_must_be_smaller_and_all_faults_are_told() {
+        let [png, ..] = images(3000, 20);
+        let message = |count| (0..count).fold(Message::user(), |message, _| message.image_bytes(png.clone()).unwrap());
+        assert!(fit_for(&Request::chat(vec![message(20)]), WireId::Anthropic).is_ok());
+        let failure = fit_for(&Request::chat(vec![message(21)]), WireId::Anthropic).err().unwrap();
+        assert!(failure.message.matches("at most 2000 a side").count() >= 8, "{failure}");
     }
 
     #[test]

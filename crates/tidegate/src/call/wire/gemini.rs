@@ -130,6 +130,7 @@ const MEDIA: MediaLimits = MediaLimits {
         MediaLimit { count: 1_000, bytes: 75_000_000 },
     ],
     total_bytes: 75_000_000,
+    ..MediaLimits::NONE
 };
 
 /// Returns a model's place in the path: tuned models have a collection of their own.

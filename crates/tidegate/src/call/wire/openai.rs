@@ -116,6 +116,7 @@ pub(super) const MEDIA: MediaLimits = MediaLimits {
         MediaLimit { count: 500, bytes: 25_000_000 },
     ],
     total_bytes: 50_000_000,
+    ..MediaLimits::NONE
 };
 
 /// Returns what the `url` of a batch file's line asks for, if this wire has it.

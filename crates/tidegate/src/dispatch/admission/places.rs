@@ -17,7 +17,7 @@ pub(super) struct Places {
     pub(super) states: Vec<State>,
     /// The limits of accounts and of the whole.
     pub(super) shared: Shared,
-    chooser: Chooser,
+    pub(super) chooser: Chooser,
     rng: fastrand::Rng,
 }
 

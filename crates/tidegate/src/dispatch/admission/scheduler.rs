@@ -32,6 +32,8 @@ pub(super) struct Scheduler {
     /// The endpoints that could take the head just looked at, and those of the best head so far.
     candidates: Vec<usize>,
     chosen: Vec<usize>,
+    /// How many requests were given a part of the regions.
+    pub(super) region_turn: usize,
 }
 
 pub(super) struct Route {
@@ -52,6 +54,7 @@ impl Scheduler {
             wakers: Vec::new(),
             candidates: Vec::new(),
             chosen: Vec::new(),
+            region_turn: 0,
         }
     }
 

@@ -32,6 +32,10 @@ impl Transport for Services {
                 r#"{"roleCredentials":{"accessKeyId":"SSO","secretAccessKey":"s","sessionToken":"t","expiration":1}}"#
                     .to_owned()
             }
+            "/token" if body.contains(r#""refreshToken":"old""#) => {
+                r#"{"accessToken":"fresh","expiresIn":28800,"refreshToken":"new","tokenType":"Bearer"}"#.to_owned()
+            }
+            "/token" => r#"{"error":"invalid_grant"}"#.to_owned(),
             "/latest/api/token" => "session".to_owned(),
             "/latest/meta-data/iam/security-credentials/" => "my-role".to_owned(),
             _ => json.to_owned(),
@@ -142,6 +146,62 @@ async fn a_sign_on_is_used_while_it_lasts() {
     assert!(
         world.asked().contains("portal.sso.eu-west-1.amazonaws.com/federation/credentials?role_name=dev&account_id=42")
     );
+}
+
+/// Writes a token of the sign-on `corp` that ends in so many seconds, and returns its file.
+fn signed_on(world: &World, ends_in: i64, more: &str) -> std::path::PathBuf {
+    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, b"corp");
+    let file = world.home.path().join(format!(".aws/sso/cache/{}.json", hex(digest.as_ref())));
+    let end = Timestamp::now() + jiff::SignedDuration::from_secs(ends_in);
+    std::fs::write(&file, format!(r#"{{"accessToken":"x","expiresAt":"{end}","startUrl":"https://x"{more}}}"#))
+        .unwrap();
+    file
+}
+
+const RENEWABLE: &str = r#","refreshToken":"old","clientId":"id","clientSecret":"hush","region":"eu-north-1","registrationExpiresAt":"2099-01-01T00:00:00Z""#;
+
+#[tokio::test]
+async fn a_sign_on_that_ends_soon_is_renewed_and_written_back() {
+    for ends_in in [-3600, 300] {
+        let world = World::new(&[], FILES);
+        let file = signed_on(&world, ends_in, RENEWABLE);
+        assert_eq!(world.find(world.chain().profile("signed-on")).await.unwrap(), "SSO");
+        let asked = world.asked();
+        assert!(asked.starts_with("POST https://oidc.eu-north-1.amazonaws.com/token {"), "{asked}");
+        assert!(asked.contains(r#""grantType":"refresh_token","clientId":"id","clientSecret":"hush""#), "{asked}");
+        let kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        assert_eq!((&kept["accessToken"], &kept["refreshToken"]), (&"fresh".into(), &"new".into()));
+        assert_eq!((&kept["clientSecret"], &kept["startUrl"]), (&"hush".into(), &"https://x".into()));
+        let end = time(kept["expiresAt"].as_str().unwrap()).unwrap();
+        assert!(end > SystemTime::now() + std::time::Duration::from_secs(28_000));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+        // The new one lasts: nobody asks for another.
+        assert_eq!(world.find(world.chain().profile("signed-on")).await.unwrap(), "SSO");
+        assert_eq!(world.asked().matches("/token").count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_sign_on_that_cannot_be_renewed_serves_to_its_end() {
+    let gone = RENEWABLE.replace("old", "used before");
+    let over = RENEWABLE.replace("2099", "2001");
+    for (ends_in, more, asks) in [(300, gone.as_str(), 1), (300, "", 0), (300, &over, 0), (7200, RENEWABLE, 0)] {
+        let world = World::new(&[], FILES);
+        let file = signed_on(&world, ends_in, more);
+        assert_eq!(world.find(world.chain().profile("signed-on")).await.unwrap(), "SSO", "{more}");
+        assert_eq!(world.asked().matches("/token").count(), asks, "{more}");
+        assert!(std::fs::read_to_string(&file).unwrap().contains(r#""accessToken":"x""#));
+    }
+    let world = World::new(&[("AWS_ENDPOINT_URL_SSO_OIDC", "http://127.0.0.1:1/")], FILES);
+    signed_on(&world, -5, &gone);
+    let message = world.find(world.chain().profile("signed-on")).await.unwrap_err();
+    assert!(message.contains("aws sso login --profile signed-on"), "{message}");
+    assert!(world.asked().starts_with("POST http://127.0.0.1:1/token"));
 }
 
 #[tokio::test]

@@ -73,6 +73,11 @@ struct Format<'a> {
 }
 
 impl<'a> MessagesRequest<'a> {
+    /// Says whether the reply is to be streamed, where the path decides it.
+    pub(crate) fn set_streams(&mut self, streams: bool) {
+        self.stream = Some(streams);
+    }
+
     /// Returns whether the reply is to be streamed.
     pub(crate) fn streams(&self) -> bool {
         self.stream == Some(true)

@@ -1,26 +1,47 @@
 //! Bedrock's InvokeModel with Anthropic's bodies: for what Converse has no field for.
 //!
 //! The body is that of Messages, with its version in it and the model in the path; the reply is Anthropic's, errors are
-//! AWS's. Replies are read whole.
+//! AWS's. In a stream each of AWS's messages holds one of Anthropic's events.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::response::Parts;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Bedrock;
+use super::{Bedrock, stream};
+use crate::call::eventstream::{self, EXCEPTION};
 use crate::call::provider::Quirks;
 use crate::call::sigv4::escape;
 use crate::call::sse::Event;
+use crate::call::status;
 use crate::call::wire::anthropic::Anthropic;
 use crate::call::wire::body::{bad_body, to_bytes};
 use crate::call::wire::fit::MediaLimits;
-use crate::call::wire::{StreamState, Wire, WireId};
+use crate::call::wire::{Framing, StreamState, Wire, WireId};
 use crate::failure::{Failure, Kind};
 use crate::request::{Media, Original, Part, Request, Source, TaskKind};
 use crate::response::{Delta, Response};
 
 /// The version that every model of Anthropic's on Bedrock accepts.
 const VERSION: &str = "bedrock-2023-05-31";
+
+/// The name of the events that hold one of the vendor's.
+const CHUNK: &str = "chunk";
+
+/// An event of the stream.
+#[derive(Deserialize)]
+struct Chunk {
+    /// The vendor's event, in base64.
+    bytes: String,
+}
+
+/// Writes a vendor's event as one of the stream's.
+pub(crate) fn chunk(event: &[u8]) -> Vec<u8> {
+    let body = serde_json::json!({"bytes": STANDARD.encode(event)});
+    eventstream::event_message(CHUNK, body.to_string().as_bytes())
+}
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +51,7 @@ impl Wire for Invoke {
     fn path(&self, kind: TaskKind, model: &str) -> Option<String> {
         match kind {
             TaskKind::Chat => Some(format!("/model/{}/invoke", escape(model))),
-            TaskKind::Embed => None,
+            TaskKind::Embed => Bedrock.path(kind, model),
         }
     }
 
@@ -41,6 +62,9 @@ impl Wire for Invoke {
     }
 
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
+        if request.kind() == TaskKind::Embed {
+            return Bedrock.encode(request, model, quirks);
+        }
         let body = Anthropic.encode(request, model, quirks)?;
         let mut body: Map<String, Value> = serde_json::from_slice(&body).map_err(bad_body)?;
         body.shift_remove("model");
@@ -50,7 +74,10 @@ impl Wire for Invoke {
     }
 
     fn decode(&self, kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
-        Anthropic.decode(kind, head, body)
+        match kind {
+            TaskKind::Chat => Anthropic.decode(kind, head, body),
+            TaskKind::Embed => Bedrock.decode(kind, head, body),
+        }
     }
 
     fn kind(&self, head: &Parts, body: &[u8]) -> Option<Kind> {
@@ -75,16 +102,30 @@ impl Wire for Invoke {
         Anthropic.media_limits()
     }
 
-    fn stream_path(&self, _model: &str) -> Option<String> {
-        None
+    fn stream_path(&self, model: &str) -> Option<String> {
+        Some(format!("/model/{}/invoke-with-response-stream", escape(model)))
     }
 
+    /// The path alone asks for a stream.
     fn stream_body(&self, body: Bytes) -> Result<Bytes, Failure> {
         Ok(body)
     }
 
     fn decode_event(&self, state: &mut StreamState, event: &Event, out: &mut Vec<Delta>) -> Result<(), Failure> {
-        Anthropic.decode_event(state, event, out)
+        if let Some(name) = event.name.strip_prefix(EXCEPTION) {
+            return Err(stream::failed(state, name, &event.data));
+        }
+        if event.name != CHUNK {
+            return Ok(());
+        }
+        let chunk: Chunk = state.read(event)?;
+        let broken = |error| status::failure(&state.head, Kind::Malformed, format!("a chunk of the stream: {error}"));
+        let data = STANDARD.decode(&chunk.bytes).map_err(broken)?;
+        Anthropic.decode_event(state, &Event { name: String::new(), data }, out)
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Aws
     }
 
     fn finish(&self, state: StreamState) -> Result<Response, Failure> {
@@ -96,6 +137,35 @@ impl Wire for Invoke {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_stream_holds_anthropics_events_and_awss_exceptions() {
+        let head = http::Response::new(()).into_parts().0;
+        let mut state = StreamState::new(head);
+        let mut deltas = Vec::new();
+        let mut read = |name: &str, data: &str| {
+            Invoke.decode_event(&mut state, &Event { name: name.to_owned(), data: data.into() }, &mut deltas)
+        };
+        let chunk = |event: Value| json!({"bytes": STANDARD.encode(event.to_string()), "p": "abc"}).to_string();
+        for event in [
+            json!({"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 3}}}),
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Low"}}),
+            json!({"type": "content_block_stop", "index": 0}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}),
+            json!({"type": "message_stop", "amazon-bedrock-invocationMetrics": {"inputTokenCount": 3}}),
+        ] {
+            read(CHUNK, &chunk(event)).unwrap();
+        }
+        read("unknown", "not JSON").unwrap();
+        assert_eq!(read(CHUNK, r#"{"bytes":"?"}"#).unwrap_err().kind, Kind::Malformed);
+        assert_eq!(read("exception/throttlingException", "{}").unwrap_err().kind, Kind::RateLimited);
+        assert_eq!(read("exception/modelTimeoutException", "{}").unwrap_err().kind, Kind::Timeout);
+        assert_eq!(deltas, [Delta::Text("Low".to_owned())]);
+        let response = Invoke.finish(state).unwrap();
+        assert_eq!(response.output, crate::response::Output::Text("Low".to_owned()));
+        assert_eq!(response.usage.unwrap().output_tokens, 1);
+    }
 
     #[test]
     fn the_body_is_anthropics_without_its_model() {

@@ -48,7 +48,7 @@ pub(super) fn event(state: &mut StreamState, event: &Event, out: &mut Vec<Delta>
     Ok(())
 }
 
-fn failed(state: &StreamState, name: &str, data: &[u8]) -> Failure {
+pub(super) fn failed(state: &StreamState, name: &str, data: &[u8]) -> Failure {
     let told = ErrorBody::read(&http::HeaderMap::new(), data).map(|error| error.message).unwrap_or_default();
     let error = ErrorBody { kind: plain_name(name), message: told };
     let kind = errors::kind(&error).unwrap_or(match error.kind.as_str() {

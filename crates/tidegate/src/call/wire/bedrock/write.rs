@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::content::{self, Conversation};
-use super::pieces;
+use super::{embed, pieces};
 use crate::call::provider::Quirks;
 use crate::call::wire::body::{bad_body, refuses_sampling, to_bytes};
 use crate::failure::{Failure, Kind};
@@ -38,7 +38,10 @@ const VENDORS: [&str; 4] = ["top_k", "thinking", "anthropic_beta", "reasoning_co
 
 /// Writes a typed request.
 pub(super) fn body(request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
-    let Task::Chat(messages) = &request.task else { return Err(no_place("embeddings")) };
+    let messages = match &request.task {
+        Task::Chat(messages) => messages,
+        Task::Embed(text) => return embed::body(text, &request.params, model),
+    };
     let fields = fields(&request.params, model, quirks)?;
     let conversation = Conversation::of(messages).map_err(|what| no_place(&what))?;
     if !conversation.system.is_empty() && fields.contains_key("system") {

@@ -1,0 +1,203 @@
+//! What accounts really have at Bedrock: asked of the control plane, and kept on disk for a day.
+//!
+//! Nothing needs this. Without it the bundled table is used, and whatever a reply says is heeded. What was found decides
+//! which ways lead to a model, and knows names that the table does not. It cannot fail: what is not answered is a warning,
+//! and older answers, or else the table, serve.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use serde::Serialize;
+
+use super::transports::Transports;
+use super::{Bedrock, ClientBuilder};
+use crate::call::aws::Account;
+use crate::call::aws::control;
+use crate::call::transport::Transport;
+use crate::catalog::inventory::Inventory;
+use crate::failure::{Failure, Kind};
+
+/// How often one list is asked for, and the first and the longest wait in between.
+const ATTEMPTS: u32 = 6;
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How many regions and accounts are asked at once.
+const AT_ONCE: usize = 10;
+
+/// Where it is asked what accounts have, and how long the answers are good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refresh {
+    /// The folder in which answers are kept; default: none, they are forgotten with the process.
+    pub folder: Option<PathBuf>,
+    /// How old a kept answer may be; at zero it is asked in any case. Default: 24 hours.
+    pub age: Duration,
+    /// The control plane's address, in which `{region}` stands for the region. Default: AWS's own.
+    pub address: String,
+}
+
+impl Default for Refresh {
+    fn default() -> Refresh {
+        Refresh { folder: None, age: Duration::from_secs(24 * 3600), address: control::ADDRESS.to_owned() }
+    }
+}
+
+/// What came of asking.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Refreshed {
+    /// How many lists of an account in a region were asked for and came.
+    pub asked: usize,
+    /// How many were kept from before.
+    pub kept: usize,
+    /// What was not answered, and what is used in its place.
+    pub warnings: Vec<String>,
+}
+
+impl ClientBuilder {
+    /// Asks what the accounts of all targets have at Bedrock, and lets the targets use it: the client that is built next
+    /// has an endpoint for every way that was found. A client's endpoints never change, so one that lives for days is
+    /// built anew to take notice.
+    pub async fn refresh(&mut self, refresh: &Refresh) -> Refreshed {
+        let transport = Transports::new(self).network;
+        // Targets mostly share accounts and regions: each is asked about once.
+        let mut all = Bedrock::default();
+        for bedrock in self.targets.iter().filter_map(|target| target.bedrock.as_ref()) {
+            all.regions.extend(
+                bedrock.regions.iter().filter(|region| !all.regions.contains(region)).cloned().collect::<Vec<_>>(),
+            );
+            for account in &bedrock.accounts {
+                if !all.accounts.iter().any(|known| known.number() == account.number()) {
+                    all.accounts.push(account.clone());
+                }
+            }
+        }
+        let refreshed = all.refresh(refresh, &*transport).await;
+        for bedrock in self.targets.iter_mut().filter_map(|target| target.bedrock.as_mut()) {
+            bedrock.found = all.found.clone();
+        }
+        refreshed
+    }
+}
+
+impl Bedrock {
+    /// Asks what the accounts have in the regions (ListFoundationModels, ListInferenceProfiles), where no kept answer is
+    /// young enough, and uses it from now on.
+    pub async fn refresh(&mut self, refresh: &Refresh, transport: &dyn Transport) -> Refreshed {
+        let mut refreshed = Refreshed::default();
+        if self.accounts.is_empty() {
+            refreshed.warnings.push("no AWS account is named whose models could be asked for".to_owned());
+        }
+        let wanted: Vec<(Account, String)> =
+            self.asked().map(|(account, region)| (account.clone(), region.clone())).collect();
+        let answers = stream::iter(wanted).map(|(account, region)| async move {
+            let answer = answer(refresh, &account, &region, transport).await;
+            (account, region, answer)
+        });
+        let mut answers = answers.buffered(AT_ONCE);
+        while let Some((account, region, answer)) = answers.next().await {
+            refreshed.asked += usize::from(answer.asked);
+            refreshed.kept += usize::from(!answer.asked && answer.inventory.is_some());
+            let label = account.label().unwrap_or("default");
+            refreshed.warnings.extend(answer.warning.map(|warning| format!("account {label}, {region}: {warning}")));
+            if let Some(inventory) = answer.inventory {
+                self.found.insert(account.label(), &region, inventory);
+            }
+        }
+        refreshed
+    }
+
+    /// Uses answers that were kept and are young enough; asks nobody. Returns how many there were.
+    pub fn recall(&mut self, refresh: &Refresh) -> usize {
+        let kept = self.asked().filter_map(|(account, region)| {
+            let (inventory, age) = kept(&refresh.file(account, region)?)?;
+            (age < refresh.age).then(|| (account.label().map(str::to_owned), region.clone(), inventory))
+        });
+        let kept: Vec<_> = kept.collect();
+        let count = kept.len();
+        for (account, region, inventory) in kept {
+            self.found.insert(account.as_deref(), &region, inventory);
+        }
+        count
+    }
+
+    fn asked(&self) -> impl Iterator<Item = (&Account, &String)> {
+        self.accounts.iter().flat_map(|account| self.regions.iter().map(move |region| (account, region)))
+    }
+}
+
+impl Refresh {
+    fn file(&self, account: &Account, region: &str) -> Option<PathBuf> {
+        let plain = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_");
+        let name = format!("{}.{}.json", plain(account.label().unwrap_or("default")), plain(region));
+        Some(self.folder.as_ref()?.join(name))
+    }
+}
+
+/// What is known of an account in a region.
+struct Answer {
+    inventory: Option<Inventory>,
+    asked: bool,
+    warning: Option<String>,
+}
+
+async fn answer(refresh: &Refresh, account: &Account, region: &str, transport: &dyn Transport) -> Answer {
+    let file = refresh.file(account, region);
+    let kept = file.as_deref().and_then(kept);
+    if let Some((inventory, _)) = kept.as_ref().filter(|(_, age)| *age < refresh.age) {
+        return Answer { inventory: Some(inventory.clone()), asked: false, warning: None };
+    }
+    match ask(refresh, account, region, transport).await {
+        Ok(inventory) => {
+            if let Some(file) = &file {
+                // Without it the next start asks again.
+                let _ = file.parent().map(std::fs::create_dir_all);
+                let _ = std::fs::write(file, serde_json::to_vec(&inventory).unwrap_or_default());
+            }
+            Answer { inventory: Some(inventory), asked: true, warning: None }
+        }
+        Err(failure) => {
+            let used = match &kept {
+                Some((_, age)) => format!("what was found {} hours ago is used", age.as_secs() / 3600),
+                None => "the bundled list is used".to_owned(),
+            };
+            let why = match failure.kind {
+                Kind::Permission => format!("it may not list models ({})", failure.message),
+                _ => failure.message,
+            };
+            Answer {
+                inventory: kept.map(|(inventory, _)| inventory),
+                asked: false,
+                warning: Some(format!("{why}; {used}")),
+            }
+        }
+    }
+}
+
+/// Asks until it is answered, or there is no sense in asking again. The waits grow and are of random length, so that
+/// many who start at once do not come back at once.
+async fn ask(
+    refresh: &Refresh,
+    account: &Account,
+    region: &str,
+    transport: &dyn Transport,
+) -> Result<Inventory, Failure> {
+    let mut wait = FIRST_WAIT;
+    for _ in 1..ATTEMPTS {
+        match control::inventory(&refresh.address, region, account, transport).await {
+            Err(failure) if failure.kind.is_transient() && failure.kind != Kind::Connect => {}
+            answered => return answered,
+        }
+        tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+    control::inventory(&refresh.address, region, account, transport).await
+}
+
+/// Returns what was kept, and how old it is.
+fn kept(file: &Path) -> Option<(Inventory, Duration)> {
+    let written = std::fs::metadata(file).ok()?.modified().ok()?;
+    let age = SystemTime::now().duration_since(written).unwrap_or_default();
+    Some((serde_json::from_slice(&std::fs::read(file).ok()?).ok()?, age))
+}
