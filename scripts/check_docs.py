@@ -41,8 +41,11 @@ def flags_of(command):
 
 
 def check_flags():
-    real = {command: flags_of(command.split()) for command in ["run", "models", "report", "check", "sim", ""]}
-    for command, page in [("run", readme), ("models", readme), ("report", readme), ("check", readme), ("sim", simulator), ("", readme)]:
+    # With the program's own flags, which belong to no command.
+    commands = re.findall(r"^  (\w+) ", re.search(r"Commands:\n(.*?)\n\n", ask("--help")[1], re.S)[1], re.M) + [""]
+    real = {command: flags_of(command.split()) for command in commands if command != "help"}
+    for command in real:
+        page = simulator if command == "sim" else readme
         for flag in sorted(real[command] - flags(page) - {"--help"}):
             problems.append(f"`{flag}` of `tidegate {command}` is not documented")
     everything = set().union(*real.values()) | FOREIGN
@@ -148,7 +151,8 @@ def check_record(folder):
     if ours != listed:
         problems.append(f"docs/record.md, CSV: the columns are {', '.join(ours)}")
     causes = re.search(r"there are (.*)", ask("run", "-", f"--retry-failed={UNKNOWN}")[2])[1]
-    differ("docs/record.md, errors", set(by_heading["Errors"]), set(causes.split(", ")))
+    kinds = tables(pages[pathlib.Path("docs/errors.md")], lambda line: line)
+    differ("docs/errors.md", set().union(*kinds.values()), set(causes.split(", ")))
 
 
 def check_commands(folder):

@@ -3,7 +3,6 @@
 Usage: sdk_anthropic.py BINARY
 """
 
-import contextlib
 import json
 import os
 import pathlib
@@ -12,6 +11,8 @@ import sys
 import tempfile
 
 import anthropic
+
+from sdk_simulator import simulator
 
 KEY = "sk-ant-test"
 MODEL = "claude-haiku-4-5"
@@ -32,19 +33,6 @@ WEATHER = {
     "description": "Tells the weather of a city.",
     "input_schema": {"type": "object", "properties": {"city": {"enum": ["Ulm"]}}, "required": ["city"]},
 }
-
-
-@contextlib.contextmanager
-def simulator(binary, work):
-    path = pathlib.Path(work, "scenario.yaml")
-    path.write_text(json.dumps(SCENARIO))
-    command = [binary, "sim", "--listen", "127.0.0.1:0", "--scenario", path]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process.stdout.readline().removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def ask(client, text, **more):
@@ -176,7 +164,7 @@ def check_run(binary, url, work):
 
 
 def main(binary):
-    with tempfile.TemporaryDirectory() as work, simulator(binary, work) as url:
+    with tempfile.TemporaryDirectory() as work, simulator(binary, SCENARIO) as url:
         with anthropic.Anthropic(api_key=KEY, base_url=url, max_retries=0) as client:
             for check in (check_chat, check_stream, check_tools, check_media, check_thinking, check_structure, check_errors):
                 check(client)

@@ -3,7 +3,6 @@
 Usage: sdk_bedrock.py BINARY; `sdk-bedrock.sh` installs the SDK and calls this.
 """
 
-import contextlib
 import json
 import os
 import pathlib
@@ -16,6 +15,8 @@ import urllib.request
 import boto3
 import botocore.config
 import botocore.exceptions
+
+from sdk_simulator import check, simulator
 
 ELEMENTS = pathlib.Path(__file__).parent.parent / "examples" / "elements.csv"
 MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
@@ -31,28 +32,6 @@ script:
 - {{contains: fail please, status: 500}}
 - {{contains: filter please, fault: content_filter}}
 """
-
-
-def check(condition: bool, message: str) -> None:
-    if not condition:
-        sys.exit(f"sdk-bedrock: FAILED: {message}")
-
-
-@contextlib.contextmanager
-def simulator(binary: str):
-    """Starts `tidegate sim` on a free port, and yields its address."""
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write(SCENARIO)
-        file.flush()
-        command = [binary, "sim", "--listen", "127.0.0.1:0", "--scenario", file.name]
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        try:
-            line = server.stdout.readline()
-            check(line.startswith("listening on "), f"the simulator did not start: {line!r}")
-            yield line.removeprefix("listening on ").strip()
-        finally:
-            server.terminate()
-            server.wait(10)
 
 
 def client(url: str, key: list[str] = IDS[0], region: str = "us-east-1"):
@@ -189,7 +168,7 @@ def check_run(binary: str, url: str) -> None:
 
 
 def main(binary: str) -> None:
-    with simulator(binary) as url:
+    with simulator(binary, SCENARIO) as url:
         sdk = client(url)
         check_chat(sdk)
         check_stream(sdk)

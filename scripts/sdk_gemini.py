@@ -3,7 +3,6 @@
 Usage: sdk_gemini.py BINARY; `sdk-gemini.sh` installs the SDK and calls this.
 """
 
-import contextlib
 import json
 import os
 import pathlib
@@ -15,6 +14,8 @@ import pydantic
 from google import genai
 from google.genai import errors, types
 from google.oauth2 import service_account
+
+from sdk_simulator import check, simulator
 
 ELEMENTS = pathlib.Path(__file__).parent.parent / "examples" / "elements.csv"
 KEY = "right-key"
@@ -29,28 +30,6 @@ script:
 - {{contains: filter please, fault: content_filter}}
 """
 LIMITED = "limits: [{of: requests, limit: 1, per_s: 86400}]"
-
-
-def check(condition: bool, message: str) -> None:
-    if not condition:
-        sys.exit(f"sdk-gemini: FAILED: {message}")
-
-
-@contextlib.contextmanager
-def simulator(binary: str, scenario: str):
-    """Starts `tidegate sim` on a free port, and yields its address."""
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write(scenario)
-        file.flush()
-        command = [binary, "sim", "--listen", "127.0.0.1:0", "--scenario", file.name]
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        try:
-            line = server.stdout.readline()
-            check(line.startswith("listening on "), f"the simulator did not start: {line!r}")
-            yield line.removeprefix("listening on ").strip()
-        finally:
-            server.terminate()
-            server.wait(10)
 
 
 def client(url: str, version: str | None = None, key: str = KEY) -> genai.Client:
@@ -84,6 +63,27 @@ def check_stream(sdk: genai.Client) -> None:
     check(len(chunks) > 2, f"the stream has {len(chunks)} chunks")
     check("".join(chunk.text or "" for chunk in chunks) == whole, "the stream says something else")
     check(chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP, "the stream did not stop")
+
+
+def check_tools(sdk: genai.Client) -> None:
+    city = types.Schema(type=types.Type.STRING, enum=["Ulm"])
+    parameters = types.Schema(type=types.Type.OBJECT, properties={"city": city}, required=["city"])
+    height = types.FunctionDeclaration(name="height", description="Of a city.", parameters=parameters)
+    calling = types.FunctionCallingConfig(mode=types.FunctionCallingConfigMode.ANY, allowed_function_names=["height"])
+    config = types.GenerateContentConfig(
+        tools=[types.Tool(function_declarations=[height])],
+        tool_config=types.ToolConfig(function_calling_config=calling))
+    question = types.Content(role="user", parts=[types.Part.from_text(text="How high is Ulm?")])
+    reply = sdk.models.generate_content(model=MODEL, contents=[question], config=config)
+    (call,) = reply.function_calls
+    check((call.name, call.args) == ("height", {"city": "Ulm"}), f"the call is {call}")
+    check(reply.candidates[0].finish_reason == types.FinishReason.STOP, "the call did not stop")
+    chunks = list(sdk.models.generate_content_stream(model=MODEL, contents=[question], config=config))
+    streamed = [call for chunk in chunks for call in chunk.function_calls or []]
+    check([call.args for call in streamed] == [call.args], f"the streamed calls are {streamed}")
+    result = types.Part.from_function_response(name="height", response={"output": "478 metres"})
+    turns = [question, reply.candidates[0].content, types.Content(role="user", parts=[result])]
+    check(bool(sdk.models.generate_content(model=MODEL, contents=turns).text), "there is no answer to the result")
 
 
 def check_media(sdk: genai.Client) -> None:
@@ -229,6 +229,7 @@ def main(binary: str) -> None:
             check_stream(sdk)
             check_embeddings(sdk)
             check_schema(sdk)
+            check_tools(sdk)
             check_media(sdk)
         check_caches(client(url, "v1beta"))
         check_vertex(url)

@@ -3,7 +3,6 @@
 Usage: sdk_openai.py BINARY
 """
 
-import contextlib
 import json
 import os
 import pathlib
@@ -12,6 +11,8 @@ import sys
 import tempfile
 
 import openai
+
+from sdk_simulator import simulator
 
 KEY = "sk-test"
 MODEL = "gpt-5-mini"
@@ -32,19 +33,6 @@ SCENARIO = {
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 3}}, "required": ["n"]}
 WEATHER = {"name": "weather", "parameters": {
     "type": "object", "properties": {"city": {"enum": ["Ulm"]}}, "required": ["city"]}}
-
-
-@contextlib.contextmanager
-def simulator(binary, work):
-    path = pathlib.Path(work, "scenario.yaml")
-    path.write_text(json.dumps(SCENARIO))
-    command = [binary, "sim", "--listen", "127.0.0.1:0", "--scenario", path]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process.stdout.readline().removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def said(text):
@@ -233,7 +221,7 @@ def check_run(binary, url, work):
 def main(binary):
     checks = (check_chat, check_chat_stream, check_chat_tools, check_chat_structure, check_embeddings, check_responses,
               check_responses_stream, check_responses_tools, check_responses_structure, check_errors)
-    with tempfile.TemporaryDirectory() as work, simulator(binary, work) as url:
+    with tempfile.TemporaryDirectory() as work, simulator(binary, SCENARIO) as url:
         with openai.OpenAI(api_key=KEY, base_url=f"{url}/v1", max_retries=0) as client:
             for check in checks:
                 check(client)

@@ -5,6 +5,7 @@ Usage: test_llama.py BINARY URL WORK_FOLDER; `test-llama.sh` starts the server a
 
 import csv
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -12,7 +13,16 @@ import sys
 import urllib.request
 
 ROWS = 100
+FEW = 3
+MODEL = "gemma-3-270m"
 TOKENS = 8
+WIRES = ["openai", "responses", "anthropic"]
+SCHEMA = {
+    "type": "object",
+    "properties": {"metal": {"type": "boolean"}},
+    "required": ["metal"],
+    "additionalProperties": False,
+}
 ELEMENTS = pathlib.Path(__file__).parent.parent / "examples" / "elements.csv"
 
 
@@ -34,13 +44,22 @@ def prompt_tokens(url: str, prompt: str) -> int:
         return len(json.load(reply)["tokens"])
 
 
-def tidegate(binary: str, url: str, *arguments: str, expect: int) -> None:
+def run(binary: str, url: str, wire: str, *arguments: str, expect: int) -> None:
+    # As their SDKs mean it: Anthropic's base URL is the host, OpenAI's has the version.
+    where = ["--base-url", url, "-m", f"anthropic/{MODEL}"]
+    if wire != "anthropic":
+        where = ["--base-url", f"{url}/v1", "-m", MODEL, "--wire", wire]
+    command = [binary, "run", *arguments, *where, "--no-config", "--temperature", "0", "--concurrency", "8"]
+    environment = {**os.environ, "ANTHROPIC_API_KEY": "none"}
+    code = subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, timeout=600).returncode
+    check(code == expect, f"exit code {code} instead of {expect}: {' '.join(command)}")
+
+
+def tidegate(binary: str, url: str, *arguments: str, expect: int, wire: str = "openai") -> None:
     # `ignore_eos` is a field of llama.cpp's own: with it every answer has exactly TOKENS tokens, so that the server's total
     # tells how many requests it served.
-    command = [binary, "run", *arguments, "--base-url", f"{url}/v1", "-m", "gemma-3-270m", "--no-config"]
-    command += ["--max-tokens", str(TOKENS), "--temperature", "0", "--param", "ignore_eos=true", "--concurrency", "8"]
-    code = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=600).returncode
-    check(code == expect, f"exit code {code} instead of {expect}: {' '.join(command)}")
+    exactly = ["--max-tokens", str(TOKENS), "--param", "ignore_eos=true"]
+    run(binary, url, wire, *arguments, *exactly, expect=expect)
 
 
 def records(path: pathlib.Path) -> list[dict]:
@@ -91,26 +110,77 @@ def hundred_prompts(binary: str, url: str, work: pathlib.Path) -> None:
     check(counters(url) == after, "running it again sent something")
 
 
-def context_overflow(binary: str, url: str, work: pathlib.Path) -> None:
+def every_format(binary: str, url: str, work: pathlib.Path) -> None:
+    """OpenAI's Responses and Anthropic's Messages as llama.cpp means them, and all three as streams: the same usage."""
+    template = "The element {{ name }} is a {{ category }}. It"
+    usages = {}
+    for wire in WIRES:
+        for more in [[], ["--stream"]]:
+            out = work / f"{wire}{len(more)}.jsonl"
+            command = [str(ELEMENTS), "-p", template, "--id-column", "symbol", "--rows", str(FEW), "-o", str(out), *more]
+            before = counters(url)
+            tidegate(binary, url, *command, expect=0, wire=wire)
+            generated = counters(url)["tokens_predicted_total"] - before["tokens_predicted_total"]
+            check(generated == FEW * TOKENS, f"{wire} {more}: the server generated {generated} tokens")
+            answers = records(out)
+            for record in answers:
+                check(record["error"] is None and record["output"] != "", f"{wire} {more}: {record}")
+                # Of Responses the server says "completed" whatever ended them.
+                expected = "stop" if wire == "responses" else "length"
+                check(record["finish_reason"] == expected, f"{wire} {more}: finished by {record['finish_reason']}")
+                check(record["model"].endswith(f"/{MODEL}"), f"{wire} {more}: the model is {record['model']}")
+            # What the server had in its cache is another matter from one run to the next.
+            usages[wire, *more] = {
+                record["id"]: (record["usage"]["input_tokens"], record["usage"]["output_tokens"]) for record in answers}
+    expected = usages["openai",]
+    check(len(expected) == FEW, f"{len(expected)} records instead of {FEW}")
+    for way, usage in usages.items():
+        check(usage == expected, f"{way} tells another usage: {usage} instead of {expected}")
+
+
+def strict_schema(binary: str, url: str, work: pathlib.Path) -> None:
+    """A base model knows nothing of schemas: what satisfies one was made to do so by the server. A grammar takes it long for
+    each token, so this is a single short answer, whole and in pieces."""
+    schema = work / "schema.json"
+    schema.write_text(json.dumps(SCHEMA))
+    for more in [[], ["--stream"]]:
+        out = work / f"structured{len(more)}.jsonl"
+        # Without examples the model spends its tokens on the blanks that JSON allows.
+        prompt = 'Iron {"metal":true}\nHelium {"metal":false}\nCopper {"metal":true}\n{{ name }} '
+        command = [str(ELEMENTS), "-p", prompt, "--id-column", "symbol", "--rows", "1", "-o", str(out)]
+        command += ["--schema", str(schema), "--max-tokens", "60", "--max-check-retries", "0", *more]
+        run(binary, url, "openai", *command, expect=0)
+        (record,) = records(out)
+        value = record["output"]
+        check(isinstance(value, dict) and list(value) == ["metal"], f"{more}: the answer is {value}")
+        check(isinstance(value["metal"], bool), f"{more}: the answer is {value}")
+
+
+def context_overflow(binary: str, url: str, work: pathlib.Path, wire: str, *more: str) -> None:
     """A prompt larger than the context fails alone, by its cause, and is not tried again."""
-    prompts, out = work / "overflow.jsonl", work / "overflow-answers.jsonl"
+    prompts, out = work / "overflow.jsonl", work / f"overflow-{wire}{len(more)}.jsonl"
     rows = [{"id": "short", "prompt": "Water is made of"}, {"id": "long", "prompt": "hydrogen and oxygen " * 1000}]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    tidegate(binary, url, str(prompts), "-p", "{{ prompt }}", "-o", str(out), expect=1)
+    tidegate(binary, url, str(prompts), "-p", "{{ prompt }}", "-o", str(out), *more, expect=1, wire=wire)
     answers = {record["id"]: record for record in records(out)}
-    check(set(answers) == {"short", "long"}, f"records of {sorted(answers)}")
-    check(answers["short"]["error"] is None, f"the short prompt failed: {answers['short']['error']}")
+    check(set(answers) == {"short", "long"}, f"{wire}: records of {sorted(answers)}")
+    check(answers["short"]["error"] is None, f"{wire}: the short prompt failed: {answers['short']['error']}")
     error = answers["long"]["error"]
-    check(error is not None, "a prompt beyond the context is recorded as answered")
-    check((error["kind"], error["status"]) == ("too_long", 400), f"the overflow is recorded as {error}")
-    check(answers["long"]["attempts"] == 1, f"the overflow was sent {answers['long']['attempts']} times")
+    check(error is not None, f"{wire}: a prompt beyond the context is recorded as answered")
+    check((error["kind"], error["status"]) == ("too_long", 400), f"{wire}: the overflow is recorded as {error}")
+    check(answers["long"]["attempts"] == 1, f"{wire}: the overflow was sent {answers['long']['attempts']} times")
 
 
 def main() -> None:
     binary, url, work = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
     hundred_prompts(binary, url, work)
-    context_overflow(binary, url, work)
-    print(f"test-llama: {ROWS} answers with the server's own usage, a re-run that sent nothing, an overflow by its cause: ok")
+    every_format(binary, url, work)
+    strict_schema(binary, url, work)
+    for wire in WIRES:
+        context_overflow(binary, url, work, wire)
+    context_overflow(binary, url, work, "openai", "--stream")
+    print(f"test-llama: {ROWS} answers with the server's own usage and a re-run that sent nothing; {', '.join(WIRES)}, whole and "
+          "streamed, with the same usage; a strict schema; overflows by their cause: ok")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,10 @@ pub(crate) use self::cache::CacheArgs;
 pub(crate) use self::limit::LimitArgs;
 pub(crate) use self::prompt::PromptArgs;
 use crate::duration;
+use crate::init::InitArgs;
 use crate::keys;
 use crate::moment;
+use crate::reference::{CompletionsArgs, ManArgs};
 use crate::settings::value;
 use crate::settings::{AtDeadline, Http2, InputFormat, LogFormat, OnFailure, OutputFormat};
 use crate::sim_server::SimArgs;
@@ -55,8 +57,16 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Prints the summary of a run again
     Report(ReportArgs),
+    /// Prints one row's request, attempts and answer
+    Show(ShowArgs),
     /// Says which models would be asked where and in whose name, and what is wrong; sends no prompt
     Check(Box<CheckArgs>),
+    /// Writes a tidegate.toml that explains itself, and a template, to begin with
+    Init(InitArgs),
+    /// Prints the completions for a shell
+    Completions(CompletionsArgs),
+    /// Writes the manual pages
+    Man(ManArgs),
 }
 
 #[derive(Args)]
@@ -314,6 +324,30 @@ pub(crate) struct ReportArgs {
     pub(crate) json: bool,
 }
 
+/// The arguments of `tidegate show`.
+#[derive(Args)]
+#[command(after_help = SHOW_EXAMPLES)]
+pub(crate) struct ShowArgs {
+    /// Result file of the run
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+    /// Id of the row; :17 is the 17th record, for rows without ids
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Print JSON, an object a record
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  tidegate show out.jsonl invoice-17
+  tidegate show out.jsonl :1 --json
+
+Everything comes from the journal, OUT.tidegate/, also in the middle of a run. The journal holds the row and the answer,
+not the request: that is made again from the row and the prompt of the last run, and a check in the journal says whether it is
+what was asked. Files that went with it are not shown. Each attempt is known where there were several, except of batch lines.";
+
 /// The arguments of `tidegate check`.
 #[derive(Args)]
 #[command(after_help = CHECK_EXAMPLES)]
@@ -396,7 +430,8 @@ fn in_a_variable(error: &clap::Error) -> clap::Error {
     command().error(error.kind(), format!("a TIDEGATE_ variable is wrong: {message}"))
 }
 
-fn command() -> clap::Command {
+/// Returns the definition of the whole command line.
+pub(crate) fn command() -> clap::Command {
     let settings = |command: clap::Command| command.mut_args(|arg| with_negative_numbers(with_no(arg)));
     let command = Cli::command().mut_subcommand("run", settings).mut_subcommand("check", settings);
     command.mut_subcommands(with_short_help)

@@ -116,11 +116,7 @@ fn open(path: &Path) -> Result<File> {
     // Providers quote requests in their messages: a log is as private as the results.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|source| Error::Storage {
-        path: path.to_owned(),
-        message: format!("cannot open the log file: {source}"),
-        cause: Some(source),
-    })
+    options.open(path).map_err(|source| Error::storage(path, "cannot open the log file", source))
 }
 
 #[cfg(test)]

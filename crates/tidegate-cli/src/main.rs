@@ -7,6 +7,7 @@ mod check;
 mod duration;
 mod format;
 mod google;
+mod init;
 mod inspect;
 mod keys;
 mod live;
@@ -14,11 +15,14 @@ mod logging;
 mod models;
 mod moment;
 mod progress;
+mod reference;
 mod run;
 mod settings;
+mod show;
 mod signals;
 mod sim_server;
 mod summary;
+mod width;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -35,7 +39,11 @@ fn main() -> ExitCode {
         Command::Sim(args) => sim(*args).map(|()| ExitCode::SUCCESS),
         Command::Models(args) => models::listing(&args).map_err(Into::into).and_then(|text| print(&text)),
         Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
+        Command::Show(args) => show::show(&args).and_then(|text| print(&text)),
         Command::Check(args) => check(&args),
+        Command::Init(args) => init::init(&args.dir).map_err(Into::into).and_then(|text| print(&text)),
+        Command::Completions(args) => print(&reference::completions(args.shell)),
+        Command::Man(args) => reference::man(&args.dir).map_err(Into::into).and_then(|text| print(&text)),
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error:#}");

@@ -29,8 +29,15 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 
+const EXAMPLES: &str = "\
+Examples:
+  tidegate sim
+  tidegate sim --listen 127.0.0.1:8443 --tls --tls-cert-out cert.pem --scenario examples/scenarios/bad-day.yaml
+  curl http://127.0.0.1:8080/__sim/stats";
+
 /// Serves a simulated provider over HTTP/1.1 and HTTP/2.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct SimArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]

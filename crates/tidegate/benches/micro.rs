@@ -11,6 +11,7 @@ use criterion::{Criterion, Throughput};
 use futures_util::stream::FuturesUnordered;
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue};
+use serde_json::{Value, json};
 use tidegate::call::provider::Quirks;
 use tidegate::call::status;
 use tidegate::call::wire::WireId;
@@ -31,6 +32,7 @@ const WAITING: u64 = 100_000;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut criterion = Criterion::default().configure_from_args();
     wire(&mut criterion)?;
+    wires(&mut criterion)?;
     headers(&mut criterion);
     admission(&mut criterion)?;
     queue(&mut criterion)?;
@@ -48,6 +50,57 @@ fn wire(criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
     let (head, body) = (head()?, Bytes::from_static(REPLY.as_bytes()));
     criterion.bench_function("decode", |b| b.iter(|| wire.decode(TaskKind::Chat, black_box(&head), black_box(&body))));
     Ok(())
+}
+
+/// A chat whose question and answer have 1 KB each, in every format: what the client does before and after a call.
+fn wires(criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
+    let kilobyte = "The moon pulls, and the sea follows. ".repeat(28);
+    let request = Request::prompt(&kilobyte[..1024]).system("Be brief.").max_tokens(300);
+    let (head, said) = (head()?, json!(&kilobyte[..1024]));
+    let mut group = criterion.benchmark_group("a chat of 1 KB");
+    for id in WIRES {
+        let (wire, reply) = (id.wire(), Bytes::from(reply(id, &said).to_string()));
+        wire.decode(TaskKind::Chat, &head, &reply)?;
+        group.bench_function(format!("encode for {}", id.name()), |b| {
+            b.iter(|| wire.encode(black_box(&request), "model-1", &Quirks::COMMON));
+        });
+        group.bench_function(format!("decode from {}", id.name()), |b| {
+            b.iter(|| wire.decode(TaskKind::Chat, black_box(&head), black_box(&reply)));
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+const WIRES: [WireId; 6] =
+    [WireId::Openai, WireId::Responses, WireId::Anthropic, WireId::Gemini, WireId::Bedrock, WireId::BedrockInvoke];
+
+/// Returns a reply as it comes, with the fields that a provider sends.
+fn reply(wire: WireId, text: &Value) -> Value {
+    match wire {
+        WireId::Responses => {
+            json!({"id": "resp_60ac", "object": "response", "created_at": 1795452288, "status": "completed",
+            "error": null, "incomplete_details": null, "model": "gpt-5-mini", "output": [{"type": "message", "id": "msg_1",
+            "status": "completed", "role": "assistant", "content": [{"type": "output_text", "text": text, "annotations": []}]}],
+            "usage": {"input_tokens": 260, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 256,
+            "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 516}, "parallel_tool_calls": true, "tools": []})
+        }
+        WireId::Anthropic | WireId::BedrockInvoke => json!({"id": "msg_60ac", "type": "message", "role": "assistant",
+            "model": "claude-haiku-4-5", "content": [{"type": "text", "text": text}], "stop_reason": "end_turn",
+            "stop_sequence": null, "usage": {"input_tokens": 260, "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0, "output_tokens": 256, "service_tier": "standard"}}),
+        WireId::Gemini => json!({"candidates": [{"content": {"parts": [{"text": text}], "role": "model"},
+            "finishReason": "STOP", "index": 0}], "usageMetadata": {"promptTokenCount": 260, "candidatesTokenCount": 256,
+            "totalTokenCount": 516, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 260}]},
+            "modelVersion": "gemini-2.5-flash", "responseId": "60ac"}),
+        WireId::Bedrock => json!({"output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+            "stopReason": "end_turn", "usage": {"inputTokens": 260, "outputTokens": 256, "totalTokens": 516},
+            "metrics": {"latencyMs": 812}}),
+        _ => json!({"id": "chatcmpl-60ac", "object": "chat.completion", "created": 1795452288, "model": "gpt-5-mini",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": text, "refusal": null},
+            "finish_reason": "stop"}], "usage": {"prompt_tokens": 260, "completion_tokens": 256, "total_tokens": 516,
+            "prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}}}),
+    }
 }
 
 fn head() -> Result<Parts, http::Error> {

@@ -6,11 +6,13 @@
 mod address;
 pub(crate) mod auth;
 pub mod aws;
+pub(crate) mod caller;
 pub mod context_cache;
 pub mod eventstream;
 pub mod form;
 pub mod google;
 pub mod limits;
+pub(crate) mod own;
 pub mod pool;
 pub mod provider;
 pub(crate) mod sigv4;
@@ -32,6 +34,7 @@ use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
 use self::auth::{Authoriser, Identity, Used};
+pub use self::caller::{Caller, ItemState, Try, caller, strategy};
 use self::context_cache::{ContextCache, ContextCacheOptions, Link};
 use self::limits::Hints;
 use self::provider::{Provider, Quirks};
@@ -43,92 +46,6 @@ use self::wire::fit::fit;
 use crate::failure::{Failure, Kind};
 use crate::request::{Request, TaskKind};
 use crate::response::Response;
-
-/// Answers one request: the seam where any async client of the user's own fits.
-pub trait Caller: Send + Sync {
-    /// Makes one call.
-    ///
-    /// # Behavior
-    ///
-    /// - Does not retry: a failure is returned with its [`Kind`], which decides what happens next.
-    /// - Dropping the future cancels the call.
-    fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>>;
-
-    /// Makes one call, and notes what its reply tells about limits, be it a success or a failure.
-    ///
-    /// # Behavior
-    ///
-    /// - As [`call`](Caller::call); a caller that knows nothing about limits need not write it.
-    fn call_with_hints<'a>(
-        &'a self,
-        request: &'a Request,
-        hints: &'a mut Hints,
-    ) -> BoxFuture<'a, Result<Response, Failure>> {
-        let _ = hints;
-        self.call(request)
-    }
-
-    /// Returns the most output tokens that one answer can have, where that is known.
-    fn max_output(&self) -> Option<u32> {
-        None
-    }
-
-    /// Makes one call whose reply comes piece by piece.
-    ///
-    /// # Behavior
-    ///
-    /// - As [`call_with_hints`](Caller::call_with_hints); the stream of the reply ends with [`Piece::Done`] or a
-    ///   failure, and dropping it cancels the call.
-    /// - A caller that knows only whole replies need not write it.
-    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
-        Box::pin(async move { Ok(streaming::whole(self.call_with_hints(request, hints).await?)) })
-    }
-
-    /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
-    fn preview(&self, request: &Request) -> Option<Bytes> {
-        let _ = request;
-        None
-    }
-
-    /// Clears up at the provider what was asked to be, after the last call.
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
-}
-
-/// A [`Caller`] from a closure; see [`caller`].
-struct Closure<F>(F);
-
-/// Makes a [`Caller`] from an async closure that owns its request.
-///
-/// ```
-/// use std::time::Duration;
-/// use tidegate::{Failure, Request, Response};
-/// let mine = tidegate::caller(|request: Request| async move {
-///     if request.size() > 1000 {
-///         return Err(Failure::rate_limited(Duration::from_secs(3)));
-///     }
-///     Ok(Response::text("hello"))
-/// });
-/// # let _ = mine;
-/// ```
-pub fn caller<F, A>(call: F) -> Arc<dyn Caller>
-where
-    F: Fn(Request) -> A + Send + Sync + 'static,
-    A: Future<Output = Result<Response, Failure>> + Send + 'static,
-{
-    Arc::new(Closure(call))
-}
-
-impl<F, A> Caller for Closure<F>
-where
-    F: Fn(Request) -> A + Send + Sync,
-    A: Future<Output = Result<Response, Failure>> + Send + 'static,
-{
-    fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin((self.0)(request.clone()))
-    }
-}
 
 /// Reads a target's keys again, all of them in the order in which they were given.
 pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
@@ -158,11 +75,12 @@ impl Spoken {
     fn new(id: WireId, target: &HttpTarget<'_>) -> Result<Spoken, String> {
         let wire = id.wire();
         let uri = |path: Option<String>| path.map(|path| address::of(target, &path)).transpose();
+        let embed = wire.path(TaskKind::Embed, target.model).filter(|_| target.provider.embeds);
         Ok(Spoken {
             wire: id,
             chat: uri(wire.path(TaskKind::Chat, target.model))?,
             stream: uri(wire.stream_path(target.model))?,
-            embed: uri(wire.path(TaskKind::Embed, target.model))?,
+            embed: uri(embed)?,
         })
     }
 }
@@ -225,16 +143,18 @@ impl HttpCaller {
             TaskKind::Chat => &spoken.chat,
             TaskKind::Embed => &spoken.embed,
         };
-        let uri =
-            uri.clone().ok_or_else(|| Failure::new(Kind::Unsupported, format!("{} cannot do that", self.model)))?;
+        let uri = uri.clone().ok_or_else(|| {
+            Failure::new(Kind::Unsupported, format!("{}: its provider makes no embeddings", self.model))
+        })?;
         let Encoded { body, warnings } = self.encode(request)?;
         let (body, cached) = self.cached(body).await;
         let (http, used) = self.http(uri, body).await?;
         let reply = self.transport.send(http).await?;
         *hints = Hints::read(reply.headers());
-        let response = self.read_or_renew(spoken, kind, reply, used).await;
-        let response = self.unless_gone(response, cached).await?;
-        Ok(Response { warnings, ..response })
+        match self.read(spoken, kind, reply) {
+            Ok(response) => Ok(Response { warnings, ..response }),
+            Err(failure) => Err(Box::pin(self.heed(failure, used, cached)).await),
+        }
     }
 
     /// Sends a request whose reply is to come piece by piece. What cannot, comes whole.
@@ -255,27 +175,32 @@ impl HttpCaller {
             return Ok(pieces.map_ok(move |piece| finished(piece, &model, &mut warnings)).boxed());
         }
         let reply = HttpReply::from_parts(head, read_whole(body).await?);
-        let response = self.read_or_renew(spoken, kind, reply, used).await;
-        let response = self.unless_gone(response, cached).await?;
-        Ok(streaming::whole(Response { warnings, ..response }))
+        match self.read(spoken, kind, reply) {
+            Ok(response) => Ok(streaming::whole(Response { warnings, ..response })),
+            Err(failure) => Err(self.heed(failure, used, cached).await),
+        }
     }
 
     /// Puts a context cache in place of what many bodies begin with, where there is one.
     async fn cached(&self, body: Bytes) -> (Bytes, Option<u64>) {
         match &self.cache {
-            Some(cache) => cache.apply(body, self).await,
+            Some(cache) => Box::pin(cache.apply(body, self)).await,
             None => (body, None),
         }
     }
 
-    /// Forgets a context cache that the provider does not know any more; the next attempt goes without it.
-    async fn unless_gone(&self, response: Result<Response, Failure>, cached: Option<u64>) -> Result<Response, Failure> {
-        match (response, &self.cache, cached) {
-            (Err(failure), Some(cache), Some(hash)) if context_cache::is_gone(&failure) => {
+    /// Does what a failure asks for before the next attempt: reads a key again that was refused, forgets a context cache
+    /// that the provider does not know any more.
+    async fn heed(&self, failure: Failure, used: Used, cached: Option<u64>) -> Failure {
+        if failure.kind == Kind::Auth && self.auth.renew(used, &*self.transport).await {
+            return Failure { kind: Kind::StaleKey, ..failure };
+        }
+        match (&self.cache, cached) {
+            (Some(cache), Some(hash)) if context_cache::is_gone(&failure) => {
                 cache.forget(hash).await;
-                Err(Failure { kind: Kind::ServerError, ..failure })
+                Failure { kind: Kind::ServerError, ..failure }
             }
-            (response, ..) => response,
+            _ => failure,
         }
     }
 
@@ -296,22 +221,6 @@ impl HttpCaller {
         *http.headers_mut() = self.headers.clone();
         let used = self.auth.authorise(&mut http, &*self.transport).await?;
         Ok((http, used))
-    }
-
-    /// Reads a whole reply, and the key again if it was refused.
-    async fn read_or_renew(
-        &self,
-        spoken: &Spoken,
-        kind: TaskKind,
-        reply: HttpReply,
-        used: Used,
-    ) -> Result<Response, Failure> {
-        match self.read(spoken, kind, reply) {
-            Err(failure) if failure.kind == Kind::Auth && self.auth.renew(used, &*self.transport).await => {
-                Err(Failure { kind: Kind::StaleKey, ..failure })
-            }
-            result => result,
-        }
     }
 
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
@@ -433,24 +342,16 @@ impl Link for HttpCaller {
 }
 
 impl Caller for HttpCaller {
-    fn call<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(async move { self.exchange(request, &mut Hints::default()).await })
+    fn call<'a>(&'a self, request: &'a Request, this: Try<'a>) -> BoxFuture<'a, Result<Response, Failure>> {
+        Box::pin(self.exchange(request, this.hints))
     }
 
-    fn call_with_hints<'a>(
-        &'a self,
-        request: &'a Request,
-        hints: &'a mut Hints,
-    ) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(self.exchange(request, hints))
+    fn stream<'a>(&'a self, request: &'a Request, this: Try<'a>) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        Box::pin(self.open(request, this.hints))
     }
 
     fn max_output(&self) -> Option<u32> {
         self.quirks.max_output
-    }
-
-    fn stream<'a>(&'a self, request: &'a Request, hints: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
-        Box::pin(self.open(request, hints))
     }
 
     fn preview(&self, request: &Request) -> Option<Bytes> {

@@ -1,12 +1,14 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
 mod control;
+mod dry_run;
 mod google;
 mod outputs;
 mod single;
 mod spot;
 mod streaming;
 mod target;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -22,6 +24,7 @@ pub use self::target::Target;
 use crate::ask::cache::{Answers, Shelf};
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
+use crate::call::own::Own;
 use crate::call::pool::{Pool, PoolOptions};
 use crate::call::provider::Reach;
 use crate::call::transport::Transport;
@@ -34,7 +37,7 @@ use crate::dispatch::hedge::Hedges;
 use crate::dispatch::{Classify, Dispatcher, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Snapshot};
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::limits::{Limits, Pace, Pacing};
 use crate::money::Price;
 use crate::outcome::Outcome;
@@ -76,6 +79,7 @@ pub struct ClientBuilder {
     classify: Option<Classify>,
     seed: u64,
     regions_first: bool,
+    dry_run: bool,
 }
 
 impl ClientBuilder {
@@ -181,30 +185,6 @@ impl ClientBuilder {
         self
     }
 
-    /// Tells this observer what happens.
-    #[must_use]
-    pub fn observer(mut self, observer: Arc<dyn Observer>) -> ClientBuilder {
-        self.observer = Some(observer);
-        self
-    }
-
-    /// Names the causes of failures that this function knows better than the built-in classification.
-    ///
-    /// ```
-    /// use tidegate::{Client, Failure, Kind};
-    /// // A gateway of ours says 418 when it is busy.
-    /// let builder = Client::builder().classify(|failure: &Failure| (failure.status == Some(418)).then_some(Kind::Overloaded));
-    /// # let _ = builder;
-    /// ```
-    #[must_use]
-    pub fn classify<F>(mut self, classify: F) -> ClientBuilder
-    where
-        F: Fn(&Failure) -> Option<Kind> + Send + Sync + 'static,
-    {
-        self.classify = Some(Arc::new(classify));
-        self
-    }
-
     /// Makes random choices repeatable.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> ClientBuilder {
@@ -281,7 +261,7 @@ impl ClientBuilder {
         let pacing = self.pacing.unwrap_or_else(|| self.pace.pacing());
         let weighted = self.targets.iter().any(|target| target.weight.is_some());
         let named = |account: &(Arc<str>, Limits)| accounts.iter().position(|(name, _)| *name == account.0);
-        let transports = Transports::new(self);
+        let mut transports = Transports::new(self);
         let mut found: Vec<(usize, &Target, Spot)> = Vec::new();
         for (place, target) in self.targets.iter().enumerate() {
             found.extend(spots(target)?.into_iter().map(|spot| (place, target, spot)));
@@ -331,22 +311,34 @@ impl ClientBuilder {
 struct Transports {
     network: Arc<dyn Transport>,
     simulated: Arc<dyn Transport>,
+    /// The user's own callers, each once.
+    own: Vec<Arc<Own>>,
+    dry: bool,
 }
 
 impl Transports {
     fn new(builder: &ClientBuilder) -> Transports {
-        if let Some(transport) = &builder.transport {
-            return Transports { network: transport.clone(), simulated: transport.clone() };
-        }
-        Transports {
-            network: Arc::new(Pool::new(builder.pool.clone())),
-            simulated: Arc::new(SimTransport::new(builder.scenario.clone())),
+        let (own, dry) = (Vec::new(), builder.dry_run);
+        let simulated = || Arc::new(SimTransport::new(builder.scenario.clone()));
+        match &builder.transport {
+            _ if dry => Transports { network: simulated(), simulated: simulated(), own, dry },
+            Some(given) => Transports { network: given.clone(), simulated: given.clone(), own, dry },
+            None => Transports { network: Arc::new(Pool::new(builder.pool.clone())), simulated: simulated(), own, dry },
         }
     }
 
-    fn caller(&self, target: &Target, spot: Spot) -> Result<Arc<dyn Caller>> {
+    fn own(&mut self, caller: &Arc<dyn Caller>) -> Arc<Own> {
+        if let Some(known) = self.own.iter().find(|own| own.is(caller)) {
+            return known.clone();
+        }
+        let own = Arc::new(Own::new(caller.clone(), self.dry));
+        self.own.push(own.clone());
+        own
+    }
+
+    fn caller(&mut self, target: &Target, spot: Spot) -> Result<Arc<dyn Caller>> {
         let (provider, api_version) = match &target.place {
-            Place::Caller(caller) => return Ok(caller.clone()),
+            Place::Caller(caller) => return Ok(self.own(caller)),
             Place::Provider { provider, api_version, .. } => (provider, api_version),
         };
         // A simulated provider with an address of its own is one that runs in another process.

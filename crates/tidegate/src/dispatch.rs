@@ -30,6 +30,7 @@ mod unit;
 pub(crate) mod window;
 pub(crate) mod worst_case;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,9 +46,11 @@ use self::hedge::Hedges;
 use self::payer::{Paid, Payer};
 use self::retries::Retries;
 use self::streaming::Outlet;
+use crate::call::Try;
+use crate::call::caller::Tries;
 use crate::call::limits::Hints;
 use crate::event::{self, Event, Observer};
-use crate::failure::{Failure, Kind, Retry};
+use crate::failure::{Diagnosis, Failure, Kind, Retry};
 use crate::outcome::Attempt;
 use crate::request::Request;
 use crate::response::Response;
@@ -153,20 +156,22 @@ pub(crate) struct Dispatcher {
 }
 
 /// Names the cause of a failure in place of the built-in classification; nothing where that is right.
-pub(crate) type Classify = Arc<dyn Fn(&Failure) -> Option<Kind> + Send + Sync>;
+pub(crate) type Classify = Arc<dyn Fn(&Failure) -> Option<Diagnosis> + Send + Sync>;
 
 /// What is to be sent, and the signal that nothing more may be started.
 pub(crate) struct Order<'a> {
     pub(crate) request: &'a Request,
     pub(crate) route: RouteId,
     pub(crate) stop: &'a CancellationToken,
-    pub(crate) retry: RetryPolicy,
+    pub(crate) retry: &'a RetryPolicy,
     pub(crate) urgency: Urgency,
     pub(crate) labels: &'a Labels,
     /// What the run has left for trying again.
     pub(crate) retries: &'a Retries,
     /// What pays for it, if there is a budget.
     pub(crate) purse: Option<&'a Purse>,
+    /// What its earlier attempts came to.
+    pub(crate) tries: &'a Tries,
     /// Where the reply's pieces go, if somebody wants them.
     pub(crate) outlet: Option<&'a Outlet>,
 }
@@ -174,10 +179,14 @@ pub(crate) struct Order<'a> {
 impl Order<'_> {
     /// Waits for something, unless the run is stopped or the request's time is over before.
     async fn wait<F: Future>(&self, what: F) -> Result<F::Output, Failure> {
+        let mut what = pin!(what);
         let in_time = async {
             match self.urgency.deadline {
-                Some(deadline) => tokio::time::timeout_at(deadline, what).await.map_err(|_| overdue()),
-                None => Ok(what.await),
+                // Boxed, because few requests have a deadline and all would have to hold its timer.
+                Some(deadline) => {
+                    Box::pin(tokio::time::timeout_at(deadline, what.as_mut())).await.map_err(|_| overdue())
+                }
+                None => Ok(what.as_mut().await),
             }
         };
         self.stop.run_until_cancelled(in_time).await.unwrap_or_else(|| Err(cancelled()))
@@ -235,6 +244,7 @@ impl Dispatcher {
                 (_, Ok(response)) => return Ok(response),
                 (place, Err(failure)) => (place, failure),
             };
+            order.tries.failed(&*self.endpoints[place].caller, &failure);
             if order.outlet.is_some_and(Outlet::began) {
                 return Err(failure);
             }
@@ -267,6 +277,13 @@ impl Dispatcher {
     /// Returns the first endpoint of a model: what it costs and may write is the same at all that are not Bedrock's.
     pub(crate) fn endpoint(&self, model: &str) -> Option<&Arc<Endpoint>> {
         self.endpoints.iter().find(|endpoint| &*endpoint.model == model)
+    }
+
+    /// Tells the caller of an endpoint that its answer was refused.
+    pub(crate) fn refused(&self, endpoint: &str, failure: &Failure, tries: &Tries) {
+        if let Some(endpoint) = self.endpoints.iter().find(|known| &*known.name == endpoint) {
+            tries.failed(&*endpoint.caller, failure);
+        }
     }
 
     /// Returns the models of a route, each once.
@@ -319,12 +336,13 @@ impl Dispatcher {
         (sent, copy): (Instant, usize),
         hints: &mut Hints,
     ) -> Result<Response, Failure> {
-        let Order { request, retry, outlet, .. } = order;
+        let Order { request, retry, tries, outlet, .. } = order;
         let caller = &*self.endpoints[place].caller;
         let result = if retry.stream || outlet.is_some() {
             // Boxed, because few requests are streamed and all would have to hold it.
             let outlet = outlet.map(|outlet| (outlet, copy));
-            let call = Box::pin(streaming::call(caller, request, hints, retry, outlet));
+            let this = Try::new(tries, retry.first_delta, hints);
+            let call = Box::pin(streaming::call(caller, request, this, retry, outlet));
             match order.urgency.deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(overdue())),
                 None => call.await,
@@ -333,7 +351,8 @@ impl Dispatcher {
             let mine = sent + retry.timeout;
             let until = order.urgency.deadline.map_or(mine, |deadline| deadline.min(mine));
             let late = |_| Err(if until < mine { overdue() } else { no_reply_within(retry.timeout) });
-            tokio::time::timeout_at(until, caller.call_with_hints(request, hints)).await.unwrap_or_else(late)
+            let this = Try::new(tries, until.duration_since(sent), hints);
+            tokio::time::timeout_at(until, caller.call(request, this)).await.unwrap_or_else(late)
         };
         result.map_err(|failure| self.named(failure))
     }
@@ -367,10 +386,12 @@ impl Dispatcher {
         self.tell(endpoint, failure, settled);
     }
 
-    /// Gives a failure the kind that the user sees in it.
+    /// Gives a failure the kind that the user sees in it, and the wait.
     fn named(&self, failure: Failure) -> Failure {
-        let kind = self.classify.as_ref().and_then(|classify| classify(&failure)).unwrap_or(failure.kind);
-        Failure { kind, ..failure }
+        match self.classify.as_ref().and_then(|classify| classify(&failure)) {
+            Some(Diagnosis { kind, wait }) => Failure { kind, retry_after: wait.or(failure.retry_after), ..failure },
+            None => failure,
+        }
     }
 
     fn hedges(&self, order: &Order<'_>) -> MutexGuard<'_, Hedges> {

@@ -78,8 +78,9 @@ impl Error {
         Error::Input { place: format!("{file}:{line}"), message: message.into() }
     }
 
-    /// Makes a storage error from what the operating system said.
-    pub(crate) fn storage(path: &Path, doing: &str, source: std::io::Error) -> Error {
+    /// Makes a storage error from what the operating system said, such as "cannot be written".
+    #[must_use]
+    pub fn storage(path: &Path, doing: &str, source: std::io::Error) -> Error {
         Error::Storage { path: path.to_owned(), message: format!("{doing}: {source}"), cause: Some(source) }
     }
 

@@ -216,6 +216,22 @@ impl Kind {
     }
 }
 
+/// What a user's own classification makes of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The cause.
+    pub kind: Kind,
+    /// How long to wait because of it, in place of what the provider said: the endpoint, if the kind slows down, else the
+    /// request before its next attempt.
+    pub wait: Option<Duration>,
+}
+
+impl From<Kind> for Diagnosis {
+    fn from(kind: Kind) -> Diagnosis {
+        Diagnosis { kind, wait: None }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

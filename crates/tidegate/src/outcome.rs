@@ -74,7 +74,7 @@ pub struct Fault {
 }
 
 /// One call made for a request.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Attempt {
     /// The endpoint that was called.
@@ -83,7 +83,7 @@ pub struct Attempt {
     pub model: Arc<str>,
     /// How many calls in a row ended like this: rejections for load by one endpoint are counted, not listed. The times
     /// are the last one's.
-    #[serde(skip_serializing_if = "once")]
+    #[serde(default = "one", skip_serializing_if = "once")]
     pub times: u32,
     /// How long it waited to be admitted, backoff before it included.
     pub waited: Duration,
@@ -96,7 +96,7 @@ pub struct Attempt {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<Money>,
     /// Whether usage and cost are estimates, because the call was given up and may have been served all the same.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +104,10 @@ pub struct Attempt {
     /// The text that had come when a stream broke off; no record holds it.
     #[serde(skip)]
     pub partial: Option<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -33,6 +33,7 @@ mod headers;
 mod ledger;
 mod limit;
 mod messages;
+mod mock;
 mod plan;
 mod responses;
 mod route;
@@ -57,6 +58,7 @@ pub use self::fault::{Fault, Faults};
 use self::ledger::Ledger;
 pub use self::ledger::{Sent, Stats};
 use self::limit::Gate;
+pub use self::mock::Mock;
 pub use self::plan::{Act, End, Piece, Plan, Visit};
 use self::route::Route;
 pub use self::scenario::{

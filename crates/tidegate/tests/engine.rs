@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,68 +11,20 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tidegate::run::fallback::Fallback;
 use tidegate::{
-    Balance, Budget, Caller, Client, Failure, Kind, Limits, Money, Output, Price, Request, Response, RetryPolicy,
-    Target, Usage, caller,
+    Balance, Budget, Client, Failure, Kind, Limits, Money, Output, Price, Request, Response, RetryPolicy, Target,
+    Usage, caller,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-const MS: Duration = Duration::from_millis(1);
-
-/// A server that answers after a latency with whatever `answer` says, and logs when each call arrived.
-#[derive(Clone, Default)]
-struct Server {
-    log: Arc<Mutex<Vec<Instant>>>,
-    in_flight: Arc<AtomicUsize>,
-    peak: Arc<AtomicUsize>,
-}
-
-impl Server {
-    fn caller<F>(&self, latency: Duration, answer: F) -> Arc<dyn Caller>
-    where
-        F: Fn(usize, &Request) -> Result<Response, Failure> + Send + Sync + 'static,
-    {
-        let (server, answer) = (self.clone(), Arc::new(answer));
-        caller(move |request| {
-            let (server, answer) = (server.clone(), answer.clone());
-            async move {
-                let count = {
-                    let mut log = server.log.lock().unwrap();
-                    log.push(Instant::now());
-                    log.len()
-                };
-                let now = server.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-                server.peak.fetch_max(now, Ordering::SeqCst);
-                tokio::time::sleep(latency).await;
-                server.in_flight.fetch_sub(1, Ordering::SeqCst);
-                answer(count, &request)
-            }
-        })
-    }
-
-    fn calls(&self) -> usize {
-        self.log.lock().unwrap().len()
-    }
-}
-
-fn ok(_: usize, _: &Request) -> Result<Response, Failure> {
-    Ok(Response::text("ok"))
-}
+use self::support::{MS, Server, client, ok, prompts};
 
 fn fail(kind: Kind) -> impl Fn(usize, &Request) -> Result<Response, Failure> {
     move |_, _| Err(Failure::new(kind, "no"))
 }
 
-fn prompts(n: usize) -> impl Iterator<Item = Request> {
-    (0..n).map(|i| Request::prompt(format!("prompt {i}")))
-}
-
 fn limits(rpm: Option<f64>, concurrency: Option<u32>) -> Limits {
     Limits { rpm, concurrency, ..Limits::default() }
-}
-
-fn client(targets: impl IntoIterator<Item = Target>) -> Client {
-    targets.into_iter().fold(Client::builder(), tidegate::ClientBuilder::target).build().unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,71 +3,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod support;
+
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use proptest::prelude::*;
-use tidegate::{
-    Caller, Client, Failure, Limits, Pace, Pacing, Request, Response, RetryPolicy, SlowStart, Target, caller,
-};
+use tidegate::{Client, Failure, Limits, Pace, Pacing, Request, Response, RetryPolicy, SlowStart, Target};
 use tokio::time::Instant;
 
-const MS: Duration = Duration::from_millis(1);
+use self::support::{MS, Server, client, ok, prompts};
 
-/// A server that answers after a latency, and knows when each call came and how many were there at a time.
-#[derive(Clone, Default)]
-struct Server {
-    log: Arc<Mutex<Vec<Instant>>>,
-    in_flight: Arc<AtomicUsize>,
-    peak: Arc<AtomicUsize>,
+/// Makes a target of a server that always answers.
+fn target(name: &str, server: &Server, latency: Duration) -> Target {
+    Target::caller(name, server.caller(latency, ok))
 }
 
-impl Server {
-    /// Answers with whatever `answer` says to the call of that number.
-    fn caller<F>(&self, latency: Duration, answer: F) -> Arc<dyn Caller>
-    where
-        F: Fn(usize) -> Result<Response, Failure> + Send + Sync + 'static,
-    {
-        let (server, answer) = (self.clone(), Arc::new(answer));
-        caller(move |_request: Request| {
-            let (server, answer) = (server.clone(), answer.clone());
-            async move {
-                let number = {
-                    let mut log = server.log.lock().unwrap();
-                    log.push(Instant::now());
-                    log.len()
-                };
-                let now = server.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-                server.peak.fetch_max(now, Ordering::SeqCst);
-                tokio::time::sleep(latency).await;
-                server.in_flight.fetch_sub(1, Ordering::SeqCst);
-                answer(number)
-            }
-        })
-    }
-
-    fn target(&self, name: &str, latency: Duration) -> Target {
-        Target::caller(name, self.caller(latency, |_| Ok(Response::text("ok"))))
-    }
-
-    fn calls(&self) -> usize {
-        self.log.lock().unwrap().len()
-    }
-
-    /// Returns how many calls came in a stretch of time.
-    fn calls_within(&self, from: Instant, to: Instant) -> usize {
-        self.log.lock().unwrap().iter().filter(|at| (from..to).contains(*at)).count()
-    }
-}
-
-fn prompts(n: usize) -> impl Iterator<Item = Request> {
-    (0..n).map(|i| Request::prompt(format!("prompt {i}")))
-}
-
-fn client(targets: impl IntoIterator<Item = Target>) -> Client {
-    targets.into_iter().fold(Client::builder(), tidegate::ClientBuilder::target).build().unwrap()
+/// Returns how many calls came in a stretch of time.
+fn calls_within(server: &Server, from: Instant, to: Instant) -> usize {
+    server.log.lock().unwrap().iter().filter(|at| (from..to).contains(*at)).count()
 }
 
 /// Runs a future under paused time.
@@ -92,7 +48,7 @@ proptest! {
         let (a, b) = (Server::default(), Server::default());
         let latency = latency_ms as u32 * MS;
         paused(async {
-            let targets = [a.target("a", latency), b.target("b", latency)];
+            let targets = [target("a", &a, latency), target("b", &b, latency)];
             let builder = targets.into_iter().fold(Client::builder(), |builder, target| {
                 builder.target(target.limits(one).account("shared", account))
             });
@@ -121,7 +77,7 @@ proptest! {
         let (server, latency, hint) = (Server::default(), latency_ms as u32 * MS, hint_ms as u32 * MS);
         let heard: Arc<Mutex<Vec<Instant>>> = Arc::default();
         let told = heard.clone();
-        let target = Target::caller("m", server.caller(latency, move |number| {
+        let target = Target::caller("m", server.caller(latency, move |number, _| {
             if number % every != 0 {
                 return Ok(Response::text("ok"));
             }
@@ -134,7 +90,7 @@ proptest! {
             assert_eq!(answered.count().await, 120);
         });
         for at in heard.lock().unwrap().iter() {
-            prop_assert_eq!(server.calls_within(*at + MS / 1000, *at + hint.saturating_sub(latency)), 0);
+            prop_assert_eq!(calls_within(&server, *at + MS / 1000, *at + hint.saturating_sub(latency)), 0);
         }
     }
 }
@@ -152,7 +108,7 @@ fn holds(log: &[Instant], rate: f64, burst: f64) -> Result<(), TestCaseError> {
 #[tokio::test(start_paused = true)]
 async fn a_paused_client_sends_nothing_and_goes_on_where_it_was() {
     let server = Server::default();
-    let client = client([server.target("m", 100 * MS).limits(Limits { rps: Some(50.0), ..Limits::default() })]);
+    let client = client([target("m", &server, 100 * MS).limits(Limits { rps: Some(50.0), ..Limits::default() })]);
     let start = Instant::now();
     let run = client.run(prompts(500)).count();
     let control = async {
@@ -171,7 +127,7 @@ async fn a_paused_client_sends_nothing_and_goes_on_where_it_was() {
 async fn a_changed_concurrency_is_obeyed_at_once() {
     let server = Server::default();
     let limits = |most| Limits { concurrency: Some(most), ..Limits::default() };
-    let client = client([server.target("m", 1000 * MS).limits(limits(100))]);
+    let client = client([target("m", &server, 1000 * MS).limits(limits(100))]);
     let run = client.run(prompts(1000)).count();
     let control = async {
         tokio::time::sleep(2500 * MS).await;
@@ -180,7 +136,7 @@ async fn a_changed_concurrency_is_obeyed_at_once() {
         let changed = Instant::now();
         tokio::time::sleep(1000 * MS).await;
         server.peak.store(0, Ordering::SeqCst);
-        assert_eq!(server.calls_within(changed, changed + 500 * MS), 0, "the old calls end first");
+        assert_eq!(calls_within(&server, changed, changed + 500 * MS), 0, "the old calls end first");
         tokio::time::sleep(10_000 * MS).await;
         assert_eq!(server.peak.load(Ordering::SeqCst), 10);
         client.set_total(limits(4));
@@ -202,8 +158,8 @@ async fn runs_of_one_client_share_its_limits_and_an_accounts_can_be_changed() {
     let server = Server::default();
     let account = Limits { rps: Some(100.0), burst: Some(1), ..Limits::default() };
     let client = client([
-        server.target("a", 20 * MS).account("shared", account),
-        server.target("b", 20 * MS).account("shared", account),
+        target("a", &server, 20 * MS).account("shared", account),
+        target("b", &server, 20 * MS).account("shared", account),
     ]);
     let runs = (0..3).map(|_| client.clone().run(prompts(300)).count());
     let start = Instant::now();
@@ -216,15 +172,17 @@ async fn runs_of_one_client_share_its_limits_and_an_accounts_can_be_changed() {
     };
     let (counts, ()) = tokio::join!(counts, change);
     assert_eq!(counts, [300, 300, 300]);
-    assert!((398..=402).contains(&server.calls_within(start, start + 4000 * MS)));
+    assert!((398..=402).contains(&calls_within(&server, start, start + 4000 * MS)));
     assert!((13_900 * MS..14_200 * MS).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_is_done_for_the_day_hands_over_to_the_next() {
     let (first, second) = (Server::default(), Server::default());
-    let client =
-        client([first.target("a", MS).limits(Limits { rpd: Some(30.0), ..Limits::default() }), second.target("b", MS)]);
+    let client = client([
+        target("a", &first, MS).limits(Limits { rpd: Some(30.0), ..Limits::default() }),
+        target("b", &second, MS),
+    ]);
     let start = Instant::now();
     assert_eq!(client.run(prompts(100)).count().await, 100);
     assert_eq!((first.calls(), second.calls()), (30, 70));
@@ -234,7 +192,7 @@ async fn an_endpoint_that_is_done_for_the_day_hands_over_to_the_next() {
 #[tokio::test(start_paused = true)]
 async fn rejections_can_be_bounded() {
     let server = Server::default();
-    let target = Target::caller("m", server.caller(MS, |_| Err(Failure::rate_limited(10 * MS))));
+    let target = Target::caller("m", server.caller(MS, |_, _| Err(Failure::rate_limited(10 * MS))));
     let retry = RetryPolicy { max_rate_limit_retries: Some(2), ..RetryPolicy::default() };
     let client = Client::builder().target(target).retry(retry).build().unwrap();
     assert!(client.send(&Request::prompt("x")).await.result.is_err());
@@ -248,7 +206,7 @@ async fn requests_follow_one_by_one_after_a_pause() {
         "m",
         server.caller(
             10 * MS,
-            |n| if n == 20 { Err(Failure::rate_limited(1000 * MS)) } else { Ok(Response::text("ok")) },
+            |n, _| if n == 20 { Err(Failure::rate_limited(1000 * MS)) } else { Ok(Response::text("ok")) },
         ),
     );
     let slow_start = Some(SlowStart { requests: 10, first: 1000 * MS, last: 100 * MS });
@@ -267,7 +225,7 @@ async fn requests_follow_one_by_one_after_a_pause() {
 async fn a_conservative_pace_sends_one_at_a_time_unless_told_otherwise() {
     let server = Server::default();
     let run = async |limits, rows| {
-        let target = server.target("m", 100 * MS).limits(limits);
+        let target = target("m", &server, 100 * MS).limits(limits);
         let client = Client::builder().target(target).pace(Pace::Conservative).build().unwrap();
         let start = Instant::now();
         assert_eq!(client.run(prompts(rows)).count().await, rows);

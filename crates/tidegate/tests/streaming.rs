@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use tidegate::call::limits::Hints;
 use tidegate::call::streaming::{Piece, ReplyStream};
 use tidegate::sim::{Scenario, SimTransport, Simulator};
-use tidegate::{Caller, Client, Delta, Failure, Kind, Limits, Output, Request, Response, RetryPolicy, Target};
+use tidegate::{Caller, Client, Delta, Failure, Kind, Limits, Output, Request, Response, RetryPolicy, Target, Try};
 use tokio::time::{Instant, sleep};
 
 const MODELS: [&str; 4] =
@@ -138,11 +137,11 @@ async fn whole_replies_may_be_read_as_streams() {
 struct Slow(Vec<(u64, Piece)>);
 
 impl Caller for Slow {
-    fn call<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
+    fn call<'a>(&'a self, _: &'a Request, _: Try<'a>) -> BoxFuture<'a, Result<Response, Failure>> {
         Box::pin(std::future::pending())
     }
 
-    fn stream<'a>(&'a self, _: &'a Request, _: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+    fn stream<'a>(&'a self, _: &'a Request, _: Try<'a>) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
         let pieces = self.0.clone().into_iter();
         let pieces = stream::unfold(pieces, |mut pieces| async move {
             let (pause, piece) = pieces.next()?;
@@ -188,11 +187,11 @@ struct Begins {
 }
 
 impl Caller for Begins {
-    fn call<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
+    fn call<'a>(&'a self, _: &'a Request, _: Try<'a>) -> BoxFuture<'a, Result<Response, Failure>> {
         Box::pin(std::future::pending())
     }
 
-    fn stream<'a>(&'a self, _: &'a Request, _: &'a mut Hints) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+    fn stream<'a>(&'a self, _: &'a Request, _: Try<'a>) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
         let hangs = self.calls.fetch_add(1, Ordering::Relaxed) >= self.good;
         let said = |text: &str| Piece::Delta(Delta::Text(text.to_owned()));
         let pieces = [said("a"), said("b"), Piece::Done(Box::new(Response::text("ab")))];

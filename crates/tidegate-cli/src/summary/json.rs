@@ -16,11 +16,7 @@ pub(crate) fn write_json(summary: &Summary, path: &Path) -> Result<()> {
     // A pipe or a device is written to as it is; renaming would replace it.
     let special = fs::metadata(path).is_ok_and(|found| !found.is_file());
     let done = if special { write(summary, path) } else { write_and_rename(summary, path) };
-    done.map_err(|source| Error::Storage {
-        path: path.to_owned(),
-        message: format!("cannot write the summary: {source}"),
-        cause: Some(source),
-    })
+    done.map_err(|source| Error::storage(path, "cannot write the summary", source))
 }
 
 fn write_and_rename(summary: &Summary, path: &Path) -> io::Result<()> {

@@ -12,5 +12,6 @@ mod files;
 mod http;
 mod kill;
 mod resume;
+mod show;
 mod stops;
 mod support;

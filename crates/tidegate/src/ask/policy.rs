@@ -88,15 +88,19 @@ impl AskPolicy {
         }
     }
 
+    /// The names of what decides which answers are taken.
+    pub(crate) const IDENTITY: [&str; 2] = ["checks", "ladder"];
+
     /// Returns everything that decides which answer is taken, by the name that a user knows it by.
     pub(crate) fn identity(&self) -> Vec<(&'static str, String)> {
         let mut entries = Vec::new();
         if !self.checks.is_empty() {
-            entries.push(("checks", self.checks.iter().map(Check::describe).collect::<Vec<_>>().join("\n")));
+            entries
+                .push((AskPolicy::IDENTITY[0], self.checks.iter().map(Check::describe).collect::<Vec<_>>().join("\n")));
         }
         if !self.ladder.is_empty() {
             let rung = |rung: &Rung| serde_json::json!([rung.model, rung.params]).to_string();
-            entries.push(("ladder", self.ladder.iter().map(rung).collect::<Vec<_>>().join("\n")));
+            entries.push((AskPolicy::IDENTITY[1], self.ladder.iter().map(rung).collect::<Vec<_>>().join("\n")));
         }
         entries
     }

@@ -31,6 +31,10 @@ pub struct Provider {
     pub headers: &'static [(&'static str, &'static str)],
     /// How its dialect differs from the wire's plain form.
     pub quirks: Quirks,
+    /// The dialects of models that differ from its others, by how their names begin; the first that fits holds.
+    pub dialects: &'static [(&'static str, Quirks)],
+    /// Whether it makes embeddings, where its formats have them.
+    pub embeds: bool,
     /// How it is reached.
     pub reach: Reach,
 }
@@ -40,6 +44,13 @@ impl Provider {
     #[must_use]
     pub fn speaks(&self, wire: WireId) -> bool {
         self.wire == wire || self.also.contains(&wire)
+    }
+
+    /// Returns the dialect of one of its models.
+    #[must_use]
+    pub fn quirks_of(&self, model: &str) -> Quirks {
+        let own = self.dialects.iter().find(|(begins, _)| model.starts_with(begins));
+        own.map_or(self.quirks, |(_, quirks)| *quirks)
     }
 
     /// Returns whether its base URL stands only for one that the user must give.
@@ -140,6 +151,8 @@ const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -
         auth: Auth::Bearer,
         headers: &[],
         quirks: Quirks::COMMON,
+        dialects: &[],
+        embeds: true,
         reach: Reach::Network,
     }
 }
@@ -156,6 +169,12 @@ const ANTHROPIC_HEADERS: &[(&str, &str)] = &[("anthropic-version", "2023-06-01")
 
 /// Bedrock's hosts, one in each region.
 const BEDROCK: &str = "https://bedrock-runtime.{region}.amazonaws.com";
+
+/// Groq has a mode for JSON everywhere, schemas only for few of its models.
+const GROQ: Quirks = Quirks { max_tokens: "max_completion_tokens", structure: Structure::Json, ..Quirks::COMMON };
+
+/// Moonshot sets the temperature of its Kimi models itself, by whether they think: another one is a 400.
+const KIMI: Quirks = Quirks { sampling: false, structure: Structure::Json, ..Quirks::COMMON };
 
 /// Every provider that has a name.
 pub const PROVIDERS: &[Provider] = &[
@@ -189,12 +208,14 @@ pub const PROVIDERS: &[Provider] = &[
     },
     Provider {
         also: BOTH,
-        // It has schemas for few of its models.
-        quirks: Quirks { max_tokens: "max_completion_tokens", structure: Structure::Json, ..Quirks::COMMON },
+        quirks: GROQ,
+        dialects: &[("openai/gpt-oss", Quirks { structure: Structure::Strict, ..GROQ })],
+        embeds: false,
         ..hosted("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY")
     },
     Provider {
         quirks: Quirks { structure: Structure::Json, ..Quirks::COMMON },
+        embeds: false,
         ..hosted("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY")
     },
     hosted("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
@@ -205,6 +226,8 @@ pub const PROVIDERS: &[Provider] = &[
     hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     Provider {
         quirks: Quirks { structure: Structure::Json, ..Quirks::COMMON },
+        dialects: &[("kimi-k3", Quirks { structure: Structure::Open, ..KIMI }), ("kimi-", KIMI)],
+        embeds: false,
         ..hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY")
     },
     Provider { also: BOTH, ..hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY") },
@@ -323,6 +346,19 @@ mod tests {
             let address: http::Uri = provider.base_url.replace("{region}", "us-east-1").parse().unwrap();
             assert!(address.host().is_some() && !provider.base_url.ends_with('/'), "{}", provider.name);
         }
+    }
+
+    #[test]
+    fn a_model_may_have_a_dialect_of_its_own() {
+        let of = |name: &str, model: &str| {
+            let quirks = provider(name).unwrap().quirks_of(model);
+            (quirks.structure, quirks.sampling, quirks.max_tokens)
+        };
+        assert_eq!(of("groq", "openai/gpt-oss-20b"), (Structure::Strict, true, "max_completion_tokens"));
+        assert_eq!(of("groq", "qwen/qwen3.8-27b"), (Structure::Json, true, "max_completion_tokens"));
+        assert_eq!(of("moonshot", "kimi-k3"), (Structure::Open, false, "max_tokens"));
+        assert_eq!(of("moonshot", "kimi-k2.6"), (Structure::Json, false, "max_tokens"));
+        assert_eq!(of("moonshot", "moonshot-v1-8k"), (Structure::Json, true, "max_tokens"));
     }
 
     #[test]

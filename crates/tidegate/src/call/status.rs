@@ -57,6 +57,7 @@ pub fn kind(status: StatusCode, message: &str) -> Kind {
     match status.as_u16() {
         401 => Kind::Auth,
         402 => Kind::OutOfCredit,
+        403 | 429 if says(NO_CREDIT) => Kind::OutOfCredit,
         403 => Kind::Permission,
         404 => Kind::NotFound,
         408 | 504 | 524 => Kind::Timeout,
@@ -73,6 +74,9 @@ pub fn kind(status: StatusCode, message: &str) -> Kind {
     }
 }
 
+/// As xAI says it.
+const NO_CREDIT: &[&str] =
+    &["has either used all available credits or", "doesn't have any credits yet", "run out of credits or need"];
 const TOO_LARGE_FOR_LIMIT: &[&str] = &["request too large for"];
 const PER_DAY: &[&str] = &["per day", "tokens per month", "daily limit", "daily quota"];
 const OVERLOADED: &[&str] =
@@ -91,6 +95,7 @@ const CONTEXT_LENGTH: &[&str] = &[
     "exceeds the maximum number of tokens allowed",
     "context size has been exceeded",
     "greater than the context length",
+    "the model is loaded with context length of only",
 ];
 
 /// Reads how long to wait: `retry-after-ms`, then `retry-after` in seconds or as a date, which is read against the
@@ -115,7 +120,10 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// Reads how long to wait from a message: `try again in 1m2.5s`, `retry in 8.9s`, `retry after 37 seconds`.
 pub(crate) fn retry_after_in(message: &str) -> Option<Duration> {
     let message = message.to_ascii_lowercase();
-    let said = ["try again in ", "retry in ", "retry after "].iter().find_map(|words| message.split_once(words))?.1;
+    let said = ["try again in ", "try again after ", "retry in ", "retry after "]
+        .iter()
+        .find_map(|words| message.split_once(words))?
+        .1;
     let mut words = said.split_whitespace();
     let first = words.next()?.trim_end_matches(['.', ',']);
     match first.parse::<f64>() {
@@ -178,6 +186,7 @@ mod tests {
         assert_eq!(hint("please try again in 1m2.5s."), Some(62_500));
         assert_eq!(hint("Please retry after 37 seconds."), Some(37_000));
         assert_eq!(hint("Please retry in 17ms"), Some(17));
+        assert_eq!(hint("request reached max request: 3, please try again after 1 seconds"), Some(1000));
         for none in ["try again later", "try again in a moment", "retry after 3", "retry after 0 seconds", "retry in"] {
             assert_eq!(hint(none), None, "{none}");
         }
@@ -212,6 +221,8 @@ mod tests {
         assert_eq!(of(400, "what is 429? overloaded"), Kind::BadRequest);
         assert_eq!(of(503, "The engine is currently overloaded"), Kind::Overloaded);
         assert_eq!(of(503, "upstream"), Kind::ServerError);
+        let spent = "Your team x has either used all available credits or reached its monthly spending limit.";
+        assert_eq!((of(429, spent), of(403, spent)), (Kind::OutOfCredit, Kind::OutOfCredit));
         assert_eq!(of(302, ""), Kind::BadRequest);
     }
 }

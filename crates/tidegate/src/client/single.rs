@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Client;
 use crate::ask::ask;
 use crate::ask::policy::AskPolicy;
+use crate::call::caller::Tries;
 use crate::dispatch::Order;
 use crate::dispatch::admission::Urgency;
 use crate::dispatch::balance::Labels;
@@ -69,7 +70,8 @@ impl Client {
 
     async fn send_one(&self, request: &Request, models: &[Arc<str>], wish: Wish<'_>, policy: &AskPolicy) -> Outcome {
         let (stop, retries, none) = (CancellationToken::new(), Retries::default(), Labels::default());
-        let retry = self.dispatcher.retry;
+        let tries = Tries::default();
+        let retry = &self.dispatcher.retry;
         let order = Order {
             request,
             route: self.route(models),
@@ -79,6 +81,7 @@ impl Client {
             labels: wish.labels.unwrap_or(&none),
             retries: &retries,
             purse: None,
+            tries: &tries,
             outlet: wish.outlet,
         };
         ask(&self.dispatcher, policy, self.answers.as_ref(), order, 0, ()).await

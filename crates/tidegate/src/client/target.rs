@@ -244,9 +244,9 @@ impl Target {
 
 /// Returns the provider's quirks with what the catalog knows of the model.
 fn quirks(model: &ModelRef) -> Quirks {
-    let quirks = model.provider.quirks;
+    let quirks = model.provider.quirks_of(&model.name);
     match model.facts() {
-        Some(facts) => Quirks { max_output: facts.max_output, sampling: facts.sampling, ..quirks },
+        Some(facts) => Quirks { max_output: facts.max_output, sampling: quirks.sampling && facts.sampling, ..quirks },
         None => quirks,
     }
 }

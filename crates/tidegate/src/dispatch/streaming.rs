@@ -18,9 +18,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use crate::call::Caller;
-use crate::call::limits::Hints;
 use crate::call::streaming::Piece;
+use crate::call::{Caller, Try};
 use crate::dispatch::RetryPolicy;
 use crate::failure::{Failure, Kind};
 use crate::request::Request;
@@ -81,12 +80,12 @@ impl Outlet {
 pub(super) async fn call(
     caller: &dyn Caller,
     request: &Request,
-    hints: &mut Hints,
+    this: Try<'_>,
     retry: &RetryPolicy,
     outlet: Option<(&Outlet, usize)>,
 ) -> Result<Response, Failure> {
     let mut patience = retry.first_delta;
-    let opened = timeout(patience, caller.stream(request, hints)).await;
+    let opened = timeout(patience, caller.stream(request, this)).await;
     let mut pieces = opened.map_err(|_| silent(patience))??;
     loop {
         match timeout(patience, pieces.next()).await.map_err(|_| silent(patience))? {

@@ -149,8 +149,8 @@ mod tests {
     use futures_util::future::BoxFuture;
 
     use super::*;
-    use crate::call::Caller;
     use crate::call::wire::WireId;
+    use crate::call::{Caller, Try};
     use crate::limits::{Limits, Pacing};
     use crate::money::Price;
     use crate::response::Response;
@@ -159,7 +159,7 @@ mod tests {
     struct Bodies;
 
     impl Caller for Bodies {
-        fn call<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
+        fn call<'a>(&'a self, _: &'a Request, _: Try<'a>) -> BoxFuture<'a, Result<Response, Failure>> {
             Box::pin(async { Ok(Response::text("")) })
         }
 

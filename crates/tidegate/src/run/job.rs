@@ -13,6 +13,7 @@ mod inspect;
 mod intake;
 mod policy;
 mod results;
+mod show;
 mod spending;
 mod tasks;
 
@@ -30,6 +31,9 @@ pub use self::inspect::{Inspection, Sample};
 use self::intake::{Bad, Intake, Taken, Task};
 use self::policy::Policy;
 pub use self::policy::StopOn;
+pub(super) use self::results::finished;
+pub(super) use self::show::plain;
+pub use self::show::{Shown, Which, show};
 use self::spending::Till;
 pub use self::tasks::Tasks;
 use crate::client::Client;
@@ -46,6 +50,7 @@ use crate::run::progress::Progress;
 use crate::run::prompt::PromptOptions;
 use crate::run::record::Record;
 use crate::run::summary::{Stopped, Summary, Tally};
+use crate::run::timeline::Timeline;
 
 /// Records that wait to be stored beyond this many bytes hold the run back.
 pub const MOST_PENDING: u64 = 16 << 20;
@@ -166,10 +171,17 @@ impl Job {
         let Prepared { intake, journal, manifest, repaired } = self.prepare(client, &control.progress)?;
         let till = self.till(client, journal.as_ref())?;
         let (writer, manifest, mut warnings) = start(journal, manifest)?;
+        let started = manifest.invocations.last().map_or("", |invocation| &invocation.started);
+        let mut timeline = Timeline::begin(self.out.as_deref(), started, client, &control.progress)?;
         let (source, side) = read_ahead(intake)?;
         control.progress.note(|numbers| numbers.begun = true);
         let mut work = Work::new(self, client, control, writer, side, till);
-        let ended = work.consume(source, begun).await;
+        let ended = tokio::select! {
+            biased;
+            ended = work.consume(source, begun) => ended,
+            never = timeline.keep() => match never {},
+        };
+        timeline.note(Instant::now());
         // Stored is what was committed: an error of the writer outranks whatever the run had to say.
         let (closed, mut summary) = work.close()?;
         ended?;
@@ -368,11 +380,14 @@ impl<'a> Work<'a> {
                 self.finish(&outcome, &task)?;
             }
             self.finish_bad_rows()?;
+            self.tell();
             if self.writer.pending_bytes() > MOST_PENDING {
                 self.writer.wait_below(MOST_PENDING / 2).await;
             }
         }
-        self.finish_bad_rows()
+        self.finish_bad_rows()?;
+        self.tell();
+        Ok(())
     }
 
     /// Stops what is not sent yet; the first reason counts.

@@ -9,6 +9,7 @@
 //! | `journal` | rows and commits, see `frame` |
 //! | `manifest.json` | what the answers were made with, see `manifest` |
 //! | `spent.json` | what no record says of the money spent, see `spent`; only after a run with a budget |
+//! | `timeline.jsonl` | how the runs went moment by moment, for reports, see [`timeline`](super::timeline) |
 //! | `lock` | nothing; whoever holds its lock may write |
 //!
 //! A journal's life: [`Journal::open`] takes the lock, cuts off what a crash left behind the last commit, and knows which
@@ -149,6 +150,22 @@ impl Journal {
         self.replaced = live::replaced(&self.path, &self.survey)?;
         Ok(())
     }
+}
+
+/// The name of the file that says how runs went, moment by moment.
+pub(super) const TIMELINE: &str = "timeline.jsonl";
+
+/// Returns where a file beside an output's journal is.
+pub(super) fn beside(out: &Path, name: &str) -> PathBuf {
+    Dir::path_of(out).join(name)
+}
+
+/// Opens a file beside an output's journal to append to.
+///
+/// # Errors
+/// Storage.
+pub(super) fn append_beside(out: &Path, name: &str) -> Result<std::fs::File> {
+    dir::open_append(&beside(out, name))
 }
 
 /// Returns whether an output has a journal.

@@ -197,6 +197,12 @@ impl Tally {
         Duration::from_micros(self.latency_us.value_at_percentile(percentile))
     }
 
+    /// Returns how many answered rows took at most that long, to three digits.
+    #[must_use]
+    pub fn answered_within(&self, time: Duration) -> u64 {
+        self.latency_us.count_between(0, time.as_micros() as u64)
+    }
+
     /// Returns the known cost, or nothing if no answered row's cost is known.
     #[must_use]
     pub fn known_cost(&self) -> Option<Money> {

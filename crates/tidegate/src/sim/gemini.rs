@@ -13,7 +13,7 @@ use super::{Simulator, route};
 use crate::call::wire::gemini::server::{self, EmbedRequest, EmbedRequests, GenerateRequest, GenerationConfig, Reply};
 use crate::call::wire::gemini::types::UsageReply;
 use crate::call::wire::openai;
-use crate::call::wire::openai::server::{Answer, MessageAsked, Texts, event};
+use crate::call::wire::openai::server::{Answer, ForcedTool, MessageAsked, Texts, event};
 use crate::request::TaskKind;
 
 /// The most answers one request may ask for.
@@ -158,6 +158,8 @@ fn reply(
     fate: Fate<'_>,
     sending: Sending,
 ) -> Result<Draft, String> {
+    let tool = asked.forced_tool().map_err(|error| format!("Invalid tools: {error}"))?;
+    let tool = tool.as_ref().map(|tool| ForcedTool { name: &tool.name, parameters: tool.parameters.as_deref() });
     let config = asked.generation_config.unwrap_or_default();
     let candidates = config.candidate_count.unwrap_or(1);
     if asked.contents.is_empty() {
@@ -178,9 +180,12 @@ fn reply(
     let asked =
         Asked { messages: &messages, max_tokens: config.max_output_tokens, form: form(&config, schema.as_deref()) };
     let prompt = answer::prompt_hash(&messages);
-    let answers: Vec<Answer> = (0..candidates)
-        .map(|index| answer::answer(scenario, &asked, fate, answer::choice_hash(prompt, index)))
-        .collect::<Result<_, String>>()?;
+    let one = |hash| match answer::call(tool, fate, hash)? {
+        Some(call) => Ok(call),
+        None => answer::answer(scenario, &asked, fate, hash),
+    };
+    let answers: Vec<Answer> =
+        (0..candidates).map(|index| one(answer::choice_hash(prompt, index))).collect::<Result<_, String>>()?;
     let output = answers.iter().map(|answer| answer::tokens(answer.text.len())).sum();
     let usage = answer::usage(asked.input_tokens(), output);
     let reply = Reply {
@@ -229,9 +234,10 @@ fn form<'r>(config: &GenerationConfig<'r>, openapi: Option<&'r RawValue>) -> For
 fn pieces(reply: &Reply<'_>) -> Vec<(bytes::Bytes, u64)> {
     let mut pieces = Vec::new();
     for (answer, index) in reply.answers.iter().zip(0..) {
-        let texts = answer::split(&answer.text, EVENT);
-        pieces.extend(texts.map(|text| (reply.piece(index, text, None), answer::tokens(text.len()))));
-        pieces.push((reply.piece(index, "", Some(answer.finish)), 0));
+        let (text, call) = if answer.tool.is_some() { ("", &*answer.text) } else { (&*answer.text, "") };
+        let texts = answer::split(text, EVENT);
+        pieces.extend(texts.map(|text| (reply.piece(index, text), answer::tokens(text.len()))));
+        pieces.push((reply.last(index, answer), answer::tokens(call.len())));
     }
     pieces
 }

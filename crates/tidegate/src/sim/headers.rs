@@ -1,4 +1,4 @@
-//! The headers by which a provider tells its limits, in the three styles met in the wild.
+//! The headers by which a provider tells its limits, in the styles met in the wild.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,18 +12,20 @@ pub(super) fn tell(headers: &mut HeaderMap, style: HeaderStyle, standings: &[Sta
     for standing in standings {
         let reset = match style {
             HeaderStyle::None => return,
-            HeaderStyle::Openai => go_duration(standing.reset),
-            HeaderStyle::Azure => format!("{:.0}", standing.reset.ceil()),
-            HeaderStyle::Anthropic => rfc3339(wall, standing.reset),
+            HeaderStyle::Openai => Some(go_duration(standing.reset)),
+            HeaderStyle::Azure => Some(format!("{:.0}", standing.reset.ceil())),
+            HeaderStyle::Anthropic => Some(rfc3339(wall, standing.reset)),
+            HeaderStyle::Mistral => None,
         };
         let values = [
-            ("limit", format!("{:.0}", standing.limit)),
-            ("remaining", format!("{:.0}", standing.remaining)),
+            ("limit", Some(format!("{:.0}", standing.limit))),
+            ("remaining", Some(format!("{:.0}", standing.remaining))),
             ("reset", reset),
         ];
-        for (what, value) in values {
+        for (what, value) in values.into_iter().filter_map(|(what, value)| Some((what, value?))) {
             let name = match style {
                 HeaderStyle::Anthropic => format!("anthropic-ratelimit-{}-{what}", resource(standing.of)),
+                HeaderStyle::Mistral => format!("x-ratelimit-{what}-{}", with_period(standing)),
                 _ => format!("x-ratelimit-{what}-{}", resource(standing.of)),
             };
             put(headers, &name, &value);
@@ -51,6 +53,22 @@ fn resource(of: Resource) -> &'static str {
         Resource::Tokens => "tokens",
         Resource::Concurrency => "concurrency",
     }
+}
+
+/// Names what is counted, and the period, as Mistral does: `req-minute`.
+fn with_period(standing: &Standing) -> String {
+    let what = match standing.of {
+        Resource::Requests => "req",
+        of => resource(of),
+    };
+    let period = match standing.per_s {
+        per_s if per_s < 60.0 => "second",
+        per_s if per_s < 3600.0 => "minute",
+        per_s if per_s < 86_400.0 => "hour",
+        per_s if per_s < 28.0 * 86_400.0 => "day",
+        _ => "month",
+    };
+    format!("{what}-{period}")
 }
 
 fn put(headers: &mut HeaderMap, name: &str, value: &str) {
@@ -94,7 +112,7 @@ mod tests {
     use super::*;
 
     fn told(style: HeaderStyle) -> Vec<(String, String)> {
-        let standing = Standing { of: Resource::Requests, limit: 60.0, remaining: 59.0, reset: 360.2 };
+        let standing = Standing { of: Resource::Requests, limit: 60.0, remaining: 59.0, reset: 360.2, per_s: 60.0 };
         let mut headers = HeaderMap::new();
         tell(&mut headers, style, &[standing], SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
@@ -107,6 +125,8 @@ mod tests {
         assert_eq!(told(HeaderStyle::Openai)[2], pair("x-ratelimit-reset-requests", "6m0.2s"));
         assert_eq!(told(HeaderStyle::Azure)[2], pair("x-ratelimit-reset-requests", "361"));
         assert_eq!(told(HeaderStyle::Azure)[1], pair("x-ratelimit-remaining-requests", "59"));
+        let mistral = [pair("x-ratelimit-limit-req-minute", "60"), pair("x-ratelimit-remaining-req-minute", "59")];
+        assert_eq!(told(HeaderStyle::Mistral), mistral);
         let anthropic = told(HeaderStyle::Anthropic);
         assert_eq!(anthropic[2], pair("anthropic-ratelimit-requests-reset", "2023-11-14T22:19:21Z"));
         assert_eq!(anthropic[3], pair("date", "Tue, 14 Nov 2023 22:13:20 GMT"));

@@ -44,6 +44,8 @@ pub(super) struct Standing {
     pub(super) remaining: f64,
     /// Seconds until all of it is there again.
     pub(super) reset: f64,
+    /// The period in seconds.
+    pub(super) per_s: f64,
 }
 
 /// The state of all limits for one caller.
@@ -259,7 +261,8 @@ impl Limit {
             Shape::Bucket if limit > 0.0 => used / (limit / self.per_s),
             Shape::Bucket => self.per_s,
         };
-        Standing { of: self.of, limit, remaining: (self.burst(now) - used + ROUNDING).floor().max(0.0), reset }
+        let remaining = (self.burst(now) - used + ROUNDING).floor().max(0.0);
+        Standing { of: self.of, limit, remaining, reset, per_s: self.per_s }
     }
 }
 

@@ -248,6 +248,8 @@ pub enum HeaderStyle {
     Azure,
     /// `anthropic-ratelimit-requests-remaining: 59`, resets as RFC 3339 times.
     Anthropic,
+    /// `x-ratelimit-remaining-req-minute: 59`, with the period in the name and no resets.
+    Mistral,
     /// Not at all.
     None,
 }

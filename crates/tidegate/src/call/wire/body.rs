@@ -8,8 +8,9 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::call::provider::Quirks;
 use crate::failure::{Failure, Kind};
-use crate::request::Original;
+use crate::request::{Original, Params};
 
 /// As many bytes as most bodies have.
 const OFTEN: usize = 1024;
@@ -87,6 +88,28 @@ impl<'de> Visitor<'de> for Find<'_> {
 /// A key, borrowed where it has no escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Refuses sampling parameters where the model does: what it answers is a 400.
+///
+/// # Errors
+///
+/// [`Kind::Unsupported`] names the first that is set.
+pub(super) fn check_sampling(params: &Params, model: &str, quirks: &Quirks) -> Result<(), Failure> {
+    if quirks.sampling {
+        return Ok(());
+    }
+    let given =
+        |name: &&str| params.extra.contains_key(*name) || (*name == "temperature" && params.temperature.is_some());
+    match ["temperature", "top_p"].iter().find(|name| given(name)) {
+        Some(name) => Err(refuses_sampling(model, name)),
+        None => Ok(()),
+    }
+}
+
+/// Says that a model refuses a sampling parameter.
+pub(super) fn refuses_sampling(model: &str, name: &str) -> Failure {
+    Failure::new(Kind::Unsupported, format!("{model} refuses sampling parameters; leave `{name}` out"))
+}
 
 /// Says that a body which was written by somebody else cannot be read.
 pub(super) fn bad_body(error: impl std::fmt::Display) -> Failure {

@@ -20,7 +20,7 @@ use self::types::{ChatReply, Choice, EmbeddingReply, ErrorBody, UsageReply};
 use crate::call::provider::Quirks;
 use crate::call::sse::Event;
 use crate::call::status;
-use crate::call::wire::body::{bad_body, patch_model, to_bytes};
+use crate::call::wire::body::{bad_body, check_sampling, patch_model, to_bytes};
 use crate::call::wire::fit::{MediaLimit, MediaLimits};
 use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
@@ -62,6 +62,7 @@ impl Wire for OpenAi {
     }
 
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
+        check_sampling(&request.params, model, quirks)?;
         match &request.original {
             Some(original) if request.params.is_empty() => patch_model(original, model),
             Some(original) => merge(original, model, &request.params, quirks),
@@ -76,9 +77,8 @@ impl Wire for OpenAi {
         }
     }
 
-    fn kind(&self, head: &Parts, body: &[u8]) -> Option<Kind> {
-        let error = ErrorBody::read(body)?;
-        kind_of(head.status, &error)
+    fn kind(&self, _head: &Parts, body: &[u8]) -> Option<Kind> {
+        kind_of(&ErrorBody::read(body)?)
     }
 
     fn message(&self, body: &[u8]) -> Option<String> {
@@ -217,8 +217,19 @@ fn decode_chat(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
     let usage = reply.usage.map(usage);
     let request_id = status::request_id(head);
     let failed = |kind, message| Err(status::failure(head, kind, message).with_usage(usage));
-    if finish == Finish::ContentFilter {
-        return failed(Kind::ContentFilter, "the provider's content filter stopped the reply".to_owned());
+    match &finish {
+        Finish::ContentFilter => {
+            return failed(Kind::ContentFilter, "the provider's content filter stopped the reply".to_owned());
+        }
+        // DeepSeek gives up in the middle.
+        Finish::Other(reason) if reason == "insufficient_system_resource" => {
+            return failed(Kind::Overloaded, "the provider had no capacity to end the reply".to_owned());
+        }
+        // Of a whole reply OpenRouter says no more.
+        Finish::Other(reason) if reason == "error" => {
+            return failed(Kind::ServerError, "the provider failed before the reply had ended".to_owned());
+        }
+        _ => {}
     }
     if let Some(refusal) = &first.message.refusal {
         return failed(Kind::ContentFilter, format!("the model refused: {refusal}"));
@@ -293,31 +304,45 @@ fn read<'a, T: serde::Deserialize<'a>>(head: &Parts, body: &'a Bytes) -> Result<
 fn failed_inside(head: &Parts, error: &ErrorBody) -> Failure {
     let inner = error.code_number().and_then(|code| StatusCode::from_u16(code).ok());
     let status = inner.filter(|status| status.as_u16() >= 400).unwrap_or(StatusCode::BAD_GATEWAY);
-    let kind = kind_of(status, error).unwrap_or_else(|| status::kind(status, &error.message));
+    let kind = kind_of(error).unwrap_or_else(|| status::kind(status, &error.message));
     status::failure(head, kind, error.message.clone())
 }
 
 /// Names the cause by this wire's structured codes; text is the business of [`status::kind`].
-pub(super) fn kind_of(status: StatusCode, error: &ErrorBody) -> Option<Kind> {
-    for name in [error.code.as_deref(), error.kind.as_deref()].into_iter().flatten() {
+pub(super) fn kind_of(error: &ErrorBody) -> Option<Kind> {
+    let names = [error.reason.as_deref(), error.code.as_deref(), error.kind.as_deref()];
+    for name in names.into_iter().flatten() {
         let kind = match name {
-            "insufficient_quota" | "credit_balance_exhausted" | "billing_hard_limit_reached" | "billing_not_active" => {
-                Kind::OutOfCredit
-            }
+            // OpenRouter waits for the bills of calls under way; it is a 402 that passes.
+            "openrouter_in_flight_budget" => Kind::RateLimited,
+            "insufficient_quota"
+            | "credit_balance_exhausted"
+            | "billing_hard_limit_reached"
+            | "billing_not_active"
+            | "exceeded_current_quota_error" => Kind::OutOfCredit,
             "invalid_api_key" => Kind::Auth,
             "model_not_found" | "DeploymentNotFound" => Kind::NotFound,
             "context_length_exceeded" | "exceed_context_size_error" => Kind::TooLong,
-            "content_policy_violation" | "content_filter" | "invalid_prompt" => Kind::ContentFilter,
-            "server_is_overloaded" | "slow_down" | "overloaded_error" | "unavailable_error" | "capacity_exceeded" => {
-                Kind::Overloaded
-            }
-            "server_error" if status.is_server_error() => Kind::ServerError,
+            "content_policy_violation" | "content_filter" | "invalid_prompt" | "moderation" => Kind::ContentFilter,
+            // Groq says so of answers that are not the JSON that the model should have written.
+            "json_validate_failed" | "tool_use_failed" => Kind::Malformed,
+            "server_is_overloaded"
+            | "slow_down"
+            | "overloaded_error"
+            | "engine_overloaded_error"
+            | "unavailable_error"
+            | "capacity_exceeded" => Kind::Overloaded,
             "unsupported_country_region_territory" => Kind::Permission,
             _ => continue,
         };
         return Some(kind);
     }
-    None
+    // These have no code for it, and the status of a wrong request: xAI, and LiteLLM's proxy.
+    match &error.message {
+        message if message.starts_with("Incorrect API key provided") => Some(Kind::Auth),
+        message if message.contains("Invalid model name passed in model=") => Some(Kind::NotFound),
+        _ => None,
+    }
 }
 
 fn finish(reason: Option<&str>) -> Finish {
@@ -413,6 +438,16 @@ mod tests {
             (params.max_tokens, &params.stop[..], &params.extra["top_p"]),
             (Some(5), &["x".to_owned()][..], &json!(0.5))
         );
+    }
+
+    #[test]
+    fn a_model_that_refuses_sampling_parameters_is_not_sent_any() {
+        let fixed = Quirks { sampling: false, ..Quirks::COMMON };
+        let sent = |request: Request| OpenAi.encode(&request, "kimi-k3", &fixed).map_err(|failure| failure.message);
+        assert!(sent(Request::prompt("hi").max_tokens(1)).is_ok());
+        let why = "kimi-k3 refuses sampling parameters; leave `temperature` out";
+        assert_eq!(sent(Request::prompt("hi").temperature(0.6)), Err(why.to_owned()));
+        assert!(sent(Request::prompt("hi").param("top_p", 0.9)).is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use self::types::{Item, ResponseReply, UsageReply};
 use crate::call::provider::Quirks;
 use crate::call::sse::Event;
 use crate::call::status;
-use crate::call::wire::body::{patch_model, set_field};
+use crate::call::wire::body::{check_sampling, patch_model, set_field};
 use crate::call::wire::fit::MediaLimits;
 use crate::call::wire::openai::{self, types::ErrorBody};
 use crate::call::wire::{StreamState, Wire};
@@ -43,7 +43,8 @@ impl Wire for Responses {
         read::request(original)
     }
 
-    fn encode(&self, request: &Request, model: &str, _quirks: &Quirks) -> Result<Bytes, Failure> {
+    fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
+        check_sampling(&request.params, model, quirks)?;
         match &request.original {
             Some(original) if request.params.is_empty() => patch_model(original, model),
             Some(original) => write::merged(original, model, &request.params),
@@ -192,12 +193,13 @@ fn failed_inside(head: &Parts, error: &ErrorBody) -> Failure {
 fn kind_of(status: StatusCode, error: &ErrorBody) -> Option<Kind> {
     match error.code.as_deref() {
         Some("rate_limit_exceeded") if status.is_server_error() => Some(Kind::RateLimited),
+        Some("server_error") if status == StatusCode::BAD_GATEWAY => Some(Kind::ServerError),
         Some("vector_store_timeout" | "failed_to_download_image") => Some(Kind::ServerError),
         Some("bio_policy" | "misalignment_policy_violation" | "image_content_policy_violation") => {
             Some(Kind::ContentFilter)
         }
         Some("data_residency_mismatch") => Some(Kind::Permission),
-        _ => openai::kind_of(status, error),
+        _ => openai::kind_of(error),
     }
 }
 

@@ -1,14 +1,17 @@
 //! What makes two runs ask the same.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::json;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Job;
+use crate::ask::policy::AskPolicy;
 use crate::client::Client;
-use crate::request::MediaKind;
-use crate::run::prompt::Renderer;
+use crate::request::{MediaKind, Params};
+use crate::run::prompt::{PromptOptions, Renderer};
+use crate::schema::Schema;
 
 /// The entry that says which columns rows without an id are known by.
 const ROW_KEY: &str = "row key";
@@ -43,9 +46,36 @@ pub(super) fn of(job: &Job, client: &Client, renderer: &Renderer) -> BTreeMap<St
 
 /// Returns a hash of what decides which answers are taken; 0 if every reply is an answer.
 pub(super) fn judged(client: &Client) -> u64 {
-    let entries: BTreeMap<String, String> =
-        client.ask_policy.identity().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    judged_by(client.ask_policy.identity().into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// Returns the same of an identity as a whole.
+pub(super) fn judged_of(identity: &BTreeMap<String, String>) -> u64 {
+    let judges = |(name, _): &(&String, &String)| AskPolicy::IDENTITY.contains(&name.as_str());
+    judged_by(identity.iter().filter(judges).map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+fn judged_by(entries: BTreeMap<String, String>) -> u64 {
     if entries.is_empty() { 0 } else { hash(&entries) }
+}
+
+/// Returns the prompt that an identity tells of, without its files; nothing if it cannot be read any more.
+pub(super) fn prompt(identity: &BTreeMap<String, String>) -> Option<PromptOptions> {
+    let of = |name: &str| identity.get(name).cloned();
+    let schema = of("schema").map(|schema| Schema::new(serde_json::from_str(&schema).ok()?).ok());
+    Some(PromptOptions {
+        template: of("prompt").map(|text| (text, "the prompt".to_owned())),
+        system: of("system"),
+        embed: of("embed"),
+        media: Vec::new(),
+        lossy: identity.contains_key("lossy"),
+        params: of("parameters").map_or_else(|| Some(Params::default()), |text| serde_json::from_str(&text).ok())?,
+        schema: match schema {
+            None => None,
+            Some(schema) => Some(Arc::new(schema?)),
+        },
+        id_column: None,
+    })
 }
 
 /// Keeps the columns that rows are known by as they were: the keys in the journal are made of them.

@@ -23,7 +23,7 @@ use crate::run::prompt::{Attached, MediaColumn, Rendered, Renderer, fingerprint}
 use crate::run::redact;
 
 /// Rows handed over together, so that two threads meet once per chunk and not once per row.
-const CHUNK_ROWS: usize = 256;
+const CHUNK_ROWS: usize = 128;
 const CHUNK_BYTES: usize = 256 << 10;
 /// The first rows go alone, so that the first request does not wait for a whole chunk.
 const ALONE: usize = 4;
@@ -80,7 +80,16 @@ pub(super) struct Intake {
     chosen: Chosen,
     options: InputOptions,
     progress: Progress,
+    counts: Counts,
     ready: VecDeque<Taken>,
+}
+
+/// What has been met since the progress was told: it is shared with another thread, too dear to be told of each row.
+#[derive(Default)]
+struct Counts {
+    read: u64,
+    wanted: u64,
+    done: u64,
 }
 
 /// One of the records that every row makes.
@@ -187,6 +196,7 @@ impl Intake {
             skip_bad_rows: job.skip_bad_rows,
             options: job.input_options(),
             progress: progress.clone(),
+            counts: Counts::default(),
             ready: VecDeque::new(),
             input,
             renderer: Arc::new(renderer),
@@ -198,7 +208,7 @@ impl Intake {
     pub(super) fn read_into(&mut self, mut give: impl FnMut(Vec<Taken>) -> bool) -> Result<()> {
         // What comes through a pipe is handed on row by row: the next one may be long in coming.
         let most = if self.input.position().1.is_some() { CHUNK_ROWS } else { 1 };
-        let (mut chunk, mut bytes, mut given) = (Vec::new(), 0, 0);
+        let (mut chunk, mut bytes, mut given) = (Vec::with_capacity(most), 0, 0);
         let ended = loop {
             let taken = match self.next() {
                 Ok(Some(taken)) => taken,
@@ -210,7 +220,8 @@ impl Intake {
             if chunk.len() >= most || bytes >= CHUNK_BYTES || given < ALONE {
                 bytes = 0;
                 given += 1;
-                if !give(std::mem::take(&mut chunk)) {
+                self.tell();
+                if !give(std::mem::replace(&mut chunk, Vec::with_capacity(most))) {
                     return Ok(());
                 }
             }
@@ -232,37 +243,47 @@ impl Intake {
             if let Some(taken) = self.ready.pop_front() {
                 return Ok(Some(taken));
             }
-            let Some(row) = self.next_row()? else { return Ok(None) };
-            self.take(&row)?;
+            let row = self.next_row();
+            if !matches!(row, Ok(Some(_))) || self.counts.read >= CHUNK_ROWS as u64 {
+                self.tell();
+            }
+            let Some(row) = row? else { return Ok(None) };
+            self.counts.read += 1;
+            self.take(&row).inspect_err(|_| self.tell())?;
         }
     }
 
+    fn tell(&mut self) {
+        let Counts { read, wanted, done } = std::mem::take(&mut self.counts);
+        let (position, failed_before) = (self.input.position(), self.resume.skipped_failed());
+        self.progress.note(|numbers| {
+            numbers.read += read;
+            numbers.wanted += wanted;
+            numbers.done_before += done;
+            (numbers.position, numbers.failed_before) = (position, failed_before);
+        });
+    }
+
     fn next_row(&mut self) -> Result<Option<Row>> {
-        let row = match &mut self.chosen {
-            Chosen::All => self.input.next_row()?,
-            Chosen::First(0) => None,
+        match &mut self.chosen {
+            Chosen::All => self.input.next_row(),
+            Chosen::First(0) => Ok(None),
             Chosen::First(left) => {
                 *left -= 1;
-                self.input.next_row()?
+                self.input.next_row()
             }
             Chosen::Some { numbers, next } => match numbers.pop_front() {
-                None => None,
+                None => Ok(None),
                 Some(number) => {
                     while *next < number {
                         self.input.next_row()?;
                         *next += 1;
                     }
                     *next += 1;
-                    self.input.next_row()?
+                    self.input.next_row()
                 }
             },
-        };
-        let position = self.input.position();
-        self.progress.note(|numbers| {
-            numbers.read += u64::from(row.is_some());
-            numbers.position = position;
-        });
-        Ok(row)
+        }
     }
 
     fn take(&mut self, row: &Row) -> Result<()> {
@@ -280,7 +301,10 @@ impl Intake {
         let mut rendered = Lazy { renderer: &renderer, row, attached, seed: self.seed ^ self.judged, made: None };
         for number in 0..self.wanted.len() {
             match self.decide(&seen, number, &mut rendered)? {
-                Decision::Skip => self.skip(),
+                Decision::Skip => {
+                    self.counts.wanted += 1;
+                    self.counts.done += 1;
+                }
                 Decision::Differs => return Err(differs(row)),
                 Decision::Repeated => return Err(self.repeated(row, &text[seen.id.unwrap_or_default()])),
                 decision @ (Decision::Send | Decision::Replace) => {
@@ -310,15 +334,6 @@ impl Intake {
         self.resume.decide(key, seen.raw, seen.identity, || Ok(rendered.fingerprint()))
     }
 
-    fn skip(&self) {
-        let failed_before = self.resume.skipped_failed();
-        self.progress.note(|numbers| {
-            numbers.wanted += 1;
-            numbers.done_before += 1;
-            numbers.failed_before = failed_before;
-        });
-    }
-
     /// Puts one of a row's requests in line; fails if the row cannot be rendered.
     fn send(&mut self, seen: &Seen, number: usize, decision: Decision, rendered: &mut Lazy<'_>) -> Result<(), String> {
         let last = number + 1 == self.wanted.len();
@@ -328,7 +343,7 @@ impl Intake {
             None => self.tasks.of(rendered.row.text()?, &self.models)?,
         };
         let task = Task { request: print, batch, ..self.task(seen, number, decision, rendered.row) };
-        self.progress.note(|numbers| numbers.wanted += 1);
+        self.counts.wanted += 1;
         self.ready.push_back(Taken::Send(Item::new(request, task).for_models(models)));
         Ok(())
     }
@@ -359,7 +374,7 @@ impl Intake {
 
     /// Records a row as failed because of a file that it names: other rows go on.
     fn fail(&mut self, task: Task, message: String) {
-        self.progress.note(|numbers| numbers.wanted += 1);
+        self.counts.wanted += 1;
         self.ready.push_back(Taken::Bad(Bad { task, message }));
     }
 
@@ -375,13 +390,10 @@ impl Intake {
         if decision != Decision::Send {
             self.resume.meet_bad(key);
         }
-        let (done, failed_before) = (decision == Decision::Skip, self.resume.skipped_failed());
-        self.progress.note(|numbers| {
-            numbers.wanted += 1;
-            numbers.done_before += u64::from(done);
-            numbers.failed_before = failed_before;
-        });
-        if !done {
+        self.counts.wanted += 1;
+        if decision == Decision::Skip {
+            self.counts.done += 1;
+        } else {
             let replaces = decision == Decision::Replace;
             let (json, id) = (row.json.clone(), None);
             let task = Task { key, raw, request: raw, sample: 0, numbered: false, replaces, batch: false, json, id };

@@ -55,6 +55,11 @@ impl Work<'_> {
         write_record(record, &mut self.line);
         self.writer.append(&Row { head, record: &self.line, detail })?;
         self.tally.add(&finished(record));
+        Ok(())
+    }
+
+    /// Tells the progress what has been recorded so far.
+    pub(super) fn tell(&self) {
         self.control.progress.note(|numbers| {
             numbers.succeeded = self.tally.succeeded;
             numbers.failed = self.tally.failed;
@@ -63,7 +68,6 @@ impl Work<'_> {
             numbers.unpriced = self.tally.unpriced;
             numbers.unstored = self.writer.pending_bytes();
         });
-        Ok(())
     }
 }
 
@@ -163,7 +167,7 @@ fn detail(outcome: &Outcome, task: &Task) -> Option<Vec<u8>> {
 }
 
 /// Returns what a tally wants to know of a record.
-pub(super) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
+pub(in crate::run) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
     Finished {
         model: record.model.as_deref().unwrap_or_default(),
         failure: record.error.as_ref().map(|error| (error.kind, &*error.message)),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::content::{self, Conversation};
 use super::pieces;
 use crate::call::provider::Quirks;
-use crate::call::wire::body::{bad_body, to_bytes};
+use crate::call::wire::body::{bad_body, refuses_sampling, to_bytes};
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Params, Request, Task};
 
@@ -97,9 +97,7 @@ fn fields(params: &Params, model: &str, quirks: &Quirks) -> Result<Map<String, V
     fields.extend(params.extra.clone());
     translate(&mut fields)?;
     match SAMPLING.into_iter().find(|name| !quirks.sampling && fields.contains_key(*name)) {
-        Some(name) => {
-            Err(Failure::new(Kind::Unsupported, format!("{model} refuses sampling parameters; leave `{name}` out")))
-        }
+        Some(name) => Err(refuses_sampling(model, name)),
         None => Ok(fields),
     }
 }

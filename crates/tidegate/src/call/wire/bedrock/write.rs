@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::content::{self, Conversation};
 use super::pieces;
 use crate::call::provider::Quirks;
-use crate::call::wire::body::{bad_body, to_bytes};
+use crate::call::wire::body::{bad_body, refuses_sampling, to_bytes};
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Params, Request, Task};
 
@@ -98,8 +98,7 @@ fn fields(params: &Params, model: &str, quirks: &Quirks) -> Result<Map<String, V
     if let Some(sampling) = ["temperature", "topP"].into_iter().find(|name| config.contains_key(*name))
         && !quirks.sampling
     {
-        let message = format!("{model} refuses sampling parameters; leave `{sampling}` out");
-        return Err(Failure::new(Kind::Unsupported, message));
+        return Err(refuses_sampling(model, sampling));
     }
     lay_under(&mut fields, "inferenceConfig", config);
     translate(&mut fields)?;

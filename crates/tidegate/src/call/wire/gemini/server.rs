@@ -2,6 +2,8 @@
 //!
 //! The simulated provider speaks through this, and whatever serves this wire later.
 
+mod tools;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -10,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::types::{Candidate, ContentReply, EmbedReply, Embedding, GenerateReply, PartReply, UsageReply};
+use self::tools::ToolConfig;
+use super::types::{
+    Candidate, ContentReply, EmbedReply, Embedding, FunctionCall, GenerateReply, PartReply, UsageReply,
+};
 use crate::call::wire::openai::server::{Answer, Texts};
 
 /// A request for `generateContent`, as far as a server must understand it.
@@ -25,6 +30,8 @@ pub(crate) struct GenerateRequest<'a> {
     pub(crate) generation_config: Option<GenerationConfig<'a>>,
     #[serde(borrow, default)]
     pub(crate) tools: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "tool_config")]
+    tool_config: Option<ToolConfig<'a>>,
     #[serde(borrow, default, alias = "cached_content")]
     pub(crate) cached_content: Option<Cow<'a, str>>,
 }
@@ -61,11 +68,15 @@ impl GenerationConfig<'_> {
     ///
     /// The schema is not JSON.
     pub(crate) fn openapi_schema(&self) -> Result<Option<Box<RawValue>>, serde_json::Error> {
-        let Some(schema) = self.response_schema else { return Ok(None) };
-        let mut schema: Value = serde_json::from_str(schema.get())?;
-        lower_types(&mut schema);
-        serde_json::value::to_raw_value(&schema).map(Some)
+        self.response_schema.map(json_schema).transpose()
     }
+}
+
+/// Writes a schema in OpenAPI's dialect as a JSON schema.
+fn json_schema(openapi: &RawValue) -> Result<Box<RawValue>, serde_json::Error> {
+    let mut schema: Value = serde_json::from_str(openapi.get())?;
+    lower_types(&mut schema);
+    serde_json::value::to_raw_value(&schema)
 }
 
 fn lower_types(schema: &mut Value) {
@@ -110,13 +121,20 @@ pub(crate) struct Reply<'a> {
 impl Reply<'_> {
     /// Writes the reply as one object.
     pub(crate) fn whole(&self) -> Bytes {
-        let answers = self.answers.iter().zip(0..);
-        self.write(answers.map(|(answer, index)| candidate(index, &answer.text, Some(answer.finish))).collect())
+        let parts: Vec<Option<PartReply<'_>>> = self.answers.iter().map(part).collect();
+        let answers = self.answers.iter().zip(parts).zip(0..);
+        self.write(answers.map(|((answer, part), index)| candidate(index, part, Some(answer.finish))).collect())
     }
 
-    /// Writes the object that carries a piece of an answer; the last piece has the reason why it ended.
-    pub(crate) fn piece(&self, index: u32, text: &str, finish: Option<&str>) -> Bytes {
-        self.write(vec![candidate(index, text, finish)])
+    /// Writes the object that carries a piece of an answer's text.
+    pub(crate) fn piece(&self, index: u32, text: &str) -> Bytes {
+        self.write(vec![candidate(index, said(text), None)])
+    }
+
+    /// Writes the object that ends an answer and tells why; a call of a tool comes whole, with it.
+    pub(crate) fn last(&self, index: u32, answer: &Answer) -> Bytes {
+        let call = part(answer).filter(|_| answer.tool.is_some());
+        self.write(vec![candidate(index, call, Some(answer.finish))])
     }
 
     fn write(&self, candidates: Vec<Candidate<'_>>) -> Bytes {
@@ -130,12 +148,19 @@ impl Reply<'_> {
     }
 }
 
-fn candidate<'a>(index: u32, text: &'a str, finish: Option<&str>) -> Candidate<'a> {
-    let parts = match text {
-        "" => Vec::new(),
-        text => vec![PartReply { text: Some(text.into()), ..PartReply::default() }],
-    };
-    let content = ContentReply { parts, role: Some("model".into()) };
+/// Returns what an answer is made of: a text, or a call whose arguments are the text.
+fn part(answer: &Answer) -> Option<PartReply<'_>> {
+    let Some(name) = &answer.tool else { return said(&answer.text) };
+    let call = FunctionCall { id: None, name: name.into(), args: serde_json::from_str(&answer.text).ok() };
+    Some(PartReply { function_call: Some(call), ..PartReply::default() })
+}
+
+fn said(text: &str) -> Option<PartReply<'_>> {
+    (!text.is_empty()).then(|| PartReply { text: Some(text.into()), ..PartReply::default() })
+}
+
+fn candidate<'a>(index: u32, part: Option<PartReply<'a>>, finish: Option<&str>) -> Candidate<'a> {
+    let content = ContentReply { parts: part.into_iter().collect(), role: Some("model".into()) };
     Candidate {
         content: Some(content),
         finish_reason: finish.map(|finish| reason(finish).into()),
@@ -146,7 +171,7 @@ fn candidate<'a>(index: u32, text: &'a str, finish: Option<&str>) -> Candidate<'
 
 fn reason(finish: &str) -> &'static str {
     match finish {
-        "stop" => "STOP",
+        "stop" | "tool_calls" => "STOP",
         "length" => "MAX_TOKENS",
         "content_filter" => "SAFETY",
         _ => "OTHER",
@@ -244,7 +269,7 @@ mod tests {
             "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4},
             "modelVersion": "m", "responseId": "r1"});
         assert_eq!(serde_json::from_slice::<Value>(&reply.whole()).unwrap(), expected);
-        let piece: Value = serde_json::from_slice(&reply.piece(1, "h", None)).unwrap();
+        let piece: Value = serde_json::from_slice(&reply.piece(1, "h")).unwrap();
         assert_eq!(piece["candidates"], json!([{"content": {"parts": [{"text": "h"}], "role": "model"}, "index": 1}]));
         let vectors = vec![vec![0.5], vec![1.0]];
         let usage = UsageReply { prompt_token_count: 2, total_token_count: 2, ..UsageReply::default() };

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{bad, tools, unsupported};
 use crate::call::provider::Quirks;
+use crate::call::wire::body::refuses_sampling;
 use crate::failure::Failure;
 use crate::request::Params;
 
@@ -96,7 +97,7 @@ impl Settings {
     pub(super) fn check_sampling(&self, model: &str, quirks: &Quirks) -> Result<(), Failure> {
         let set = ["temperature", "topP", "topK"].into_iter().find(|name| self.generation.contains_key(*name));
         match set.filter(|_| !quirks.sampling) {
-            Some(name) => Err(unsupported(format!("{model} refuses sampling parameters; leave `{name}` out"))),
+            Some(name) => Err(refuses_sampling(model, name)),
             None => Ok(()),
         }
     }

@@ -223,6 +223,8 @@ pub struct ErrorBody {
     pub kind: Option<String>,
     /// `error.code`, a number as its digits.
     pub code: Option<String>,
+    /// What OpenRouter tells of its cause: which limit, or `moderation`.
+    pub reason: Option<String>,
 }
 
 impl ErrorBody {
@@ -240,7 +242,7 @@ impl ErrorBody {
     #[must_use]
     pub fn from_value(value: Value) -> Option<ErrorBody> {
         match value {
-            Value::String(message) => Some(ErrorBody { message, kind: None, code: None }),
+            Value::String(message) => Some(ErrorBody { message, kind: None, code: None, reason: None }),
             Value::Object(fields) => {
                 let text = |name: &str| match fields.get(name) {
                     Some(Value::String(text)) => Some(text.clone()),
@@ -249,7 +251,8 @@ impl ErrorBody {
                 };
                 let detail = || fields.get("detail").or(fields.get("message")).map(Value::to_string);
                 let message = text("message").or_else(|| text("detail")).or_else(detail)?;
-                Some(ErrorBody { message, kind: text("type"), code: text("code") })
+                let reason = fields.get("metadata").and_then(reason);
+                Some(ErrorBody { message, kind: text("type"), code: text("code"), reason })
             }
             _ => None,
         }
@@ -260,4 +263,11 @@ impl ErrorBody {
     pub fn code_number(&self) -> Option<u16> {
         self.code.as_deref()?.parse().ok()
     }
+}
+
+/// Reads what OpenRouter's `error.metadata` tells of the cause.
+fn reason(metadata: &Value) -> Option<String> {
+    let limit = metadata.get("limit_source").and_then(Value::as_str).map(str::to_owned);
+    let flagged = || metadata.get("flagged_input").or(metadata.get("reasons")).map(|_| "moderation".to_owned());
+    limit.or_else(flagged)
 }
