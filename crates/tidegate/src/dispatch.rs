@@ -399,8 +399,8 @@ impl Dispatcher {
         let caller = &*self.endpoints[place].caller;
         let result = if retry.stream || outlet.is_some() {
             // Boxed, because few requests are streamed and all would have to hold it.
-            let this = Try::new(tries, retry.first_delta, hints);
             let outlet = outlet.map(|outlet| (outlet, copy));
+            let this = Try::new(tries, retry.first_delta, hints);
             let call = Box::pin(streaming::call(caller, request, this, retry, outlet));
             match order.urgency.deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(overdue())),
