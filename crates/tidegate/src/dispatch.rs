@@ -11,6 +11,7 @@ pub(crate) mod budget;
 mod chance;
 pub(crate) mod cooldown;
 pub(crate) mod endpoint;
+mod ends;
 pub(crate) mod estimate;
 pub(crate) mod gate;
 pub(crate) mod health;
@@ -45,6 +46,7 @@ use self::admission::{Admission, Ask, Lease, RouteId, Urgency};
 use self::balance::Labels;
 use self::budget::{Charge, Purse};
 use self::endpoint::Endpoint;
+use self::ends::{cancelled, no_reply_within, out_of_time, overdue, own_fault};
 use self::hedge::Hedges;
 use self::payer::{Paid, Payer};
 use self::retries::Retries;
@@ -54,7 +56,7 @@ use crate::call::Try;
 use crate::call::caller::Tries;
 use crate::call::limits::Hints;
 use crate::event::{ItemRef, Observer};
-use crate::failure::{Diagnosis, Failure, Kind, Retry};
+use crate::failure::{Diagnosis, Failure, Retry};
 use crate::outcome::Attempt;
 use crate::request::Request;
 use crate::response::Response;
@@ -485,27 +487,4 @@ fn lesser(request: &Request, failure: &Failure) -> Option<Request> {
     let mut lesser = request.clone();
     lesser.without.push(refused);
     Some(lesser)
-}
-
-fn cancelled() -> Failure {
-    Failure::new(Kind::Cancelled, "the run was stopped before this request was answered")
-}
-
-fn overdue() -> Failure {
-    Failure::new(Kind::Deadline, "the time for this request was over before it was answered")
-}
-
-/// Returns the failure of a request that would be tried again if there were time.
-fn out_of_time(last: &Failure) -> Failure {
-    Failure::new(Kind::Deadline, format!("no time is left to try again after {last}"))
-}
-
-fn no_reply_within(time: Duration) -> Failure {
-    Failure::new(Kind::Timeout, format!("no reply within {time:?}"))
-}
-
-/// Returns the failure after which a request had nowhere to go, if it was its own and not the endpoints'.
-fn own_fault(attempts: &[Attempt]) -> Option<Failure> {
-    let last = attempts.last()?.failure.as_ref()?;
-    (last.kind.advice().retry == Retry::Elsewhere).then(|| last.clone())
 }

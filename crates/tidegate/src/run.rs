@@ -19,6 +19,7 @@ pub mod key;
 mod ledger;
 mod matching;
 pub mod metrics;
+mod options;
 pub mod output;
 pub(crate) mod pack;
 pub mod packing;
@@ -39,12 +40,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, FuturesUnordered, Stream};
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use self::asker::Asker;
 use self::hooks::Hooks;
@@ -59,28 +59,23 @@ pub use self::twins::Dedupe;
 use self::twins::{Met, Twins};
 use self::warm::{Prefixes, Turn};
 use crate::ask::Begun;
-use crate::ask::check::Check;
-use crate::ask::policy::AskPolicy;
 use crate::client::Client;
-use crate::dispatch::RetryPolicy;
 use crate::dispatch::admission::{RouteId, Urgency};
-use crate::dispatch::budget::{Account, Purse};
-use crate::error::Result;
 use crate::event::Ended;
 use crate::failure::Kind;
-use crate::money::{Budget, Spend};
 use crate::outcome::Outcome;
-use crate::run::fallback::Fallback;
 
 /// What to do where Parquet and Arrow are not built in.
 #[cfg(not(feature = "parquet"))]
 pub(crate) const NO_PARQUET: &str = "this program was built without the feature 'parquet'; install it with \
     cargo install --locked --path crates/tidegate-cli --features full";
 
-/// Requests that may wait for admission, if all wait for the same endpoints: enough that a small limit still overlaps
-/// reading and sending. Each outcome makes the run take again, so more would only be more memory to walk through: 64 cost
-/// a fast run a fifteenth of its time.
-const AHEAD: usize = 16;
+/// Requests that may wait for admission at the least: enough that a small limit still overlaps reading and sending.
+const LEAST_AHEAD: usize = 16;
+/// Requests that may wait for admission at the most, if all wait for the same endpoints: enough that a concurrency which
+/// is still being found can grow. Each outcome makes the run take again, so where it is stated, as many as at the least
+/// do; more would only be more memory to walk through, a fifteenth of the time of a fast run.
+const MOST_AHEAD: usize = 64;
 /// Bytes of requests that a run holds at the most, unless a single one is larger.
 const MOST_BYTES: usize = 256 << 20;
 
@@ -116,6 +111,7 @@ pub struct Run<S, C> {
     index: u64,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
+    most_ahead: usize,
     routes: Vec<(Vec<Arc<str>>, RouteId)>,
     twins: Twins<C>,
     /// Where requests gather that are asked together, if any are.
@@ -142,6 +138,7 @@ impl<S, C> Run<S, C> {
     pub(crate) fn new(client: Client, source: S) -> Run<S, C> {
         let ledger = Ledger::new(&client);
         let asker = Asker::of(client, ledger.run);
+        let stated = asker.client.dispatcher.endpoints.iter().all(|endpoint| endpoint.limits.concurrency.is_some());
         Run {
             twins: Twins::new(asker.client.dedupe),
             source: Box::pin(source),
@@ -152,6 +149,7 @@ impl<S, C> Run<S, C> {
             index: 0,
             stopped: Box::pin(asker.stop.clone().cancelled_owned()),
             most: usize::MAX,
+            most_ahead: if stated { LEAST_AHEAD } else { MOST_AHEAD },
             routes: Vec::new(),
             packer: None,
             linger: None,
@@ -170,112 +168,13 @@ impl<S, C> Run<S, C> {
         Arc::make_mut(&mut self.asker)
     }
 
-    /// Stops on this signal: takes nothing more, lets calls in flight end, gives up what still waits.
-    pub fn stop_on(mut self, stop: CancellationToken) -> Run<S, C> {
-        self.stopped = Box::pin(stop.clone().cancelled_owned());
-        self.asker().stop = stop;
-        self
-    }
-
-    /// Keeps at most that many requests of this run under way, whatever the endpoints would take.
-    pub fn max_parallel(mut self, most: usize) -> Run<S, C> {
-        self.most = most.max(1);
-        self
-    }
-
-    /// Tries the requests of this run as often and as patiently as that, whatever the client does otherwise.
-    pub fn retry(mut self, retry: RetryPolicy) -> Run<S, C> {
-        self.asker().retry = retry;
-        self
-    }
-
-    /// Waits that long for each attempt, whatever the client does otherwise.
-    pub fn timeout(mut self, timeout: Duration) -> Run<S, C> {
-        self.asker().retry.timeout = timeout;
-        self
-    }
-
-    /// Asks models of Bedrock in these of the client's regions only, and no others at all.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Usage`](crate::Error::Usage) names a region that the client does not have.
-    pub fn regions<R: Into<String>>(mut self, regions: impl IntoIterator<Item = R>) -> Result<Run<S, C>> {
-        let regions: Vec<String> = regions.into_iter().map(Into::into).collect();
-        self.asker.client.check_regions(&regions)?;
-        self.asker().regions = regions;
-        Ok(self)
-    }
-
-    /// Spends no more than that: the worst case of each call is reserved before it is sent.
-    ///
-    /// A request that no longer fits, or whose worst case cannot be known for want of a price or of `max_tokens`, ends with
-    /// [`Kind::Budget`], and nothing more is taken.
-    pub fn budget(self, budget: Budget) -> Run<S, C> {
-        self.pay_from(Arc::new(Purse::new(Account::new(budget, Spend::default()), None)))
-    }
-
-    /// Lets a purse pay for the calls.
-    pub(crate) fn pay_from(mut self, purse: Arc<Purse>) -> Run<S, C> {
-        self.asker().purse = Some(purse);
-        self
-    }
-
-    /// Puts a last resort in the place of answers that are not to be had.
-    pub fn fallback(mut self, fallback: Fallback) -> Run<S, C> {
-        self.asker().fallback = Some(fallback);
-        self
-    }
-
-    /// Asks for every answer, whatever the client's cache holds, and keeps none: for samples of one request.
-    pub fn no_cache(mut self) -> Run<S, C> {
-        self.asker().answers = None;
-        self
-    }
-
-    /// Decides when identical requests of this run are asked once, whatever the client does otherwise.
-    pub fn dedupe(mut self, dedupe: Dedupe) -> Run<S, C> {
-        self.twins.rule = dedupe;
-        self
-    }
-
-    /// Asks up to that many requests in one call, where they differ in their text only; below 2 none.
-    ///
-    /// Each has an outcome of its own, with its part of what the call used and cost, and is judged by its own schema and
-    /// the policy's checks; one that the call did not answer is asked again. Only requests of system messages and one
-    /// text are packed, without tools, files and stop texts; others go alone. Models answer many questions at once less
-    /// carefully than one, and what one text says may lead the answer to another.
-    pub fn pack(mut self, most: usize) -> Run<S, C> {
-        self.packer = (most > 1).then(|| Packer::new(most));
-        self
-    }
-
-    /// Demands this of the answers of this run, whatever the client does otherwise.
-    ///
-    /// # Errors
-    ///
-    /// A ladder that asks a model which the client does not have, or that goes on after what says nothing of the answer.
-    pub fn ask_policy(mut self, policy: AskPolicy) -> Result<Run<S, C>> {
-        policy.verify(&self.asker.client.all_models())?;
-        self.asker().policy = Arc::new(policy);
-        Ok(self)
-    }
-
-    /// Adds a check that every answer of this run must pass.
-    pub fn check(mut self, check: Check) -> Run<S, C> {
-        Arc::make_mut(&mut self.asker().policy).checks.push(check);
-        self
-    }
-
     fn wants_more(&self) -> bool {
+        let twice = (2 * self.asker.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
         // Those of a route that cannot send shall not keep another's from being taken.
-        let ahead = match self.routes.len() {
-            0 | 1 => AHEAD,
-            _ => AHEAD.max(2 * self.asker.client.dispatcher.admission.capacity()),
-        };
+        let ahead = if self.routes.len() > 1 { twice } else { twice.min(self.most_ahead) };
         self.waiting.load(Ordering::Relaxed) < ahead
             && self.asked.len() < self.most
-            && self.ready.len() < AHEAD
+            && self.ready.len() < MOST_AHEAD
             && self.twins.has_room()
             && self.prefixes.as_ref().is_none_or(Prefixes::has_room)
             && (self.bytes < MOST_BYTES || self.asked.is_empty())

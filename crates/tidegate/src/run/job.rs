@@ -6,11 +6,13 @@
 //! was not answered for a reason that is not its own (a stop, a refused key) is never recorded, so that the same command
 //! sends it again.
 
+mod ahead;
 mod cautions;
 mod changes;
 pub(in crate::run) mod identity;
 mod inspect;
 mod intake;
+mod onlooker;
 mod place;
 mod policy;
 mod results;
@@ -18,42 +20,38 @@ mod show;
 mod spending;
 mod tasks;
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, stream};
-use tokio::sync::mpsc;
+use futures_util::{Stream, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::ahead::{Side, read_ahead};
 pub use self::inspect::{Inspection, Sample};
-use self::intake::{Bad, Intake, Taken, Task};
+use self::intake::{Intake, Task};
+pub use self::onlooker::Onlooker;
 use self::policy::Policy;
 pub use self::policy::StopOn;
 pub(super) use self::results::finished;
+pub use self::results::report;
 pub(super) use self::show::plain;
 pub use self::show::{Shown, Which, show};
 use self::spending::Till;
 pub use self::tasks::Tasks;
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{self, Event};
 use crate::failure::Kind;
 use crate::money::Budget;
-use crate::outcome::Outcome;
 use crate::run::fallback::Fallback;
 use crate::run::input::{Input, InputOptions};
-use crate::run::journal::{
-    Arrange, Changed, Closed, Home, Invocation, Journal, Manifest, Resume, Rules, Snapshot, Writer,
-};
+use crate::run::journal::{Arrange, Changed, Closed, Invocation, Journal, Manifest, Resume, Rules, Writer};
 use crate::run::output::{Format, OutputOptions, Projection};
 use crate::run::packing::Packing;
 use crate::run::progress::Progress;
 use crate::run::prompt::PromptOptions;
-use crate::run::record::Record;
 use crate::run::summary::{Stopped, Summary, Tally};
 use crate::run::timeline::Timeline;
 use crate::run::{Dedupe, Item};
@@ -165,27 +163,6 @@ impl Default for Job {
             at_deadline: AtDeadline::Drain,
             drain_timeout: Duration::from_secs(25),
         }
-    }
-}
-
-/// Is shown every outcome of a job, before it is recorded.
-#[derive(Clone)]
-pub struct Onlooker(Arc<dyn Fn(&Outcome) + Send + Sync>);
-
-impl Onlooker {
-    /// Makes one that calls this for each outcome; it must not block.
-    pub fn new(see: impl Fn(&Outcome) + Send + Sync + 'static) -> Onlooker {
-        Onlooker(Arc::new(see))
-    }
-
-    fn see(&self, outcome: &Outcome) {
-        (self.0)(outcome);
-    }
-}
-
-impl fmt::Debug for Onlooker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Onlooker")
     }
 }
 
@@ -337,45 +314,6 @@ fn start(journal: Option<Journal>, mut manifest: Manifest) -> Result<(Writer, Ma
     let started = journal.start(&manifest)?;
     let told = |path: &PathBuf| format!("what tidegate had not written was moved to {}", path.display());
     Ok((started.writer, manifest, started.kept.iter().map(told).collect()))
-}
-
-/// What comes from the reader beside requests.
-#[derive(Clone, Default)]
-struct Side {
-    bad: Arc<Mutex<Vec<Bad>>>,
-    /// The keys of bad rows of earlier runs that are bad no more.
-    gone: Arc<Mutex<Vec<u64>>>,
-    error: Arc<Mutex<Option<Error>>>,
-}
-
-/// Starts the reader thread and returns what it has rendered as a stream.
-fn read_ahead(mut intake: Intake) -> Result<(impl Stream<Item = Item<Task>> + Send, Side)> {
-    let (sender, mut chunks) = mpsc::channel::<Vec<Taken>>(CHUNKS_AHEAD);
-    let side = Side::default();
-    let theirs = side.clone();
-    let work = move || {
-        let read = intake.read_into(|chunk| sender.blocking_send(chunk).is_ok());
-        *theirs.error.lock().unwrap_or_else(PoisonError::into_inner) = read.err();
-    };
-    let thread = std::thread::Builder::new().name("tidegate-reader".to_owned()).spawn(work);
-    thread.map_err(|source| Error::storage("reader".as_ref(), "cannot start its thread", source))?;
-    let mut chunk = Vec::new().into_iter();
-    let (bad, gone) = (side.bad.clone(), side.gone.clone());
-    let source = stream::poll_fn(move |cx| {
-        loop {
-            match chunk.next() {
-                Some(Taken::Send(item)) => return Poll::Ready(Some(item)),
-                Some(Taken::Bad(row)) => bad.lock().unwrap_or_else(PoisonError::into_inner).push(row),
-                Some(Taken::Gone(key)) => gone.lock().unwrap_or_else(PoisonError::into_inner).push(key),
-                None => match chunks.poll_recv(cx) {
-                    Poll::Ready(Some(next)) => chunk = next.into_iter(),
-                    Poll::Ready(None) => return Poll::Ready(None),
-                    Poll::Pending => return Poll::Pending,
-                },
-            }
-        }
-    });
-    Ok((source, side))
 }
 
 /// A job under way.
@@ -535,20 +473,4 @@ fn note_invocation(closed: Closed, mut manifest: Manifest, summary: &Summary) ->
         invocation.summary.remove("endpoints");
     }
     journal.write_manifest(&manifest)
-}
-
-/// Returns the summary of everything that an output's journal holds, over all invocations.
-///
-/// # Errors
-///
-/// No journal beside that output, damage, storage.
-pub fn report(out: &Path) -> Result<Summary> {
-    let mut tally = Tally::default();
-    Snapshot::open(&Home::named(out).dir)?.scan(|row, _| {
-        let record = Record::parse(row.record)
-            .map_err(|error| Error::damaged(out, format!("a record cannot be read: {error}")))?;
-        tally.add(&results::finished(&record));
-        Ok(())
-    })?;
-    Ok(Summary::of(&tally))
 }

@@ -5,6 +5,7 @@
 //! why it stopped. Its JSON form is versioned by [`Summary::VERSION`].
 
 mod answers;
+mod finished;
 mod packing;
 
 use std::collections::BTreeMap;
@@ -17,40 +18,11 @@ use serde::{Deserialize, Serialize};
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
-use crate::outcome::{Checked, Outcome};
 use crate::response::Usage;
 
 pub use self::answers::AnswerTally;
+pub use self::finished::Finished;
 pub use self::packing::{PackTally, Packing};
-
-/// One finished row, as far as counting goes.
-#[derive(Debug, Clone, Copy)]
-pub struct Finished<'a> {
-    /// The model that answered or failed last.
-    pub model: &'a str,
-    /// Why it failed, if it did.
-    pub failure: Option<(Kind, &'a str)>,
-    /// What all its attempts used, where known.
-    pub usage: Option<Usage>,
-    /// What all its attempts cost, where known.
-    pub cost: Option<Money>,
-    /// The time of the call that decided it, in milliseconds.
-    pub latency_ms: f64,
-    /// How many attempts it took.
-    pub attempts: u32,
-    /// Whether a last resort stands in the place of the answer.
-    pub fallback: bool,
-    /// Whether its answer was found in the cache.
-    pub cached: bool,
-    /// Whether its outcome is that of an identical row.
-    pub shared: bool,
-    /// How many rows its last call was about, if there were several.
-    pub packed: Option<u32>,
-    /// How many calls were made for it, its part of calls about several rows; only with a call of that kind.
-    pub calls: Option<f64>,
-    /// How its answer was judged, where there was a schema, a check or a ladder.
-    pub checked: Option<&'a Checked>,
-}
 
 /// Rows that failed for one cause.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -134,33 +106,6 @@ impl Default for Tally {
 #[expect(clippy::expect_used, reason = "the arguments are constants that a test shows to be valid")]
 fn microseconds_up_to_a_day() -> Histogram<u64> {
     Histogram::new_with_max(86_400_000_000, 3).expect("3 digits up to a day")
-}
-
-impl<'a> From<&'a Outcome> for Finished<'a> {
-    fn from(outcome: &'a Outcome) -> Finished<'a> {
-        let last = outcome.last();
-        Finished {
-            model: outcome.model().map_or("", |model| model),
-            failure: outcome.result.as_ref().err().map(|failure| (failure.kind, &*failure.message)),
-            usage: outcome.usage(),
-            cost: outcome.cost(),
-            latency_ms: last.map_or(0.0, |attempt| attempt.took.as_secs_f64() * 1e3),
-            attempts: outcome.calls(),
-            fallback: outcome.fallback.is_some(),
-            cached: outcome.cached.is_some(),
-            shared: outcome.shared.is_some(),
-            packed: last.map(|attempt| attempt.packed).filter(|rows| *rows > 1),
-            calls: outcome.part_of_calls(),
-            checked: outcome.checked.as_deref(),
-        }
-    }
-}
-
-impl Finished<'_> {
-    /// Returns whether nobody was asked for it.
-    fn is_free(&self) -> bool {
-        self.cached || self.shared
-    }
 }
 
 impl Tally {

@@ -1,20 +1,21 @@
 //! From an outcome to a record in the journal.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use serde_json::value::RawValue;
 
 use super::Work;
 use super::intake::{Bad, Task};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
 use crate::outcome::Outcome;
 use crate::response::Usage;
 use crate::run::Done;
-use crate::run::journal::{Row, RowHead};
+use crate::run::journal::{Home, Row, RowHead, Snapshot};
 use crate::run::record::{Answer, Json, Record, RecordError, write_record};
-use crate::run::summary::Finished;
+use crate::run::summary::{Finished, Summary, Tally};
 
 impl Work<'_> {
     /// Records outcomes that belong together, in one commit, except of rows that are to stay unsent.
@@ -237,4 +238,20 @@ pub(in crate::run) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
         calls: record.calls,
         checked: record.checked.as_deref(),
     }
+}
+
+/// Returns the summary of everything that an output's journal holds, over all invocations.
+///
+/// # Errors
+///
+/// No journal beside that output, damage, storage.
+pub fn report(out: &Path) -> Result<Summary> {
+    let mut tally = Tally::default();
+    Snapshot::open(&Home::named(out).dir)?.scan(|row, _| {
+        let record = Record::parse(row.record)
+            .map_err(|error| Error::damaged(out, format!("a record cannot be read: {error}")))?;
+        tally.add(&finished(&record));
+        Ok(())
+    })?;
+    Ok(Summary::of(&tally))
 }

@@ -1,0 +1,27 @@
+//! Who is shown every outcome of a job while it goes on, such as metrics.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::outcome::Outcome;
+
+/// Is shown every outcome of a job, before it is recorded.
+#[derive(Clone)]
+pub struct Onlooker(Arc<dyn Fn(&Outcome) + Send + Sync>);
+
+impl Onlooker {
+    /// Makes one that calls this for each outcome; it must not block.
+    pub fn new(see: impl Fn(&Outcome) + Send + Sync + 'static) -> Onlooker {
+        Onlooker(Arc::new(see))
+    }
+
+    pub(super) fn see(&self, outcome: &Outcome) {
+        (self.0)(outcome);
+    }
+}
+
+impl fmt::Debug for Onlooker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Onlooker")
+    }
+}
