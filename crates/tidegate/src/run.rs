@@ -39,6 +39,7 @@ use crate::client::Client;
 use crate::dispatch::admission::{RouteId, Urgency};
 use crate::dispatch::balance::Labels;
 use crate::dispatch::budget::{Account, Purse};
+use crate::dispatch::endpoint::Endpoint;
 use crate::dispatch::retries::Retries;
 use crate::dispatch::{Order, RetryPolicy};
 use crate::error::Result;
@@ -48,10 +49,12 @@ use crate::outcome::Outcome;
 use crate::request::Request;
 use crate::run::fallback::Fallback;
 
-/// Requests that may wait for admission, if all wait for the same endpoints: enough that a small limit still overlaps
-/// reading and sending. Each outcome makes the run take again, so more would only be more memory to walk through: 64 cost
-/// a fast run a fifteenth of its time.
-const AHEAD: usize = 16;
+/// Requests that may wait for admission at the least: enough that a small limit still overlaps reading and sending.
+const LEAST_AHEAD: usize = 16;
+/// Requests that may wait for admission at the most, if all wait for the same endpoints: enough that a concurrency which
+/// is still being found can grow. Each outcome makes the run take again, so where it is stated, as many as at the least
+/// do; more would only be more memory to walk through, a fifteenth of the time of a fast run.
+const MOST_AHEAD: usize = 64;
 /// Bytes of requests that a run holds at the most, unless a single one is larger.
 const MOST_BYTES: usize = 256 << 20;
 
@@ -139,6 +142,7 @@ pub struct Run<S, C> {
     index: u64,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
+    most_ahead: usize,
     routes: Vec<(Vec<Arc<str>>, RouteId)>,
 }
 
@@ -169,6 +173,11 @@ impl<S, C> Run<S, C> {
             fallback: None,
             retries: Arc::default(),
         };
+        let stated = |endpoint: &Arc<Endpoint>| endpoint.limits.concurrency.is_some();
+        let most_ahead = match terms.client.dispatcher.endpoints.iter().all(stated) {
+            true => LEAST_AHEAD,
+            false => MOST_AHEAD,
+        };
         Run {
             terms: Arc::new(terms),
             source: Box::pin(source),
@@ -179,6 +188,7 @@ impl<S, C> Run<S, C> {
             index: 0,
             stopped,
             most: usize::MAX,
+            most_ahead,
             routes: Vec::new(),
         }
     }
@@ -252,10 +262,8 @@ impl<S, C> Run<S, C> {
 
     fn wants_more(&self) -> bool {
         // Those of a route that cannot send shall not keep another's from being taken.
-        let ahead = match self.routes.len() {
-            0 | 1 => AHEAD,
-            _ => AHEAD.max(2 * self.terms.client.dispatcher.admission.capacity()),
-        };
+        let twice = (2 * self.terms.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
+        let ahead = if self.routes.len() > 1 { twice } else { twice.min(self.most_ahead) };
         self.waiting.load(Ordering::Relaxed) < ahead
             && self.asked.len() < self.most
             && (self.bytes < MOST_BYTES || self.asked.is_empty())
