@@ -134,7 +134,7 @@ impl Pool {
                 Connection::Fresh(connection) => (h1::exchange(connection, request, &origin).await?, true),
                 Connection::Stream(lease) => (h2::exchange(lease, request).await?, true),
             };
-            if let Sent::Reply(reply) = sent {
+            if let Some(reply) = sent {
                 return Ok(reply);
             }
             moves += usize::from(counts);
@@ -200,13 +200,9 @@ enum Connection {
     Stream(origin::Lease),
 }
 
-/// What became of a request on one connection.
-enum Sent {
-    /// It was answered; the body is still to be read.
-    Reply(http::Response<Body>),
-    /// It provably never reached the server, so it may go elsewhere.
-    Unsent,
-}
+/// What became of a request on one connection: the reply, whose body is still to be read, or nothing if the request
+/// provably never reached the server, so that it may go elsewhere.
+type Sent = Option<http::Response<Body>>;
 
 /// Writes an error with its causes.
 fn causes(error: &dyn std::error::Error) -> String {

@@ -74,9 +74,9 @@ pub(super) async fn exchange(
     match poll_fn(|cx| connection.poll_head(length, cx)).await {
         Ok(Head { reply, framing, reusable }) => {
             let body = Body { connection: Some(connection), framing, reusable, origin: origin.clone() };
-            Ok(Sent::Reply(reply.map(|()| body::Body::One(body))))
+            Ok(Some(reply.map(|()| body::Body::One(body))))
         }
-        Err(Broken::Unsent) => Ok(Sent::Unsent),
+        Err(Broken::Unsent) => Ok(None),
         Err(broken) => Err(failure(origin, broken)),
     }
 }

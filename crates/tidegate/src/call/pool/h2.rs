@@ -114,13 +114,13 @@ pub(super) async fn exchange(lease: Lease, request: &HttpRequest) -> Result<Sent
     let mut sender = lease.sender();
     if is_closing(&mut sender) {
         lease.retire();
-        return Ok(Sent::Unsent);
+        return Ok(None);
     }
     let (reply, mut upload) = match sender.send_request(head(request, lease.target()), request.body().is_empty()) {
         Ok(opened) => opened,
         Err(error) if error.is_go_away() || error.is_io() => {
             lease.retire();
-            return Ok(Sent::Unsent);
+            return Ok(None);
         }
         Err(error) => return Err(Failure::new(Kind::BadRequest, format!("the request cannot be sent: {error}"))),
     };
@@ -131,11 +131,11 @@ pub(super) async fn exchange(lease: Lease, request: &HttpRequest) -> Result<Sent
     match reply.await {
         Ok(reply) => {
             let whole = |incoming| body::Body::Many(Body { incoming, lease });
-            Ok(Sent::Reply(reply.map(whole)))
+            Ok(Some(reply.map(whole)))
         }
         Err(error) if is_unprocessed(&error) => {
             lease.retire();
-            Ok(Sent::Unsent)
+            Ok(None)
         }
         Err(error) => Err(cut(lease.target(), &error)),
     }
