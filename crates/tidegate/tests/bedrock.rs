@@ -330,7 +330,8 @@ async fn a_check_tells_every_fault_and_counts_what_would_be_asked() {
     let found = builder.validate().await;
     assert!(found.is_valid(), "{found:?}");
     // Sonnet through one profile in each region; Nova Lite directly and through a profile.
-    assert_eq!((found.combinations, found.accounts.len(), found.warnings.len()), (6, 1, 0), "{found:?}");
+    assert_eq!((found.combinations, found.accounts.len(), found.warnings.len()), (6, 1, 1), "{found:?}");
+    assert!(found.warnings[0].contains("switched off by its provider on"), "{found:?}");
     assert_eq!(found.accounts[0].status, "credentials AKIAone");
     assert_eq!(found.models[0].regions[1].served_in, ["any region of eu"]);
     assert_eq!(builder.refresh(&Refresh::default()).await.asked, 2, "once for each region");

@@ -402,7 +402,7 @@ fn another_format_makes_the_output_anew() {
     place.reopen();
     assert_eq!(place.shown(), place.projected(&rows));
     assert!(place.shown().starts_with("n,id,output,"), "{}", place.shown());
-    assert_eq!(Manifest::read(&place.out).unwrap().unwrap().output.format, Format::Csv);
+    assert_eq!(Manifest::read(&Home::beside(&place.out).dir).unwrap().unwrap().output.format, Format::Csv);
     place.manifest.output.format = Format::OpenaiBatch;
     place.reopen();
     assert_eq!(place.shown().lines().count(), 2);

@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(ways(&all, haiku, "us-east-1", false), [haiku]);
         assert_eq!(ways(&all, haiku, "us-east-1", true), [haiku.to_owned(), format!("global.{haiku}")]);
         // Elsewhere nothing was asked, and of a model that the account does not list the table knows more.
-        assert_eq!(ways(&all, haiku, "us-west-2", false), [format!("us.{haiku}")]);
+        assert_eq!(ways(&all, haiku, "us-west-2", false), [haiku.to_owned(), format!("us.{haiku}")]);
         assert_eq!(ways(&all, "amazon.nova-premier-v1:0", "us-east-1", false), ["us.amazon.nova-premier-v1:0"]);
         let all = found(&[("new.model-v1:0", "New Model", false)], &["us.new.model-v1:0"]);
         assert_eq!(ways(&all, "new.model-v1:0", "us-east-1", true), ["us.new.model-v1:0"]);
