@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Measures `tidegate` side by side with a bare client, both against `tidegate sim` on the loopback interface.
 #
-#   scripts/bench.sh [e2e|latency|h2|memory|resume|startup|all|memory10m|instructions|build] [--rounds N]
+#   scripts/bench.sh [e2e|latency|h2|memory|resume|startup|all|memory10m|instructions|cache|build] [--rounds N]
 #
-# `all`, which is the default, leaves out the last three: `memory10m` (ten million rows, 12 GB of disk, some minutes),
-# `instructions` (needs valgrind) and `build` (a cold build). What each shows is in docs/benchmarks.md. $PROFILE is what all binaries are built with: `release`, or `dist` as
-# they are shipped. $TIDEGATE_BIN, $SIM_BIN and $FLOOR_BIN name binaries to use in place of those built here, to compare two
+# `all`, which is the default, leaves out the last four: `memory10m` (ten million rows, 12 GB of disk, some minutes),
+# `instructions` (needs valgrind), `cache` (a million answers, or as many as --answers says; 3 GB of disk) and `build` (a
+# cold build). What each shows is in docs/benchmarks.md. $PROFILE is what all binaries are built with: `release`, or `dist`
+# as they are shipped. $TIDEGATE_BIN, $SIM_BIN and $FLOOR_BIN name binaries to use in place of those built here, to compare two
 # builds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,6 +15,10 @@ mode=all
 [[ $# -eq 0 || $1 == -* ]] || { mode=$1; shift; }
 if [[ $mode == build ]]; then
     exec python3 scripts/bench_build.py
+fi
+if [[ $mode == cache ]]; then
+    [[ $# -gt 0 ]] || set -- --answers 1000000
+    exec cargo bench --locked -p tidegate --features cache --bench cache -- "$@"
 fi
 profile=${PROFILE:-release}
 cargo build --locked --profile "$profile" -p tidegate-cli

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checks what the project depends on: licences that it may ship, one registry, one TLS stack, a library without a terminal,
-and no cloud's own crates.
+and no
+cloud's own crates; with all features, so that what is optional keeps to it too.
 
 It reads `cargo metadata` and `cargo tree` for this machine's platform, so it needs nothing but cargo.
 """
@@ -18,7 +19,7 @@ BANNED = {
     "openssl-sys": "TLS is rustls",
     "native-tls": "TLS is rustls",
     "aws-lc-sys": "rustls uses ring, which builds in a fraction of the time",
-    "reqwest": "the transport is our own pool over hyper",
+    "reqwest": "the transport is our own pool over httparse and h2",
 }
 # Signatures of AWS and tokens of Google are a few hundred lines of our own over ring; their crates would double the build.
 CLOUDS = ("aws-", "azure", "google", "gcp", "gcloud", "yup-oauth2", "oauth2", "jsonwebtoken", "rusoto")
@@ -28,7 +29,7 @@ NOT_IN_THE_LIBRARY = {"clap", "axum", "indicatif", "anyhow", "ratatui", "tracing
 def metadata() -> dict:
     version = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
     host = next(line.removeprefix("host: ") for line in version.splitlines() if line.startswith("host: "))
-    command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", host]
+    command = ["cargo", "metadata", "--locked", "--all-features", "--format-version", "1", "--filter-platform", host]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 

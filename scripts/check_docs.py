@@ -15,6 +15,7 @@ binary = sys.argv[1]
 paths = [pathlib.Path(name) for name in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "ARCHITECTURE.md"]]
 pages = {path: path.read_text() for path in [*paths, *sorted(pathlib.Path("docs").glob("*.md"))]}
 readme, config = pages[pathlib.Path("README.md")], pages[pathlib.Path("docs/config.md")]
+formats = pages[pathlib.Path("docs/formats.md")]
 simulator, record = pages[pathlib.Path("docs/simulator.md")], pages[pathlib.Path("docs/record.md")]
 problems = []
 UNKNOWN = "zzqqzz"
@@ -51,7 +52,7 @@ def check_flags():
     everything = set().union(*real.values()) | FOREIGN
     for path, page in pages.items():
         # What stands behind cargo are its own flags.
-        for flag in sorted(flags(re.sub(r"cargo (bench|build|run|test) [^`\n]*", "", page)) - everything):
+        for flag in sorted(flags(re.sub(r"cargo (bench|build|install|run|test) [^`\n]*", "", page)) - everything):
             problems.append(f"{path}: there is no `{flag}`")
 
 
@@ -97,7 +98,7 @@ def check_config(folder):
 
 # Flags without a key: they ask for one action, or name the configuration itself, or one header.
 ACTIONS = {"--help", "--check-input", "--dry-run", "--json", "--rows", "--sample", "--redo-changed", "--keep-changed",
-           "--retry-failed", "--print-config", "--config", "--no-config", "--header"}
+           "--retry-failed", "--prune", "--print-config", "--config", "--no-config", "--header"}
 
 
 def check_defaults(documented, folder):

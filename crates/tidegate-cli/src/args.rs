@@ -6,10 +6,12 @@
 mod answer;
 mod bedrock;
 mod cache;
+mod export;
 mod limit;
 mod prompt;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use tidegate::{Balance, Kind, Price};
 pub(crate) use self::answer::AnswerArgs;
 pub(crate) use self::bedrock::BedrockArgs;
 pub(crate) use self::cache::CacheArgs;
+pub(crate) use self::export::{ExportArgs, ExportOnly};
 pub(crate) use self::limit::LimitArgs;
 pub(crate) use self::prompt::PromptArgs;
 use crate::duration;
@@ -55,6 +58,8 @@ pub(crate) enum Command {
     Sim(Box<SimArgs>),
     /// Lists the models that the catalog knows, their sizes and prices
     Models(ModelsArgs),
+    /// Writes the results of a run into another file, in any format and order; a run may go on meanwhile
+    Export(Box<ExportArgs>),
     /// Prints the summary of a run again
     Report(ReportArgs),
     /// Prints one row's request, attempts and answer
@@ -119,7 +124,7 @@ Exit codes: 0 all rows succeeded, 1 some failed, 2 usage or input, 3 stopped by 
 #[derive(Args)]
 #[command(next_help_heading = "Input")]
 pub(crate) struct InputArgs {
-    /// Files or globs, plain or .gz; - is the standard input; an image or a PDF is a row of its own
+    /// Files or globs, plain, .gz or .zst; - is the standard input; an image or a PDF is a row of its own
     #[arg(value_name = "INPUT", help_heading = "Arguments", required_unless_present = "print_config")]
     pub(crate) inputs: Vec<PathBuf>,
     /// Format of the input [default: by extension]
@@ -215,6 +220,9 @@ pub(crate) struct OutputArgs {
     /// Result file; its journal is OUT.tidegate/ [default: the standard output, without resume]
     #[arg(short, long, value_name = "OUT")]
     pub(crate) out: Option<PathBuf>,
+    /// Directory of the journal [default: OUT.tidegate]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal: Option<PathBuf>,
     /// Format of the results [default: by extension; batch for batch files]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub(crate) output_format: Option<OutputFormat>,
@@ -224,6 +232,9 @@ pub(crate) struct OutputArgs {
     /// Name of the answer's field or column [default: output]
     #[arg(long, value_name = "NAME")]
     pub(crate) output_column: Option<String>,
+    /// Put the output in the order of the input when the run ends
+    #[arg(long)]
+    pub(crate) ordered: Option<bool>,
     /// File for the summary as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,
@@ -238,6 +249,9 @@ pub(crate) struct ResumeArgs {
     /// Keep rows that were answered under another prompt or other parameters
     #[arg(long)]
     pub(crate) keep_changed: bool,
+    /// Drop the records of rows that are gone from the input
+    #[arg(long, conflicts_with_all = ["rows", "sample"])]
+    pub(crate) prune: bool,
     /// Ask again about rows that failed, for these causes [default: those that may pass]
     #[arg(long, value_name = "CAUSE,…", num_args = 0.., require_equals = true, value_delimiter = ',', value_parser = value::kind)]
     pub(crate) retry_failed: Option<Vec<Kind>>,
@@ -275,6 +289,9 @@ pub(crate) struct WatchArgs {
     /// Write progress as JSON lines
     #[arg(long)]
     pub(crate) json_events: Option<bool>,
+    /// Address for Prometheus' /metrics and for /metrics.json, such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// File for the log [default: the standard error]
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
@@ -314,15 +331,29 @@ pub(crate) struct ModelsArgs {
 
 /// The arguments of `tidegate report`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  tidegate report out.jsonl\n  tidegate report out.jsonl --json")]
+#[command(after_help = REPORT_EXAMPLES)]
 pub(crate) struct ReportArgs {
-    /// Result file of the run
+    /// Result file of the run, or the directory of its journal
     #[arg(value_name = "OUT")]
     pub(crate) out: PathBuf,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "html")]
     pub(crate) json: bool,
+    /// Write a page with pictures instead; - is the standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Rows to show on the page with input and answer, of each kind [default: 0, no content]
+    #[arg(long, value_name = "N", value_parser = value::count, requires = "html")]
+    pub(crate) examples: Option<u32>,
 }
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  tidegate report out.jsonl
+  tidegate report out.jsonl --html report.html
+
+All of it comes from OUT.tidegate/, also in the middle of a run. The page is one file that loads nothing. Without --examples it
+has counts, ids, settings and what providers said about failures, but no prompts, inputs and answers.";
 
 /// The arguments of `tidegate show`.
 #[derive(Args)]
@@ -378,7 +409,7 @@ Examples:
 Exit codes: 0 a run could begin, 2 it could not.";
 
 /// Flags of `run` that ask for one action and so have no variable.
-const ACTIONS: [&str; 10] = [
+const ACTIONS: [&str; 11] = [
     "live",
     "check_input",
     "dry_run",
@@ -387,16 +418,18 @@ const ACTIONS: [&str; 10] = [
     "sample",
     "redo_changed",
     "keep_changed",
+    "prune",
     "retry_failed",
     "print_config",
 ];
 
 /// Flags of `run` that can also say no (`--each-model=false`), against a file that says yes.
-const SWITCHES: [&str; 11] = [
+const SWITCHES: [&str; 12] = [
     "delete_context_cache",
     "allow_duplicate_ids",
     "skip_bad_rows",
     "lossy",
+    "ordered",
     "each_model",
     "stream",
     "quiet",

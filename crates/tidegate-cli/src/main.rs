@@ -5,6 +5,7 @@ mod aws;
 mod cache;
 mod check;
 mod duration;
+mod export;
 mod format;
 mod google;
 mod init;
@@ -12,15 +13,18 @@ mod inspect;
 mod keys;
 mod live;
 mod logging;
+mod metrics;
 mod models;
 mod moment;
 mod progress;
 mod reference;
+mod report;
 mod run;
 mod settings;
 mod show;
 mod signals;
 mod sim_server;
+mod store;
 mod summary;
 mod width;
 
@@ -38,7 +42,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Sim(args) => sim(*args).map(|()| ExitCode::SUCCESS),
         Command::Models(args) => models::listing(&args).map_err(Into::into).and_then(|text| print(&text)),
-        Command::Report(args) => run::report(&args).and_then(|text| print(&text)),
+        Command::Export(args) => export::export(&args),
+        Command::Report(args) => report::report(&args).and_then(|text| print(&text)),
         Command::Show(args) => show::show(&args).and_then(|text| print(&text)),
         Command::Check(args) => check(&args),
         Command::Init(args) => init::init(&args.dir).map_err(Into::into).and_then(|text| print(&text)),

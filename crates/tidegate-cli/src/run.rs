@@ -1,6 +1,7 @@
 //! `tidegate run`: settings become a client and a job, the job runs, its summary becomes an exit code.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,26 +14,28 @@ use tidegate::call::pool::{self, PoolOptions, ProxyRules, ProxyUrls};
 use tidegate::call::provider::Auth;
 use tidegate::run::fallback::Fallback;
 use tidegate::run::input::{self, InputOptions};
-use tidegate::run::job::{self, AtDeadline, Control, Job, StopOn, Tasks};
+use tidegate::run::job::{AtDeadline, Control, Job, Onlooker, StopOn, Tasks};
 use tidegate::run::journal::Changed;
 use tidegate::run::output;
+use tidegate::run::packing::Packing;
 use tidegate::run::prompt::{MediaColumn, PromptOptions};
 use tidegate::run::summary::{Stopped, Summary};
 use tidegate::{
     AskPolicy, Balance, Bedrock, Budget, Check, Client, ClientBuilder, ContextCacheOptions, Error, Kind, Limits,
-    MediaKind, Money, Observer, RetryPolicy, Rung, Schema, Target,
+    MediaKind, Money, Observer, RetryPolicy, Rung, Schema, Target, TaskKind,
 };
 
-use crate::args::{ReportArgs, RunArgs};
+use crate::args::RunArgs;
 use crate::aws::Signing;
 use crate::google;
 use crate::keys::Keys;
 use crate::logging::LogOptions;
+use crate::metrics::{Calls, Metrics};
 use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
 use crate::settings::{self, EndpointSettings, Http2, InputFormat, OnFailure, OutputFormat, Settings};
 use crate::sim_server::read_scenario;
-use crate::{aws, cache, inspect, keys, logging, moment, progress, runtime, signals};
+use crate::{aws, cache, inspect, keys, logging, metrics, moment, progress, runtime, signals, store};
 
 /// File descriptors that are needed for other things than connections.
 const OTHER_FILES: u64 = 64;
@@ -51,20 +54,10 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code(&summary))
 }
 
-/// Prints the summary of everything that an output holds.
-pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<String> {
-    let summary = job::report(&args.out)?;
-    if args.json {
-        return Ok(serde_json::to_string_pretty(&summary)? + "\n");
-    }
-    let mut text = Vec::new();
-    crate::summary::print(&summary, Some(&args.out), None, &mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
 /// Runs the job with everything that watches it, and says what it came to.
 async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
-    let control = Control::default();
+    let (calls, onlooker) = calls(job, settings);
+    let control = Control { onlooker, ..Control::default() };
     let screen = screen(job, settings);
     logging::start(&log_options(settings), &screen)?;
     let observer = Events::new(screen.clone(), settings.run.verbose);
@@ -78,10 +71,12 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
         screen.line("results go to the standard output: without -o there is no journal, and the run cannot be resumed");
     }
     let display = progress::show(client.clone(), control.clone(), screen.clone());
+    let metrics = serve(settings, Metrics::new(client.clone(), control.progress.clone(), calls), &screen).await?;
     let summary = tokio::select! {
         biased;
         summary = job.run(&client, &control) => summary?,
         () = display => unreachable!("it is shown for ever"),
+        never = metrics => match never {},
     };
     client.close().await;
     if let Some(path) = &settings.output.summary {
@@ -93,6 +88,36 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
         _ => crate::summary::print(&summary, job.out.as_deref(), settings.file.as_deref(), &mut std::io::stderr())?,
     }
     Ok(summary)
+}
+
+/// Makes the counts of calls, and who counts them, if anybody wants to know.
+fn calls(job: &Job, settings: &Settings) -> (Calls, Option<Onlooker>) {
+    let kind = if job.prompt.embed.is_some() { TaskKind::Embed } else { TaskKind::Chat };
+    let calls = Calls::new(kind);
+    let counted = calls.clone();
+    let onlooker = settings.run.metrics_listen.map(|_| Onlooker::new(move |outcome| counted.note(outcome)));
+    (calls, onlooker)
+}
+
+/// Takes the address of the metrics, and returns what serves them for ever.
+async fn serve(
+    settings: &Settings,
+    metrics: Metrics,
+    screen: &Screen,
+) -> anyhow::Result<impl Future<Output = Infallible> + use<>> {
+    let listener = match settings.run.metrics_listen {
+        Some(address) => Some(metrics::listen(address).await?),
+        None => None,
+    };
+    if let Some(listener) = &listener {
+        screen.line(&format!("metrics: http://{}/metrics", listener.local_addr()?));
+    }
+    Ok(async move {
+        match listener {
+            Some(listener) => metrics::serve(listener, metrics).await,
+            None => std::future::pending().await,
+        }
+    })
 }
 
 fn screen(job: &Job, settings: &Settings) -> Screen {
@@ -145,12 +170,16 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
         }
         (None, None) => None,
     };
+    let inputs: Vec<String> = args.input.inputs.iter().map(|path| path.display().to_string()).collect();
+    let out = settings.output.path.as_ref().and_then(|path| path.to_str());
+    let names = inputs.iter().map(String::as_str).chain(out);
     let (redo, keep) = (args.resume.redo_changed, args.resume.keep_changed);
     Ok(Job {
         input: InputOptions {
-            paths: args.input.inputs.iter().map(|path| path.display().to_string()).collect(),
+            paths: inputs.clone(),
             format: settings.format.map(input_format),
             max_row_bytes: settings.run.max_row_bytes as usize,
+            store: store::needed(names)?,
             ..InputOptions::default()
         },
         prompt: PromptOptions {
@@ -164,7 +193,9 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             id_column: settings.id_column.clone(),
         },
         out: settings.output.path.clone(),
+        journal: settings.output.journal.clone(),
         format: output_format(settings),
+        packing: packing(settings),
         fields: settings.fields.clone().unwrap_or_default(),
         output_column: settings.output.column.clone(),
         lift: settings.lift.clone().unwrap_or_default(),
@@ -176,6 +207,8 @@ fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
         sample: args.trial.sample.map(u64::from),
         skip_bad_rows: settings.run.skip_bad_rows,
         allow_duplicate_ids: settings.run.allow_duplicate_ids,
+        prune: args.resume.prune,
+        ordered: settings.output.ordered,
         changed: match (redo, keep) {
             (true, _) => Changed::Redo,
             (_, true) => Changed::Keep,
@@ -285,25 +318,41 @@ fn media_columns(settings: &Settings) -> Vec<MediaColumn> {
     kinds.into_iter().flat_map(|(kind, columns)| columns.iter().map(move |name| column(kind, name))).collect()
 }
 
-fn input_format(format: InputFormat) -> input::Format {
+pub(crate) fn input_format(format: InputFormat) -> input::Format {
     match format {
         InputFormat::Jsonl => input::Format::Jsonl,
         InputFormat::Csv => input::Format::Csv,
         InputFormat::Tsv => input::Format::Tsv,
         InputFormat::Text => input::Format::Text,
         InputFormat::Files => input::Format::Files,
+        InputFormat::Parquet => input::Format::Parquet,
+        InputFormat::Arrow => input::Format::Arrow,
     }
 }
 
 /// Returns the results' format: as told, else by the extension, else by the input.
 fn output_format(settings: &Settings) -> Option<output::Format> {
-    let told = settings.output.format.map(|format| match format {
+    let told = settings.output.format.map(named_format);
+    let by_name = settings.output.path.as_ref().and_then(|path| output::Format::from_path(&path.to_string_lossy()));
+    // JSONL is what is written anyway, and batch files have results of their own.
+    told.or_else(|| by_name.filter(|format| *format != output::Format::Jsonl))
+}
+
+/// Returns the library's name for a format.
+pub(crate) fn named_format(format: OutputFormat) -> output::Format {
+    match format {
         OutputFormat::Jsonl => output::Format::Jsonl,
         OutputFormat::Csv => output::Format::Csv,
+        OutputFormat::Tsv => output::Format::Tsv,
         OutputFormat::Batch => output::Format::OpenaiBatch,
-    });
-    let csv = settings.output.path.as_ref().is_some_and(|path| path.extension().is_some_and(|name| name == "csv"));
-    told.or_else(|| csv.then_some(output::Format::Csv))
+        OutputFormat::Parquet => output::Format::Parquet,
+        OutputFormat::Arrow => output::Format::Arrow,
+        OutputFormat::ArrowStream => output::Format::ArrowStream,
+    }
+}
+
+fn packing(settings: &Settings) -> Option<Packing> {
+    Packing::split(&settings.output.path.as_ref()?.to_string_lossy()).1
 }
 
 /// Finds an endpoint's keys; a look at what would be sent needs none.
@@ -425,7 +474,7 @@ pub(crate) fn pool_options(settings: &Settings) -> anyhow::Result<PoolOptions> {
     })
 }
 
-fn proxies() -> ProxyUrls {
+pub(crate) fn proxies() -> ProxyUrls {
     let either = |name: &str| keys::variable(name).or_else(|| keys::variable(&name.to_uppercase()));
     // A program under CGI finds what its client sent as `Proxy:` in HTTP_PROXY: only the lower-case name counts there.
     let cgi = keys::variable("REQUEST_METHOD").is_some();

@@ -15,11 +15,13 @@ mod flags;
 mod layers;
 mod limits;
 mod mask;
+mod output;
 mod provider;
 pub(crate) mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +33,7 @@ use tidegate::{Error, Kind, Params, Price, Result};
 use answers::{Checks, Rung, Task};
 pub(crate) use endpoint::EndpointSettings;
 pub(crate) use limits::{Cooldown, Limits, Pace};
+pub(crate) use output::{Output, OutputFormat};
 pub(crate) use provider::{Auth, Endpoint, Provider};
 
 use crate::args::{CheckArgs, RunArgs};
@@ -277,20 +280,6 @@ pub(crate) struct Stop {
     pub(crate) on: Vec<Kind>,
 }
 
-/// Where and how results are written.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Output {
-    /// The result file; default: the standard output.
-    pub(crate) path: Option<PathBuf>,
-    /// The format; default: by the extension, `batch` for batch-file input, else JSONL.
-    pub(crate) format: Option<OutputFormat>,
-    /// The name of the answer's field or column; default `output`.
-    pub(crate) column: Option<String>,
-    /// A file for the summary as JSON.
-    pub(crate) summary: Option<PathBuf>,
-}
-
 /// How the run treats its input, its end and its reader.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -320,6 +309,8 @@ pub(crate) struct Run {
     pub(crate) verbose: u8,
     /// Whether progress is written as JSON lines; default: false.
     pub(crate) json_events: bool,
+    /// The address at which metrics are read; default: none.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// A file for the log; default: the standard error.
     pub(crate) log_file: Option<PathBuf>,
     /// The log's format; default: text.
@@ -340,6 +331,7 @@ impl Default for Run {
             quiet: false,
             verbose: 0,
             json_events: false,
+            metrics_listen: None,
             log_file: None,
             log_format: LogFormat::default(),
         }
@@ -387,18 +379,10 @@ pub(crate) enum InputFormat {
     Text,
     /// The file itself is the row: an image, a PDF.
     Files,
-}
-
-/// How results are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum OutputFormat {
-    /// A JSON record a line.
-    Jsonl,
-    /// Comma-separated values: the input's columns, then the result's.
-    Csv,
-    /// OpenAI's batch result lines, the provider's body untouched.
-    Batch,
+    /// A Parquet file.
+    Parquet,
+    /// An Arrow IPC file or stream; Feather 2.
+    Arrow,
 }
 
 /// What a failed row means for the run.

@@ -50,7 +50,10 @@ pub(crate) async fn ask<G>(
     let answers = answers.filter(|_| order.outlet.is_none());
     let (attempts, checked) = (Vec::with_capacity(1), Checked::default());
     let mut asking = Asking { dispatcher, policy, answers, order, attempts, checked, edited: None, max_tokens: None };
-    if let Some((response, model)) = asking.find().await {
+    // Boxed, like the way to checked answers below: few requests take these ways, and all would have to hold them.
+    if answers.is_some()
+        && let Some((response, model)) = Box::pin(asking.find()).await
+    {
         return Outcome {
             index,
             result: Ok(response),
@@ -60,7 +63,7 @@ pub(crate) async fn ask<G>(
             cached: Some(model),
         };
     }
-    let result = if plain { asking.dispatch(admitted).await } else { asking.answer(admitted).await };
+    let result = if plain { asking.dispatch(admitted).await } else { Box::pin(asking.answer(admitted)).await };
     if let Ok(response) = &result {
         asking.keep(response);
     }
@@ -79,7 +82,7 @@ struct Asking<'a> {
     attempts: Vec<Attempt>,
     checked: Checked,
     /// The request with the last complaint.
-    edited: Option<Request>,
+    edited: Option<Box<Request>>,
     /// The output limit after an answer that was cut off.
     max_tokens: Option<u32>,
 }
@@ -171,7 +174,7 @@ impl<'a> Asking<'a> {
     }
 
     async fn dispatch<G>(&mut self, admitted: G) -> Result<Response, Failure> {
-        let mut request = Cow::Borrowed(self.edited.as_ref().unwrap_or(self.order.request));
+        let mut request = Cow::Borrowed(self.edited.as_deref().unwrap_or(self.order.request));
         let mut route = self.order.route;
         if let Some(rung) = self.rung() {
             if !rung.params.is_empty() {
@@ -266,7 +269,7 @@ impl<'a> Asking<'a> {
         if let (Kind::Rejected, Some((response, value))) = (refused.failure.kind, &refused.reply) {
             let reply = text(&response.output);
             let edited = complaint::with_complaint(self.order.request, &reply, &refused.faults, value.as_ref())?;
-            self.edited = Some(edited);
+            self.edited = Some(Box::new(edited));
         }
         Ok(())
     }

@@ -151,9 +151,10 @@ impl HttpCaller {
         let (http, used) = self.http(uri, body).await?;
         let reply = self.transport.send(http).await?;
         *hints = Hints::read(reply.headers());
-        let response = self.read_or_renew(spoken, kind, reply, used).await;
-        let response = self.unless_gone(response, cached).await?;
-        Ok(Response { warnings, ..response })
+        match self.read(spoken, kind, reply) {
+            Ok(response) => Ok(Response { warnings, ..response }),
+            Err(failure) => Err(Box::pin(self.heed(failure, used, cached)).await),
+        }
     }
 
     /// Sends a request whose reply is to come piece by piece. What cannot, comes whole.
@@ -174,27 +175,32 @@ impl HttpCaller {
             return Ok(pieces.map_ok(move |piece| finished(piece, &model, &mut warnings)).boxed());
         }
         let reply = HttpReply::from_parts(head, read_whole(body).await?);
-        let response = self.read_or_renew(spoken, kind, reply, used).await;
-        let response = self.unless_gone(response, cached).await?;
-        Ok(streaming::whole(Response { warnings, ..response }))
+        match self.read(spoken, kind, reply) {
+            Ok(response) => Ok(streaming::whole(Response { warnings, ..response })),
+            Err(failure) => Err(self.heed(failure, used, cached).await),
+        }
     }
 
     /// Puts a context cache in place of what many bodies begin with, where there is one.
     async fn cached(&self, body: Bytes) -> (Bytes, Option<u64>) {
         match &self.cache {
-            Some(cache) => cache.apply(body, self).await,
+            Some(cache) => Box::pin(cache.apply(body, self)).await,
             None => (body, None),
         }
     }
 
-    /// Forgets a context cache that the provider does not know any more; the next attempt goes without it.
-    async fn unless_gone(&self, response: Result<Response, Failure>, cached: Option<u64>) -> Result<Response, Failure> {
-        match (response, &self.cache, cached) {
-            (Err(failure), Some(cache), Some(hash)) if context_cache::is_gone(&failure) => {
+    /// Does what a failure asks for before the next attempt: reads a key again that was refused, forgets a context cache
+    /// that the provider does not know any more.
+    async fn heed(&self, failure: Failure, used: Used, cached: Option<u64>) -> Failure {
+        if failure.kind == Kind::Auth && self.auth.renew(used, &*self.transport).await {
+            return Failure { kind: Kind::StaleKey, ..failure };
+        }
+        match (&self.cache, cached) {
+            (Some(cache), Some(hash)) if context_cache::is_gone(&failure) => {
                 cache.forget(hash).await;
-                Err(Failure { kind: Kind::ServerError, ..failure })
+                Failure { kind: Kind::ServerError, ..failure }
             }
-            (response, ..) => response,
+            _ => failure,
         }
     }
 
@@ -215,22 +221,6 @@ impl HttpCaller {
         *http.headers_mut() = self.headers.clone();
         let used = self.auth.authorise(&mut http, &*self.transport).await?;
         Ok((http, used))
-    }
-
-    /// Reads a whole reply, and the key again if it was refused.
-    async fn read_or_renew(
-        &self,
-        spoken: &Spoken,
-        kind: TaskKind,
-        reply: HttpReply,
-        used: Used,
-    ) -> Result<Response, Failure> {
-        match self.read(spoken, kind, reply) {
-            Err(failure) if failure.kind == Kind::Auth && self.auth.renew(used, &*self.transport).await => {
-                Err(Failure { kind: Kind::StaleKey, ..failure })
-            }
-            result => result,
-        }
     }
 
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.

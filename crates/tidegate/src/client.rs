@@ -211,7 +211,7 @@ impl ClientBuilder {
         }
         let admission =
             Admission::new(endpoints.clone(), SharedLimits { total: self.total, accounts }, chooser, self.seed);
-        let hedges = Mutex::new(Hedges::new(endpoints.len()));
+        let hedges = [(); 2].map(|()| Mutex::new(Hedges::new(endpoints.len())));
         let places = self.targets.iter().map(|target| (target.name.clone(), target.place.address().to_owned()));
         let answers = self.cache.take().map(|cache| Answers::new(cache, places));
         let (retry, observer, classify) = (self.retry, self.observer, self.classify);

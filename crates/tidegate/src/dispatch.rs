@@ -8,6 +8,7 @@ pub(crate) mod adaptive;
 pub(crate) mod admission;
 pub(crate) mod balance;
 pub(crate) mod budget;
+mod chance;
 pub(crate) mod cooldown;
 pub(crate) mod endpoint;
 pub(crate) mod estimate;
@@ -29,6 +30,7 @@ mod unit;
 pub(crate) mod window;
 pub(crate) mod worst_case;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -148,7 +150,8 @@ pub(crate) struct Dispatcher {
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     pub(crate) retry: RetryPolicy,
     pub(crate) observer: Option<Arc<dyn Observer>>,
-    pub(crate) hedges: Mutex<Hedges>,
+    /// How long calls take, and apart from these how long streams take to begin.
+    pub(crate) hedges: [Mutex<Hedges>; 2],
     pub(crate) classify: Option<Classify>,
 }
 
@@ -160,7 +163,7 @@ pub(crate) struct Order<'a> {
     pub(crate) request: &'a Request,
     pub(crate) route: RouteId,
     pub(crate) stop: &'a CancellationToken,
-    pub(crate) retry: RetryPolicy,
+    pub(crate) retry: &'a RetryPolicy,
     pub(crate) urgency: Urgency,
     pub(crate) labels: &'a Labels,
     /// What the run has left for trying again.
@@ -176,10 +179,14 @@ pub(crate) struct Order<'a> {
 impl Order<'_> {
     /// Waits for something, unless the run is stopped or the request's time is over before.
     async fn wait<F: Future>(&self, what: F) -> Result<F::Output, Failure> {
+        let mut what = pin!(what);
         let in_time = async {
             match self.urgency.deadline {
-                Some(deadline) => tokio::time::timeout_at(deadline, what).await.map_err(|_| overdue()),
-                None => Ok(what.await),
+                // Boxed, because few requests have a deadline and all would have to hold its timer.
+                Some(deadline) => {
+                    Box::pin(tokio::time::timeout_at(deadline, what.as_mut())).await.map_err(|_| overdue())
+                }
+                None => Ok(what.as_mut().await),
             }
         };
         self.stop.run_until_cancelled(in_time).await.unwrap_or_else(|| Err(cancelled()))
@@ -311,23 +318,22 @@ impl Dispatcher {
         attempts: &mut Vec<Attempt>,
     ) -> (usize, Result<Response, Failure>) {
         let place = sent.lease.place;
-        // Copies of a reply that somebody takes piece by piece would be told twice.
-        if let (Some(cap), None) = (order.retry.hedge, order.outlet) {
+        if let Some(cap) = order.retry.hedge {
             // Boxed, so that those who want no copies need not hold what it takes.
             return Box::pin(self.race(order, (payer, cap), ask, sent, attempts)).await;
         }
         let mut hints = Hints::default();
-        let result = self.call(order, place, sent.lease.sent, &mut hints).await;
+        let result = self.call(order, place, (sent.lease.sent, 1), &mut hints).await;
         self.settle(sent, &result, &hints, attempts);
         (place, result)
     }
 
-    /// Makes one call within its time.
+    /// Makes one call within its time, the `copy`th of its kind.
     async fn call(
         &self,
         order: &Order<'_>,
         place: usize,
-        sent: Instant,
+        (sent, copy): (Instant, usize),
         hints: &mut Hints,
     ) -> Result<Response, Failure> {
         let Order { request, retry, tries, outlet, .. } = order;
@@ -335,7 +341,8 @@ impl Dispatcher {
         let result = if retry.stream || outlet.is_some() {
             // Boxed, because few requests are streamed and all would have to hold it.
             let this = Try::new(tries, retry.first_delta, hints);
-            let call = Box::pin(streaming::call(caller, request, this, retry, *outlet));
+            let outlet = outlet.map(|outlet| (outlet, copy));
+            let call = Box::pin(streaming::call(caller, request, this, retry, outlet));
             match order.urgency.deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(overdue())),
                 None => call.await,
@@ -387,9 +394,9 @@ impl Dispatcher {
         }
     }
 
-    fn hedges(&self) -> MutexGuard<'_, Hedges> {
+    fn hedges(&self, order: &Order<'_>) -> MutexGuard<'_, Hedges> {
         // Nothing in there can panic between two statements that belong together.
-        self.hedges.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hedges[usize::from(order.outlet.is_some())].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, endpoint: &Arc<Endpoint>, failure: Option<&Failure>, settled: Settled) {

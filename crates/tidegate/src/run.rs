@@ -5,17 +5,23 @@
 //! which sleep in a backoff do not count. Memory therefore follows the limits, not the input.
 
 pub mod batch;
+#[cfg(feature = "parquet")]
+mod columnar;
+pub mod export;
 pub mod fallback;
 pub mod input;
 pub mod job;
 pub mod journal;
 pub mod key;
+mod matching;
 pub mod output;
+pub mod packing;
 pub mod progress;
 pub mod prompt;
 pub mod record;
 mod redact;
 pub mod report;
+pub mod store;
 pub mod summary;
 pub mod timeline;
 
@@ -48,11 +54,15 @@ use crate::outcome::Outcome;
 use crate::request::Request;
 use crate::run::fallback::Fallback;
 
-/// Requests that may wait for admission at the least, so that a small limit still overlaps reading and sending.
-const LEAST_AHEAD: usize = 16;
-/// Requests that may wait for admission at the most, if all wait for the same endpoints. Each outcome makes the run take
-/// again, so more would only be more memory to walk through: a tenth of the time of a fast run.
-const MOST_AHEAD: usize = 64;
+/// What to do where Parquet and Arrow are not built in.
+#[cfg(not(feature = "parquet"))]
+pub(crate) const NO_PARQUET: &str = "this program was built without the feature 'parquet'; install it with \
+    cargo install --locked --path crates/tidegate-cli --features full";
+
+/// Requests that may wait for admission, if all wait for the same endpoints: enough that a small limit still overlaps
+/// reading and sending. Each outcome makes the run take again, so more would only be more memory to walk through: 64 cost
+/// a fast run a fifteenth of its time.
+const AHEAD: usize = 16;
 /// Bytes of requests that a run holds at the most, unless a single one is larger.
 const MOST_BYTES: usize = 256 << 20;
 
@@ -130,53 +140,69 @@ type Asked<C> = BoxFuture<'static, (Outcome, C, usize)>;
 /// Dropping it cancels what is in flight.
 #[must_use = "a run does nothing until its outcomes are taken"]
 pub struct Run<S, C> {
-    client: Client,
+    /// Behind one pointer, because every request on its way holds it.
+    terms: Arc<Terms>,
     source: Pin<Box<S>>,
     source_ended: bool,
     asked: FuturesUnordered<Asked<C>>,
     waiting: Arc<AtomicUsize>,
     bytes: usize,
     index: u64,
-    stop: CancellationToken,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
+    routes: Vec<(Vec<Arc<str>>, RouteId)>,
+}
+
+/// What holds for all requests of a run.
+#[derive(Clone)]
+struct Terms {
+    client: Client,
+    stop: CancellationToken,
     retry: RetryPolicy,
     purse: Option<Arc<Purse>>,
     fallback: Option<Fallback>,
     retries: Arc<Retries>,
     policy: Arc<AskPolicy>,
     answers: Option<Answers>,
-    routes: Vec<(Vec<Arc<str>>, RouteId)>,
 }
 
 impl<S, C> Run<S, C> {
     pub(crate) fn new(client: Client, source: S) -> Run<S, C> {
         let stop = CancellationToken::new();
-        Run {
+        let stopped = Box::pin(stop.clone().cancelled_owned());
+        let terms = Terms {
             retry: client.dispatcher.retry,
             policy: client.ask_policy.clone(),
             answers: client.answers.clone(),
             client,
+            stop,
+            purse: None,
+            fallback: None,
+            retries: Arc::default(),
+        };
+        Run {
+            terms: Arc::new(terms),
             source: Box::pin(source),
             source_ended: false,
             asked: FuturesUnordered::new(),
             waiting: Arc::default(),
             bytes: 0,
             index: 0,
-            stopped: Box::pin(stop.clone().cancelled_owned()),
-            stop,
+            stopped,
             most: usize::MAX,
-            purse: None,
-            fallback: None,
-            retries: Arc::default(),
             routes: Vec::new(),
         }
+    }
+
+    /// Returns the terms to change them: before the first request nobody shares them.
+    fn terms(&mut self) -> &mut Terms {
+        Arc::make_mut(&mut self.terms)
     }
 
     /// Stops on this signal: takes nothing more, lets calls in flight end, gives up what still waits.
     pub fn stop_on(mut self, stop: CancellationToken) -> Run<S, C> {
         self.stopped = Box::pin(stop.clone().cancelled_owned());
-        self.stop = stop;
+        self.terms().stop = stop;
         self
     }
 
@@ -188,7 +214,7 @@ impl<S, C> Run<S, C> {
 
     /// Tries the requests of this run as often and as patiently as that, whatever the client does otherwise.
     pub fn retry(mut self, retry: RetryPolicy) -> Run<S, C> {
-        self.retry = retry;
+        self.terms().retry = retry;
         self
     }
 
@@ -202,19 +228,19 @@ impl<S, C> Run<S, C> {
 
     /// Lets a purse pay for the calls.
     pub(crate) fn pay_from(mut self, purse: Arc<Purse>) -> Run<S, C> {
-        self.purse = Some(purse);
+        self.terms().purse = Some(purse);
         self
     }
 
     /// Puts a last resort in the place of answers that are not to be had.
     pub fn fallback(mut self, fallback: Fallback) -> Run<S, C> {
-        self.fallback = Some(fallback);
+        self.terms().fallback = Some(fallback);
         self
     }
 
     /// Asks for every answer, whatever the client's cache holds, and keeps none: for samples of one request.
     pub fn no_cache(mut self) -> Run<S, C> {
-        self.answers = None;
+        self.terms().answers = None;
         self
     }
 
@@ -224,21 +250,23 @@ impl<S, C> Run<S, C> {
     ///
     /// A ladder that asks a model which the client does not have, or that goes on after what says nothing of the answer.
     pub fn ask_policy(mut self, policy: AskPolicy) -> Result<Run<S, C>> {
-        policy.verify(&self.client.all_models())?;
-        self.policy = Arc::new(policy);
+        policy.verify(&self.terms.client.all_models())?;
+        self.terms().policy = Arc::new(policy);
         Ok(self)
     }
 
     /// Adds a check that every answer of this run must pass.
     pub fn check(mut self, check: Check) -> Run<S, C> {
-        Arc::make_mut(&mut self.policy).checks.push(check);
+        Arc::make_mut(&mut self.terms().policy).checks.push(check);
         self
     }
 
     fn wants_more(&self) -> bool {
-        let twice = (2 * self.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
         // Those of a route that cannot send shall not keep another's from being taken.
-        let ahead = if self.routes.len() > 1 { twice } else { twice.min(MOST_AHEAD) };
+        let ahead = match self.routes.len() {
+            0 | 1 => AHEAD,
+            _ => AHEAD.max(2 * self.terms.client.dispatcher.admission.capacity()),
+        };
         self.waiting.load(Ordering::Relaxed) < ahead
             && self.asked.len() < self.most
             && (self.bytes < MOST_BYTES || self.asked.is_empty())
@@ -248,7 +276,7 @@ impl<S, C> Run<S, C> {
         if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == models) {
             return *route;
         }
-        let route = self.client.route(&models);
+        let route = self.terms.client.route(&models);
         self.routes.push((models, route));
         route
     }
@@ -276,15 +304,12 @@ where
     }
 
     fn start(&mut self, item: Item<C>) {
-        let urgency = Urgency::new(item.priority, item.deadline.or(self.retry.deadline));
+        let urgency = Urgency::new(item.priority, item.deadline.or(self.terms.retry.deadline));
         let Item { request, context, models, labels, .. } = item;
         let route = self.route(models);
         let bytes = request.size();
-        let (client, stop, index, retry) = (self.client.clone(), self.stop.clone(), self.index, self.retry);
-        let (purse, fallback) = (self.purse.clone(), self.fallback.clone());
-        let retries = self.retries.clone();
-        retries.began();
-        let (policy, answers) = (self.policy.clone(), self.answers.clone());
+        let (terms, index) = (self.terms.clone(), self.index);
+        terms.retries.began();
         let admitted = Waiting::new(&self.waiting);
         self.bytes += bytes;
         self.index += 1;
@@ -293,17 +318,18 @@ where
             let order = Order {
                 request: &request,
                 route,
-                stop: &stop,
-                retry,
+                stop: &terms.stop,
+                retry: &terms.retry,
                 urgency,
                 labels: &labels,
-                retries: &retries,
-                purse: purse.as_deref(),
+                retries: &terms.retries,
+                purse: terms.purse.as_deref(),
                 tries: &tries,
                 outlet: None,
             };
-            let mut outcome = ask(&client.dispatcher, &policy, answers.as_ref(), order, index, admitted).await;
-            if let (Some(fallback), Err(failure)) = (&fallback, &outcome.result) {
+            let mut outcome =
+                ask(&terms.client.dispatcher, &terms.policy, terms.answers.as_ref(), order, index, admitted).await;
+            if let (Some(fallback), Err(failure)) = (&terms.fallback, &outcome.result) {
                 outcome.fallback = fallback.answer(&request, failure);
             }
             (outcome, context, bytes)

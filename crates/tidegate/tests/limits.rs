@@ -217,7 +217,8 @@ async fn requests_follow_one_by_one_after_a_pause() {
     let log = server.log.lock().unwrap();
     let after: Vec<Duration> = log[20..32].windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(after[..10].windows(2).all(|pair| pair[1] < pair[0]), "{after:?}");
-    assert_eq!((after[0], after[10]), (1000 * MS, 10 * MS));
+    assert_eq!(after[0], 1000 * MS);
+    assert!(after[10] <= 12 * MS, "as usual again: {after:?}");
 }
 
 #[tokio::test(start_paused = true)]

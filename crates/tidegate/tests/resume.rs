@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, proptest};
 use tempfile::TempDir;
 use tidegate::run::journal::{
-    self, Changed, Decision, Identity, Journal, Manifest, Resume, Row, RowHead, Rules, Started, Writer,
+    Changed, Decision, Home, Identity, Journal, Manifest, Resume, Row, RowHead, Rules, Snapshot, Started, Writer,
 };
 use tidegate::run::output::{Format, OutputOptions, Projection};
 use tidegate::{Error, Kind};
@@ -92,11 +92,13 @@ impl Place {
 
     fn stored(&self) -> Vec<String> {
         let mut records = Vec::new();
-        journal::read(&self.out, |row, _| {
-            records.push(String::from_utf8(row.record.to_vec()).unwrap());
-            Ok(())
-        })
-        .unwrap();
+        Snapshot::open(&Home::beside(&self.out).dir)
+            .unwrap()
+            .scan(|row, _| {
+                records.push(String::from_utf8(row.record.to_vec()).unwrap());
+                Ok(())
+            })
+            .unwrap();
         records
     }
 

@@ -98,6 +98,22 @@ async fn weights_are_kept_by_the_servers_own_count() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn under_load_a_full_endpoint_is_passed_over_and_the_others_go_on_in_turn() {
+    let (slow, seen_slow) = server(|_| Some(1000));
+    let (quick, seen_quick) = server(|_| Some(100));
+    let (other, seen_other) = server(|_| Some(100));
+    let target = |name, caller| Target::caller(name, caller).limits(concurrency(10));
+    let targets = [target("slow", slow), target("quick", quick), target("other", other)];
+    let client = targets.into_iter().fold(Client::builder().balance(Balance::RoundRobin), ClientBuilder::target);
+    let start = Instant::now();
+    assert_eq!(client.build().unwrap().run(prompts(2100)).count().await, 2100);
+    let counts = [seen_slow, seen_quick, seen_other].map(|seen| seen.lock().unwrap().len());
+    assert!((95..=115).contains(&counts[0]), "what ten at a time can do in that time: {counts:?}");
+    assert!(counts[1].abs_diff(counts[2]) <= 20, "{counts:?}");
+    assert!(start.elapsed() < 12 * S, "nobody waits for the slow one: {:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_weights_the_throughput_seen_decides() {
     let (quick, seen) = server(|_| Some(100));
     let (slow, seen_too) = server(|_| Some(300));

@@ -3,14 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-
 use tidegate::call::streaming::{Piece, ReplyStream};
 use tidegate::sim::{Scenario, SimTransport, Simulator};
-use tidegate::{Caller, Client, Delta, Failure, Kind, Output, Request, Response, RetryPolicy, Target, Try};
+use tidegate::{Caller, Client, Delta, Failure, Kind, Limits, Output, Request, Response, RetryPolicy, Target, Try};
 use tokio::time::{Instant, sleep};
 
 const MODELS: [&str; 4] =
@@ -178,4 +178,55 @@ async fn silence_ends_a_stream_and_a_sign_of_life_does_not() {
         let failure = client.build().unwrap().stream(&Request::prompt("x")).outcome().await.result.unwrap_err();
         assert_eq!((failure.kind, began.elapsed().as_secs()), (Kind::Timeout, expected));
     }
+}
+
+/// Says "a" after a tenth of a second and "b" after another; from one call on it never begins.
+struct Begins {
+    calls: AtomicUsize,
+    good: usize,
+}
+
+impl Caller for Begins {
+    fn call<'a>(&'a self, _: &'a Request, _: Try<'a>) -> BoxFuture<'a, Result<Response, Failure>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn stream<'a>(&'a self, _: &'a Request, _: Try<'a>) -> BoxFuture<'a, Result<ReplyStream, Failure>> {
+        let hangs = self.calls.fetch_add(1, Ordering::Relaxed) >= self.good;
+        let said = |text: &str| Piece::Delta(Delta::Text(text.to_owned()));
+        let pieces = [said("a"), said("b"), Piece::Done(Box::new(Response::text("ab")))];
+        let pieces = stream::iter(pieces).then(move |piece| async move {
+            sleep(Duration::from_millis(if hangs { 1 << 30 } else { 100 })).await;
+            Ok(piece)
+        });
+        Box::pin(async move { Ok(pieces.boxed()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_does_not_begin_is_begun_elsewhere_and_nothing_is_said_twice() {
+    let limits = Limits { concurrency: Some(40), ..Limits::default() };
+    let target = |name, good| {
+        let caller = Begins { calls: AtomicUsize::new(0), good };
+        Target::caller(name, Arc::new(caller)).limits(limits)
+    };
+    let retry = RetryPolicy { hedge: Some(0.02), ..RetryPolicy::default() };
+    let builder = Client::builder().target(target("first", 40)).target(target("second", usize::MAX)).retry(retry);
+    let client = builder.build().unwrap();
+    for _ in 0..40 {
+        assert_eq!(client.stream(&Request::prompt("x")).outcome().await.text(), Ok("ab"));
+    }
+    let began = Instant::now();
+    let mut reply = client.stream(&Request::prompt("x"));
+    let mut deltas = Vec::new();
+    while let Some(delta) = reply.next().await {
+        deltas.push(delta.unwrap());
+    }
+    assert_eq!(text(&deltas), "ab");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let outcome = reply.outcome().await;
+    let [lost, won] = &outcome.attempts[..] else { panic!("{:?}", outcome.attempts) };
+    assert_eq!((&*lost.endpoint, &*won.endpoint), ("first", "second"));
+    assert_eq!(lost.failure.as_ref().map(|failure| failure.kind), Some(Kind::Timeout));
+    assert!(client.snapshot().endpoints.iter().all(|endpoint| endpoint.in_flight == 0));
 }

@@ -285,6 +285,32 @@ async fn a_reply_cut_in_its_body_is_cut() {
 }
 
 #[tokio::test]
+async fn a_reply_ends_where_it_says() {
+    let (listener, address) = listener().await;
+    spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await.unwrap();
+        reply(&mut stream, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab")
+            .await;
+        reply(&mut stream, "\r\n1\r\nc\r\n0\r\n\r\n").await;
+        // On the same connection, which was read to the end.
+        read_request(&mut stream).await.unwrap();
+        reply(&mut stream, "HTTP/1.1 200 OK\r\n\r\nuntil it closes").await;
+        drop(stream);
+        // Answered when little of the request was read; the rest never is.
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_exact(&mut [0; 100]).await.unwrap();
+        reply(&mut stream, "HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig").await;
+        std::future::pending::<()>().await;
+    });
+    let pool = pool();
+    for (body, status, answer) in [(1, 200, "abc"), (1, 200, "until it closes"), (20_000_000, 413, "big")] {
+        let got = pool.send(post(format!("http://{address}/"), vec![b'x'; body])).await.unwrap();
+        assert_eq!((got.status().as_u16(), &got.body()[..]), (status, answer.as_bytes()));
+    }
+}
+
+#[tokio::test]
 async fn a_reply_that_is_not_http_is_malformed() {
     let (listener, address) = listener().await;
     spawn(async move {

@@ -141,7 +141,9 @@ fn known(name: &str) -> bool {
 fn normalise(table: &mut Table, base: &Path) {
     for (key, value) in table.iter_mut() {
         match value {
-            Value::String(path) if is_path(key) => *path = base.join(&path).to_string_lossy().into_owned(),
+            Value::String(path) if is_path(key) && !tidegate::run::store::is_url(path) => {
+                *path = base.join(&path).to_string_lossy().into_owned()
+            }
             Value::Table(headers) if key == "headers" => *headers = lower_case(headers),
             // Parameters are the provider's, not ours; JSON has no dates.
             Value::Table(extra) if key == "extra" => extra.iter_mut().for_each(|(_, value)| dates_to_text(value)),
@@ -152,7 +154,8 @@ fn normalise(table: &mut Table, base: &Path) {
 }
 
 fn is_path(key: &str) -> bool {
-    ["template", "schema", "key_file", "credentials", "path", "summary", "scenario", "log_file"].contains(&key)
+    ["template", "schema", "key_file", "credentials", "path", "journal", "summary", "scenario", "log_file"]
+        .contains(&key)
 }
 
 fn lower_case(headers: &Table) -> Table {

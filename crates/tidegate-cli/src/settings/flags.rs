@@ -157,6 +157,8 @@ fn output(table: &mut Table, args: &OutputArgs) -> Result<()> {
     set(table, "output.path", path(args.out.as_deref())?);
     set(table, "output.format", args.output_format.and_then(name));
     set(table, "output.column", args.output_column.clone());
+    set(table, "output.journal", path(args.journal.as_deref())?);
+    set(table, "output.ordered", args.ordered);
     set(table, "output.summary", path(args.summary.as_deref())?);
     set(table, "fields", args.fields.clone());
     Ok(())
@@ -166,6 +168,7 @@ fn watch(table: &mut Table, args: &WatchArgs) -> Result<()> {
     set(table, "run.quiet", args.quiet);
     set(table, "run.verbose", (args.verbose > 0).then_some(args.verbose));
     set(table, "run.json_events", args.json_events);
+    set(table, "run.metrics_listen", args.metrics_listen.map(|address| address.to_string()));
     set(table, "run.log_file", path(args.log_file.as_deref())?);
     set(table, "run.log_format", args.log_format.and_then(name));
     set(table, "run.drain_timeout", args.drain_timeout.map(duration::show));

@@ -77,9 +77,10 @@ impl Authoriser {
     ) -> Result<Used, Failure> {
         match self {
             Authoriser::Key(key) => Ok(Used::Key(key.authorise(request.headers_mut()))),
-            Authoriser::Aws(signer) => signer.authorise(request, transport).await.map(Used::Aws),
+            // Boxed, because most have a key and all would have to hold what these take.
+            Authoriser::Aws(signer) => Box::pin(signer.authorise(request, transport)).await.map(Used::Aws),
             Authoriser::Google(account) => {
-                let header = account.header(transport).await?;
+                let header = Box::pin(account.header(transport)).await?;
                 request.headers_mut().insert(AUTHORIZATION, header.clone());
                 Ok(Used::Key(Some(header)))
             }

@@ -1,4 +1,4 @@
-//! The transport over real sockets: a small connection pool over hyper's and h2's connection types.
+//! The transport over real sockets: a small connection pool over `httparse` and `h2`.
 //!
 //! Why an own pool: the clients on the shelf hide what this program must know. They resend a request on their own (it
 //! may be billed twice), keep all HTTP/2 traffic on one connection (a server that allows 100 streams then caps the rate,
@@ -9,8 +9,8 @@
 //!
 //! - An *origin* is one scheme, host and port. It owns the idle HTTP/1.1 connections, used last in, first out, and the
 //!   HTTP/2 connections with their free streams (`streams.rs` decides who dials and who waits).
-//! - HTTP/1.1 (`h1.rs`): the connection is polled inside the future that sends, so no task has to wake another one, and
-//!   dropping the future closes the socket.
+//! - HTTP/1.1 (`h1.rs`): the future that sends also reads and writes, so no task has to wake another one, and dropping it
+//!   closes the socket.
 //! - HTTP/2 (`h2.rs`): one spawned task per connection drives it; dropping the future resets the stream.
 //!
 //! It never follows a redirect, never unpacks a body, never retries, and reads no environment variable.
@@ -125,7 +125,7 @@ impl Pool {
         Ok(origin)
     }
 
-    async fn exchange(&self, mut request: HttpRequest) -> Result<http::Response<Body>, Failure> {
+    async fn exchange(&self, request: &HttpRequest) -> Result<http::Response<Body>, Failure> {
         let origin = self.origin(request.uri())?;
         let mut moves = 0;
         loop {
@@ -134,10 +134,9 @@ impl Pool {
                 Connection::Fresh(connection) => (h1::exchange(connection, request, &origin).await?, true),
                 Connection::Stream(lease) => (h2::exchange(lease, request).await?, true),
             };
-            request = match sent {
-                Sent::Reply(reply) => return Ok(reply),
-                Sent::Unsent(request) => request,
-            };
+            if let Sent::Reply(reply) = sent {
+                return Ok(reply);
+            }
             moves += usize::from(counts);
             if moves == MOVES {
                 let message = format!("{} took no request on {MOVES} new connections", origin.target.host());
@@ -148,14 +147,12 @@ impl Pool {
 
     /// Returns a connection with room for one request: one that rested, a free stream, or a new one.
     async fn connection(&self, origin: &Arc<Origin>) -> Result<Connection, Failure> {
-        while let Some((connection, rest)) = origin.take_idle(Instant::now()) {
+        if let Some((connection, rest)) = origin.take_idle(Instant::now()) {
             if rest >= SURELY_OPEN {
                 // The runtime learns that a socket was closed only when it looks at the sockets; this lets it look.
                 tokio::task::yield_now().await;
             }
-            if let Some(open) = connection.if_open() {
-                return Ok(Connection::Rested(open));
-            }
+            return Ok(Connection::Rested(connection));
         }
         match origin.turn(Instant::now()).await? {
             Turn::Stream(lease) => Ok(Connection::Stream(lease)),
@@ -177,13 +174,13 @@ impl Pool {
 impl Transport for Pool {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpReply, Failure>> {
         Box::pin(async move {
-            let (head, body) = self.exchange(request).await?.into_parts();
+            let (head, body) = self.exchange(&request).await?.into_parts();
             Ok(http::Response::from_parts(head, read_whole(body).await?))
         })
     }
 
     fn open(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpStream, Failure>> {
-        Box::pin(async move { Ok(self.exchange(request).await?.map(StreamExt::boxed)) })
+        Box::pin(async move { Ok(self.exchange(&request).await?.map(StreamExt::boxed)) })
     }
 }
 
@@ -196,9 +193,9 @@ impl std::fmt::Debug for Pool {
 /// A connection with room for one request.
 enum Connection {
     /// It served other requests and may have been closed meanwhile.
-    Rested(Box<h1::Connection>),
+    Rested(h1::Connection),
     /// It was dialled for this request.
-    Fresh(Box<h1::Connection>),
+    Fresh(h1::Connection),
     /// A stream of an HTTP/2 connection.
     Stream(origin::Lease),
 }
@@ -208,10 +205,10 @@ enum Sent {
     /// It was answered; the body is still to be read.
     Reply(http::Response<Body>),
     /// It provably never reached the server, so it may go elsewhere.
-    Unsent(HttpRequest),
+    Unsent,
 }
 
-/// Writes an error with its causes, which hyper leaves out.
+/// Writes an error with its causes.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -71,7 +71,7 @@ impl Client {
     async fn send_one(&self, request: &Request, models: &[Arc<str>], wish: Wish<'_>, policy: &AskPolicy) -> Outcome {
         let (stop, retries, none) = (CancellationToken::new(), Retries::default(), Labels::default());
         let tries = Tries::default();
-        let retry = self.dispatcher.retry;
+        let retry = &self.dispatcher.retry;
         let order = Order {
             request,
             route: self.route(models),

@@ -95,7 +95,11 @@ impl Adaptive {
     /// Notes an answered call; `full` says whether the limit was what held requests back when the answer came.
     pub(crate) fn replied(&mut self, now: Instant, call: &Answered, full: bool) {
         if full && self.slowdown.allows(self.limit) {
-            let growth = if self.slow_start { 1.0 } else { (self.room * QUICKEST).max(1.0 / self.limit) };
+            let growth = if self.slow_start && self.slowdown.allows_doubling() {
+                1.0
+            } else {
+                (self.room * QUICKEST).max(1.0 / self.limit)
+            };
             self.limit = (self.limit + if self.room > 0.0 { growth } else { 0.0 }).min(self.most);
         }
         if self.most.is_finite() {

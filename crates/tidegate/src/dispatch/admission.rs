@@ -13,6 +13,8 @@
 //! more, never goes first.
 
 mod control;
+#[cfg(test)]
+mod model;
 mod places;
 mod scheduler;
 mod tickets;
@@ -184,11 +186,15 @@ impl Admission {
         self.capacity.store(scheduler.places.capacity(), Ordering::Relaxed);
         let wakers = std::mem::take(&mut scheduler.wakers);
         drop(scheduler);
+        #[cfg(test)]
+        model::switch();
         wakers.into_iter().for_each(Waker::wake);
         result
     }
 
     fn lock(&self) -> MutexGuard<'_, Scheduler> {
+        #[cfg(test)]
+        model::switch();
         // The state machine is consistent between any two statements that can panic: none can.
         self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }

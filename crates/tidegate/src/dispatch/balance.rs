@@ -116,9 +116,9 @@ pub enum Balance {
     Order,
     /// The one with the largest share of free quota.
     WaterFill,
-    /// Each in turn.
+    /// Each in turn. One that is at a limit is passed over, and saves up no turns: nobody waits for it.
     RoundRobin,
-    /// Each as often as its weight says: as given, else by the throughput that it has shown.
+    /// Each as often as its weight says: as given, else by the throughput that it has shown. One at a limit is passed over.
     Weighted,
     /// Any.
     Random,

@@ -12,27 +12,23 @@
 //! | state | pace | leaves when |
 //! |---|---|---|
 //! | unknown | none; the concurrency's slow start rules | a call is rejected |
-//! | hold | 0.99 of the counted rate | the hold is over (1 s at first, twice as long each time, 30 s at most) |
+//! | hold | 0.99 of the counted rate | the hold is over (1 s at first, twice as long each time, 30 s at most, longer for slow rates) |
 //! | probe | grows exponentially: the limit may have risen | a call is rejected; what was counted then rules |
 //!
-//! A pause makes the count uncertain, because a small bucket overflows meanwhile and a large one saves: there is a lower and
-//! an upper count, and a rate between them stands. A rejection that comes while holding halves the next hold, so that rejections by chance cannot freeze the rate. Those of
-//! calls sent before the last one was heard belong to it: one round trip, one correction. If nothing was accepted in
-//! between, the quota has not come back yet, and the rejection belongs to the last one too.
+//! Time in which nothing was sent (a pause, a probe behind it) makes the count uncertain, because a small bucket overflows
+//! meanwhile and a large one saves: there is a lower and an upper count, and a rate between them stands. Nothing is saved up
+//! here meanwhile, or it would go out in one burst. A rejection that comes while holding halves the next hold, so that
+//! rejections by chance cannot freeze the rate. Those of calls sent before the last one was heard belong to it: one round trip,
+//! one correction. If nothing was accepted in between, the quota has not come back yet, and the rejection belongs to the last
+//! one too. Calls that are sent together arrive in any order, so that a handful of them says little: fewer than twenty are
+//! counted from the moment before, and cut the rate by no more than a third.
 //!
-//! # Rejections by chance
+//! What is counted are calls, or tokens where these are what is limited: see [`unit`](crate::dispatch::unit).
 //!
-//! Some providers reject a call now and then whatever is left. At a real limit a rejection soon has company if nothing is
-//! done about it; by chance it stays alone. So after several that were alone, each of which was believed, the next ones are
-//! doubted: they cost their pause, the probe goes on, and only company among fifty calls makes them count. If the pace gets
-//! well past the counted rate meanwhile, the doubt was right, and it takes three together from then on. If it was wrong,
-//! it takes longer to come again, because at a real limit each doubt costs a rejection.
+//! Rejections that come by chance count for nothing, as far as they are recognised: see
+//! [`chance`](crate::dispatch::chance).
 //!
 //! # Considered and rejected
-//!
-//! Doubting every rejection that is alone, from the first one on: it takes three rejections instead of one to find each
-//! limit, and hardly any provider rejects by chance.
-//!
 //!
 //! Plain halving with additive increase averages 75 % of a limit. A cubic curve around the remembered ceiling still takes
 //! the pace at a rejection for the rate, and a bucket that holds a minute's worth makes that ten times too high.
@@ -42,6 +38,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::call::limits::Counted;
+use crate::dispatch::chance::Chance;
 use crate::dispatch::limit::{Bucket, Cost, Ready};
 use crate::dispatch::unit::Unit;
 use crate::limits::Limit;
@@ -52,13 +49,15 @@ const HOLD_AT: f64 = 0.99;
 const SHORTEST_HOLD: f64 = 1.0;
 const FIRST_HOLD: f64 = 4.0;
 const LONGEST_HOLD: f64 = 30.0;
-/// Calls for which a slow rate is held, however long they take: a probe costs a rejection.
+/// Calls for which a slow rate is held, and the most seconds of that: a probe costs a rejection.
 const HOLD_CALLS: f64 = 100.0;
+const SLOWEST_HOLD: f64 = 60.0;
 /// The time in which a probe grows by a factor of e, in seconds: while searching, and later.
 const QUICK: f64 = 2.0;
 const SLOW: f64 = 20.0;
-/// Calls in which it does at least, later.
+/// Calls in which it does at least, later, and the most seconds of that.
 const SLOW_CALLS: f64 = 100.0;
+const SLOWEST: f64 = 100.0;
 /// How far a probe goes that finds nothing new, in multiples of the rate.
 const FAR: f64 = 1.3;
 /// Between two moments of emptiness that count there are so many calls or seconds: which of the calls that were sent
@@ -71,22 +70,12 @@ const CUT: f64 = 0.7;
 const IDLE: (f64, f64) = (0.02, 2.5);
 /// The least time over which anything is counted, in seconds.
 const SHORTEST: f64 = 0.5;
-/// Rejections further apart than so many calls are alone; three, where a doubt is sure.
-const AMONG_SURE: f64 = 33.0;
-const AMONG: f64 = 25.0;
-/// How many rejections that were alone begin a doubt, those without a reason counted twice; after each doubt that was
-/// unfounded twice as many, up to this.
-const SUSPICIOUS: u32 = 4;
-const MOST_PATIENCE: u32 = 16;
-/// How far the pace must get past the counted rate for that, in multiples of it.
+/// How far the pace must get past the counted rate, in multiples of it, to make a doubt sure.
 const WELL_PAST: f64 = 1.6;
 /// Seconds of a pause after which nothing can be said about company.
 const SHORT_PAUSE: f64 = 0.2;
 /// Calls a second below which it would take too long to see company.
 const QUICK_ENOUGH: f64 = 5.0;
-/// From where a doubt is sure enough that it takes three rejections together to count, and how sure it gets.
-const SURE: u32 = 2;
-const MOST_DOUBT: u32 = 8;
 /// The time in which a probe grows by a factor of e in doubt, in seconds.
 const DOUBTFUL: f64 = 6.0;
 /// The lowest rate ever held, per second.
@@ -119,21 +108,15 @@ struct Found {
     first: bool,
     /// How much of the time since then nothing was sent, for a pause, for a probe after it or for want of work.
     idle: f64,
-    latest: Instant,
+    /// When the latest call was sent, and what it took.
+    latest: (Instant, f64),
     hold_from: Instant,
     hold: f64,
     /// Whether no second count has confirmed the rate yet.
     search: bool,
-    /// How sure it is that rejections come by chance, too.
-    doubt: u32,
-    /// Whether the last moment of emptiness was found in spite of that.
+    chance: Chance,
+    /// Whether the last moment of emptiness was found in spite of rejections by chance.
     certain: bool,
-    /// The numbers of the last rejected calls, and whether there were hardly any others before the latest.
-    last: [f64; 2],
-    alone: bool,
-    /// How odd the rejections since the last doubt were, and how odd they must be for another.
-    odd: u32,
-    patience: u32,
     /// Calls sent since the first rejection, and how many those were at two moments of late.
     sent: f64,
     recent: [(Instant, f64); 2],
@@ -175,14 +158,10 @@ impl Learned {
         let Some(found) = &mut self.found else { return false };
         // What comes back in a long pause leaves every rejection alone, and each costs too much to be in doubt about.
         let long = hint.is_some_and(|hint| hint.as_secs_f64() > SHORT_PAUSE.max(3.0 / found.rate));
-        found.alone = found.is_alone(mark) && !long && found.rate > QUICK_ENOUGH;
-        let chance = found.doubt > 0 && found.alone;
+        let chance = found.chance.is_likely(mark, !long && found.rate > QUICK_ENOUGH);
         if chance {
             found.rejected += 1.0;
-            if found.doubt >= SURE || found.speed(now) > WELL_PAST * found.rate {
-                found.doubt = (found.doubt + 1).clamp(SURE, MOST_DOUBT);
-                found.patience = SUSPICIOUS;
-            }
+            found.chance.ignored(found.speed(now) > WELL_PAST * found.rate);
         }
         chance
     }
@@ -202,14 +181,10 @@ impl Learned {
             found.rejected += 1.0;
             return;
         }
-        let sure = found.doubt >= SURE;
-        if found.doubt == 1 {
-            found.patience = (2 * found.patience).min(MOST_PATIENCE);
-        }
-        // A limit that is real says nothing against rejections by chance, but for them there must be others.
-        found.doubt = if sure { found.doubt - 1 } else { 0 };
+        let sure = found.chance.is_sure();
+        found.chance.counted();
         let accepted = mark - 1.0 - found.mark - found.rejected;
-        (found.heard, found.last) = (now, [f64::NEG_INFINITY, if sure { f64::NEG_INFINITY } else { mark }]);
+        found.heard = now;
         if accepted < 0.5 {
             found.rejected += 1.0;
             if found.first {
@@ -221,7 +196,9 @@ impl Learned {
             found.mark_empty(sent, mark, tokens);
         } else {
             let held = found.count(accepted, sent, (mark, tokens), now);
-            found.suspect(held);
+            if found.chance.begins(held) {
+                found.hold = 0.0;
+            }
         }
         found.certain = sure;
         found.pause(now, until);
@@ -241,16 +218,12 @@ impl Found {
             heard: now,
             first: true,
             idle: 0.0,
-            latest: now,
+            latest: (now, 1.0),
             hold_from: until,
             hold: SHORTEST_HOLD,
             search: true,
-            doubt: 0,
+            chance: Chance::default(),
             certain: false,
-            last: [f64::NEG_INFINITY; 2],
-            alone: false,
-            odd: 0,
-            patience: SUSPICIOUS,
             sent: 0.0,
             recent: [(now, 0.0); 2],
             pace: Bucket::per_minute(60.0, Limit::Requests, now),
@@ -258,21 +231,6 @@ impl Found {
         found.recount(start, now);
         found.pause(now, until);
         found
-    }
-
-    /// Notes a rejection of the `mark`th call, and returns whether there were hardly any others shortly before.
-    fn is_alone(&mut self, mark: f64) -> bool {
-        let [second, first] = self.last;
-        self.last = [first, mark];
-        if self.doubt > 0 { mark - second > AMONG_SURE } else { mark - first > AMONG }
-    }
-
-    /// Begins to doubt after several rejections that were alone, and sooner if there was no reason for them.
-    fn suspect(&mut self, held: bool) {
-        self.odd += u32::from(self.alone) + u32::from(self.alone && held);
-        if self.odd >= self.patience {
-            (self.odd, self.doubt, self.hold) = (0, self.doubt.max(1), 0.0);
-        }
     }
 
     /// Begins to hold when the pause is over, with nothing saved up meanwhile.
@@ -295,7 +253,8 @@ impl Found {
         let passed = sent.duration_since(self.empty).as_secs_f64().max(1e-3);
         let enough = calls >= ENOUGH || passed >= LONG_AGO;
         if enough && !self.first {
-            self.unit.note(calls, tokens - self.tokens, passed);
+            let full = self.speed(now) < FAR * self.rate;
+            self.unit.note(calls, tokens - self.tokens, passed, full, self.rate);
         }
         let accepted = self.unit.amount(calls, tokens - self.tokens);
         // A bucket may have saved what came back during a pause, or have overflowed: the rate is between these.
@@ -322,7 +281,7 @@ impl Found {
             self.hold = if reached < FAR * self.rate { 2.0 * self.hold } else { self.hold };
             self.rate = match self.idle / passed {
                 // Where pauses cost nothing, trying a little more than was counted costs nothing either, if it is rare.
-                share if share < 0.01 => high + 0.25 * (reached / 1.1 - high).max(0.0),
+                share if share < 0.01 => high + 0.25 * (reached / 1.05 - high).max(0.0),
                 share if share < 0.15 => high,
                 _ => self.rate.clamp(low, high),
             };
@@ -331,7 +290,7 @@ impl Found {
             held = true;
         }
         self.rate = self.rate.max(LOWEST);
-        self.hold = self.hold.clamp(SHORTEST_HOLD, LONGEST_HOLD.max(HOLD_CALLS / self.rate));
+        self.hold = self.hold.clamp(SHORTEST_HOLD, (HOLD_CALLS / self.rate).clamp(LONGEST_HOLD, SLOWEST_HOLD));
         self.first = false;
         if enough {
             self.mark_empty(sent, mark, tokens);
@@ -356,14 +315,16 @@ impl Found {
     fn admit(&mut self, now: Instant, cost: &Cost) {
         let speed = self.speed(now);
         self.pace.set_rate(now, speed);
-        let gap = now.saturating_duration_since(self.latest).as_secs_f64();
-        if gap > IDLE.0 && gap * speed > IDLE.1 {
+        let (latest, took) = self.latest;
+        let gap = now.saturating_duration_since(latest).as_secs_f64();
+        if gap > IDLE.0 && gap * speed > IDLE.1 * took.max(1.0) {
             // Nothing is saved up meanwhile: what the provider's bucket holds is not known.
-            self.idle += gap - 1.0 / speed;
+            self.idle += gap - took / speed;
             self.pace.empty_until(now);
         }
-        self.latest = now;
-        self.pace.take(now, self.unit.weigh(cost));
+        let takes = self.unit.weigh(cost);
+        self.latest = (now, takes);
+        self.pace.take(now, takes);
         let (at, sent) = self.recent[1];
         if self.sent - sent >= 100.0 && now > at + Duration::from_secs(1) {
             self.recent = [self.recent[1], (now, self.sent)];
@@ -373,13 +334,16 @@ impl Found {
 
     /// Returns how many calls a second to send now.
     fn speed(&self, now: Instant) -> f64 {
-        let probing = now.saturating_duration_since(self.hold_from).as_secs_f64() - self.hold;
-        let slowness = match (self.search, self.doubt > 0) {
+        let probing = (now.saturating_duration_since(self.hold_from).as_secs_f64() - self.hold).max(0.0);
+        let slowness = match (self.search, self.chance.doubts()) {
             (_, true) => DOUBTFUL,
             (true, false) => QUICK,
-            (false, false) => SLOW.max(SLOW_CALLS / self.rate),
+            (false, false) => (SLOW_CALLS / self.rate).clamp(SLOW, SLOWEST),
         };
-        self.rate * HOLD_AT * (probing.max(0.0) / slowness).min(50.0).exp()
+        // Where a probe has gone far without a rejection, there is no reason to go on slowly.
+        let far = slowness * FAR.ln();
+        let growth = probing.min(far) / slowness + (probing - far).max(0.0) / slowness.min(SLOW);
+        self.rate * HOLD_AT * growth.min(50.0).exp()
     }
 }
 
@@ -443,7 +407,7 @@ mod tests {
             let (mut learned, start) = (Learned::default(), Instant::now());
             server.run(&mut learned, start, 30);
             let (accepted, rejected) = server.run(&mut learned, start + 30_000 * MS, 300);
-            assert!((47.0..=50.5).contains(&accepted), "burst {burst}: {accepted}");
+            assert!((46.0..=50.5).contains(&accepted), "burst {burst}: {accepted}");
             assert!(rejected < 0.5, "burst {burst}: {rejected}");
         }
     }

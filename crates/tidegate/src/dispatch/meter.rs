@@ -15,8 +15,8 @@
 //! | window | nothing comes back for five seconds | what is left over the time until the window ends |
 //! | long | a name that says hour or day, or a reset far away | none: only an empty limit holds requests back |
 //!
-//! The refill is `limit` a minute until five seconds of replies say otherwise (another period, other users of the key, a
-//! provider that does not tell its limit). Small deviations are not believed: the told limit is exact and the measured one
+//! The refill is `limit` a minute until replies say otherwise: the first ones if it is meant for another period (see
+//! [`period`]), those of five seconds if others use the key or nobody tells the limit. Small deviations are not believed: the told limit is exact and the measured one
 //! is not. A told limit that changes changes the refill at once.
 //!
 //! # Considered and rejected
@@ -207,7 +207,8 @@ impl Meter {
         // The way to the provider takes time too.
         let ends = sent + reset + Duration::from_millis(100);
         match self.shape {
-            _ if long || reset > LONG => self.shape = Shape::Long { ends },
+            // A bucket whose rate is known goes on coming back, however long it takes to be full.
+            _ if long || (reset > LONG && self.period.is_none()) => self.shape = Shape::Long { ends },
             // Resets in whole seconds are rounded up: the earliest is the truest.
             Shape::Window { ends: known } if ends > known && ends - known < Duration::from_millis(1500) => {}
             Shape::Window { .. } => self.shape = Shape::Window { ends },
@@ -317,7 +318,10 @@ impl Meter {
                     let bold = BOLDNESS.0 + (BOLDNESS.1 - BOLDNESS.0) * (self.most / refill - 0.5).clamp(0.0, 1.0);
                     let boldness = if known { 0.0 } else { bold };
                     let full = boldness * refill * ((left - reserve) / (self.most - reserve).max(1.0)).min(1.0);
-                    (refill + full.max((left - reserve) / DRAIN)).min(FASTEST * refill)
+                    // What comes back in hours is there to be used up.
+                    let paces = self.period.is_none_or(|period| period <= LONG.as_secs_f64());
+                    let fastest = if paces { FASTEST * refill } else { f64::INFINITY };
+                    (refill + full.max((left - reserve) / DRAIN)).min(fastest)
                 } else {
                     refill * (0.5 + 0.5 * (left / reserve).max(0.0))
                 }

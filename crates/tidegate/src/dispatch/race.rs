@@ -1,4 +1,5 @@
-//! Several copies of one request under way at once: the first whole reply wins.
+//! Several copies of one request under way at once: the first whole reply wins, or the first that begins, if somebody takes
+//! it piece by piece.
 //!
 //! All of them live in the one future that waits for the answer, each with a lease of its own. A copy that fails is noted
 //! and the others go on, unless its failure says that no other can do better. The losers are cancelled; they may have been
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::admission::Ask;
 use super::hedge::{Advice, COPIES};
 use super::payer::Payer;
+use super::streaming::Outlet;
 use super::{Dispatcher, Order, Sent};
 use crate::call::limits::Hints;
 use crate::failure::{Failure, Kind, Retry};
@@ -22,6 +24,15 @@ use crate::response::Response;
 
 type Ended = (usize, Result<Response, Failure>, Hints);
 
+/// What becomes of a copy.
+#[expect(clippy::large_enum_variant, reason = "it lives for one step and is kept nowhere")]
+enum Step {
+    /// It has ended.
+    Ended(Ended),
+    /// It is the first of them to speak; this is its place.
+    Speaks(usize),
+}
+
 /// The copies of a request that are under way, the oldest first.
 struct Race<'a> {
     dispatcher: &'a Dispatcher,
@@ -29,9 +40,13 @@ struct Race<'a> {
     running: Vec<Copy<'a>>,
     /// How many were sent beside the first.
     copies: usize,
+    /// Whether one of them has begun to speak.
+    speaks: bool,
 }
 
 struct Copy<'a> {
+    /// Which one it is, counted from 1.
+    number: usize,
     sent: Sent<'a>,
     call: BoxFuture<'a, (Result<Response, Failure>, Hints)>,
 }
@@ -54,12 +69,18 @@ impl Dispatcher {
         loop {
             tokio::select! {
                 biased;
-                ended = first_done(&mut race.running) => {
-                    if let Some(decided) = race.ended(ended, attempts) {
-                        return decided;
+                step = next_step(&mut race.running, order.outlet.filter(|_| !race.speaks)) => match step {
+                    Step::Ended(ended) => {
+                        if let Some(decided) = race.ended(ended, attempts) {
+                            return decided;
+                        }
                     }
-                }
-                copy = order.wait(self.next_copy(payer, cap, &ask, latest)), if may_copy => {
+                    Step::Speaks(place) => {
+                        may_copy = false;
+                        race.speaks(place, attempts);
+                    }
+                },
+                copy = order.wait(self.next_copy(order, (payer, cap), &ask, latest)), if may_copy => {
                     may_copy = false;
                     if let Ok(sent) = copy {
                         latest = (sent.lease.place, sent.lease.sent);
@@ -74,14 +95,14 @@ impl Dispatcher {
     /// Waits until another copy is due after the latest one, and admitted; where the budget has no room for one, for ever.
     async fn next_copy<'a>(
         &self,
-        payer: &Payer<'a>,
-        cap: f64,
+        order: &Order<'_>,
+        (payer, cap): (&Payer<'a>, f64),
         ask: &Ask,
         (place, since): (usize, Instant),
     ) -> Sent<'a> {
         loop {
             let now = Instant::now();
-            let advice = self.hedges().advise(now, place, since, cap);
+            let advice = self.hedges(order).advise(now, place, since, cap);
             let lease = match advice {
                 Advice::Wait(until) => {
                     sleep_until(until).await;
@@ -112,12 +133,12 @@ impl Dispatcher {
     }
 
     /// Gives up a call that lost. `why` tells whether it was overtaken by a later one, or came too late itself.
-    fn lose(&self, sent: Sent<'_>, why: Failure, attempts: &mut Vec<Attempt>) {
+    fn lose(&self, order: &Order<'_>, sent: Sent<'_>, why: Failure, attempts: &mut Vec<Attempt>) {
         // What was reserved for it is charged in full when it is dropped.
         let Sent { lease, waited, paid: _paid } = sent;
         let endpoint = &self.endpoints[lease.place];
         let (took, usage) = (lease.sent.elapsed(), lease.estimate());
-        self.hedges().given_up(lease.place, took);
+        self.hedges(order).given_up(lease.place, took);
         if why.kind == Kind::Timeout {
             let settled = lease.settle(None, Some(&why), &Hints::default());
             self.tell(endpoint, Some(&why), settled);
@@ -140,8 +161,8 @@ impl Dispatcher {
 
 impl<'a> Race<'a> {
     fn new(dispatcher: &'a Dispatcher, order: &'a Order<'a>, first: Sent<'a>) -> Race<'a> {
-        dispatcher.hedges().began();
-        let mut race = Race { dispatcher, order, running: Vec::new(), copies: 0 };
+        dispatcher.hedges(order).began();
+        let mut race = Race { dispatcher, order, running: Vec::new(), copies: 0, speaks: false };
         race.send(first);
         race
     }
@@ -152,7 +173,7 @@ impl<'a> Race<'a> {
             sent.lease.withdraw();
             return false;
         }
-        self.dispatcher.hedges().copied();
+        self.dispatcher.hedges(self.order).copied();
         self.copies += 1;
         self.send(sent);
         self.copies < COPIES
@@ -160,11 +181,12 @@ impl<'a> Race<'a> {
 
     fn send(&mut self, sent: Sent<'a>) {
         let (dispatcher, order, place, at) = (self.dispatcher, self.order, sent.lease.place, sent.lease.sent);
+        let number = self.copies + 1;
         let call = Box::pin(async move {
             let mut hints = Hints::default();
-            (dispatcher.call(order, place, at, &mut hints).await, hints)
+            (dispatcher.call(order, place, (at, number), &mut hints).await, hints)
         });
-        self.running.push(Copy { sent, call });
+        self.running.push(Copy { number, sent, call });
     }
 
     /// Notes how a copy ended. Returns the endpoint and the result if that decides.
@@ -174,8 +196,10 @@ impl<'a> Race<'a> {
         let (place, took) = (done.sent.lease.place, done.sent.lease.sent.elapsed());
         let failure = result.as_ref().err().map(|failure| failure.kind);
         match failure {
-            None => self.dispatcher.hedges().answered(place, took),
-            Some(Kind::Timeout) => self.dispatcher.hedges().given_up(place, took),
+            // Of what speaks it was noted when it began.
+            _ if self.speaks => {}
+            None => self.dispatcher.hedges(self.order).answered(place, took),
+            Some(Kind::Timeout) => self.dispatcher.hedges(self.order).given_up(place, took),
             Some(_) => {}
         }
         let decides = failure.is_none_or(|kind| kind.advice().retry == Retry::Never) || self.running.is_empty();
@@ -186,10 +210,20 @@ impl<'a> Race<'a> {
         decides.then_some((place, result))
     }
 
+    /// Notes that a copy has begun to speak: it has won, whatever becomes of it.
+    fn speaks(&mut self, place: usize, attempts: &mut Vec<Attempt>) {
+        self.speaks = true;
+        let speaker = self.running.remove(place);
+        let lease = &speaker.sent.lease;
+        self.dispatcher.hedges(self.order).answered(lease.place, lease.sent.elapsed());
+        self.end(place, true, attempts);
+        self.running.push(speaker);
+    }
+
     /// Gives up those that lost: the first `older` are older than the one that decided.
     fn end(&mut self, older: usize, answered: bool, attempts: &mut Vec<Attempt>) {
         if answered {
-            self.dispatcher.hedges().outran(self.running.len() - older);
+            self.dispatcher.hedges(self.order).outran(self.running.len() - older);
         }
         for (i, loser) in self.running.drain(..).enumerate() {
             let why = if answered && i < older {
@@ -197,25 +231,30 @@ impl<'a> Race<'a> {
             } else {
                 Failure::new(Kind::Cancelled, "another copy of the request was decided first")
             };
-            self.dispatcher.lose(loser.sent, why, attempts);
+            self.dispatcher.lose(self.order, loser.sent, why, attempts);
         }
     }
 }
 
 impl Drop for Race<'_> {
     fn drop(&mut self) {
-        self.dispatcher.hedges().ended(self.copies);
+        self.dispatcher.hedges(self.order).ended(self.copies);
     }
 }
 
-/// Waits for the first of the copies to end.
-async fn first_done(running: &mut [Copy<'_>]) -> Ended {
+/// Waits for the first of the copies to end, or to speak if it is yet to be heard who does.
+async fn next_step(running: &mut [Copy<'_>], silent: Option<&Outlet>) -> Step {
     poll_fn(|cx| {
         let ready = |(i, copy): (usize, &mut Copy<'_>)| match copy.call.as_mut().poll(cx) {
             Poll::Ready((result, hints)) => Some((i, result, hints)),
             Poll::Pending => None,
         };
-        running.iter_mut().enumerate().find_map(ready).map_or(Poll::Pending, Poll::Ready)
+        if let Some(ended) = running.iter_mut().enumerate().find_map(ready) {
+            return Poll::Ready(Step::Ended(ended));
+        }
+        let speaker = silent.and_then(Outlet::speaker);
+        let place = speaker.and_then(|number| running.iter().position(|copy| copy.number == number));
+        place.map_or(Poll::Pending, |place| Poll::Ready(Step::Speaks(place)))
     })
     .await
 }

@@ -32,6 +32,8 @@ use tokio::time::Instant;
 const AIM: f64 = 1.85;
 const ENOUGH: f64 = 1.75;
 const TOO_MUCH: f64 = 1.95;
+/// Up to where a limit may double.
+const EARLY: f64 = 1.2;
 /// The weight of one call in the smoothed latency.
 const RECENT: f64 = 1.0 / 16.0;
 /// Calls that make a round, at least.
@@ -104,6 +106,12 @@ impl Slowdown {
     /// flight than it takes to learn how long a call takes alone.
     pub(crate) fn allows(&self, limit: f64) -> bool {
         self.alone.map_or(limit < FEW_IN_FLIGHT, |alone| self.recent <= ENOUGH * alone)
+    }
+
+    /// Returns whether a limit may double in a round trip: calls that end now began with half as many in flight, so that
+    /// those which begin now will take longer by twice as much and more.
+    pub(crate) fn allows_doubling(&self) -> bool {
+        self.alone.is_none_or(|alone| self.recent <= EARLY * alone)
     }
 
     fn judge(&mut self, mean: f64, limit: f64) -> Verdict {

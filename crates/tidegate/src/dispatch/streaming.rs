@@ -5,11 +5,12 @@
 //! keep the connection alive are a sign of life, but not yet a reply.
 //!
 //! Pieces that somebody wants to see are put into an [`Outlet`]. Once one is there the request is not sent again: what
-//! was said cannot be taken back.
+//! was said cannot be taken back. Where copies of a request are under way, the one that says something first has the word,
+//! and the others never get it.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::{pending, poll_fn};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -28,14 +29,20 @@ use crate::response::{Delta, Response};
 #[derive(Debug, Default)]
 pub(crate) struct Outlet {
     pieces: Mutex<VecDeque<Delta>>,
-    began: AtomicBool,
+    /// Which copy of the request has the word, counted from 1; 0 while nothing was said.
+    speaker: AtomicUsize,
     text: Mutex<String>,
 }
 
 impl Outlet {
     /// Returns whether a piece has ever been put here.
     pub(crate) fn began(&self) -> bool {
-        self.began.load(Ordering::Relaxed)
+        self.speaker().is_some()
+    }
+
+    /// Returns which copy of the request has the word.
+    pub(super) fn speaker(&self) -> Option<usize> {
+        Some(self.speaker.load(Ordering::Relaxed)).filter(|copy| *copy > 0)
     }
 
     /// Takes the text that has come so far.
@@ -48,11 +55,15 @@ impl Outlet {
         self.pieces().pop_front()
     }
 
-    /// Puts a piece here and waits until it is taken, so that no more of a reply is read than somebody looks at.
+    /// Puts a piece of a copy's reply here and waits until it is taken, so that no more of a reply is read than somebody
+    /// looks at. Waits for ever if another copy has the word.
     ///
     /// Whoever takes it polls this again afterwards: nobody needs to be woken.
-    async fn put(&self, delta: Delta) {
-        self.began.store(true, Ordering::Relaxed);
+    async fn put(&self, copy: usize, delta: Delta) {
+        let speaker = self.speaker.compare_exchange(0, copy, Ordering::Relaxed, Ordering::Relaxed);
+        if speaker.is_err_and(|speaker| speaker != copy) {
+            return pending().await;
+        }
         if let Delta::Text(more) = &delta {
             self.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(more);
         }
@@ -65,13 +76,13 @@ impl Outlet {
     }
 }
 
-/// Makes one call, hands its pieces on and returns the whole reply.
+/// Makes one call, hands its pieces on and returns the whole reply. `outlet` is where to, and which copy this is.
 pub(super) async fn call(
     caller: &dyn Caller,
     request: &Request,
     this: Try<'_>,
     retry: &RetryPolicy,
-    outlet: Option<&Outlet>,
+    outlet: Option<(&Outlet, usize)>,
 ) -> Result<Response, Failure> {
     let mut patience = retry.first_delta;
     let opened = timeout(patience, caller.stream(request, this)).await;
@@ -80,8 +91,8 @@ pub(super) async fn call(
         match timeout(patience, pieces.next()).await.map_err(|_| silent(patience))? {
             Some(Ok(Piece::Delta(delta))) => {
                 patience = retry.idle;
-                if let Some(outlet) = outlet {
-                    outlet.put(delta).await;
+                if let Some((outlet, copy)) = outlet {
+                    outlet.put(copy, delta).await;
                 }
             }
             Some(Ok(Piece::Alive)) => {}

@@ -7,6 +7,8 @@
 //! What is wrong with a *file* (missing, a directory, a bad header) is an [`Error`] and found by [`Input::open`] for all
 //! files at once. What is wrong with one *row* is its [`Row::fault`]; the next row is read all the same.
 
+#[cfg(feature = "parquet")]
+mod arrow;
 mod blocks;
 mod csv;
 mod files;
@@ -14,9 +16,12 @@ mod format;
 mod jsonl;
 mod object;
 mod open;
+#[cfg(feature = "parquet")]
+mod ranged;
+mod remote;
 mod text;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -30,6 +35,7 @@ pub use self::format::Format;
 use self::open::Source;
 use crate::error::{Error, Result};
 use crate::run::key;
+use crate::run::store::Store;
 
 /// Where a row stands: shown as `rows.jsonl:17`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,19 +84,21 @@ const NOT_UTF8: &str = "the row is not UTF-8; convert the file with iconv";
 /// What to read, and how.
 #[derive(Debug, Clone)]
 pub struct InputOptions {
-    /// Files, globs such as `data/*.jsonl`, or `-` for standard input; read in this order, a glob's files sorted.
+    /// Files, globs such as `data/*.jsonl`, addresses, or `-` for standard input; read in this order, a glob's files sorted.
     pub paths: Vec<String>,
     /// The format of all files; without one each file's extension tells it.
     pub format: Option<Format>,
     /// The largest row in bytes, 32 MiB by default; a larger one is skipped over and becomes a row with a fault.
     pub max_row_bytes: usize,
+    /// Where to read what is named by an address, such as `s3://bucket/rows.jsonl`.
+    pub store: Option<Arc<dyn Store>>,
     /// What the run itself writes: left out where a pattern, the shell's or ours, matches it.
     pub outputs: Vec<PathBuf>,
 }
 
 impl Default for InputOptions {
     fn default() -> InputOptions {
-        InputOptions { paths: Vec::new(), format: None, max_row_bytes: 32 << 20, outputs: Vec::new() }
+        InputOptions { paths: Vec::new(), format: None, max_row_bytes: 32 << 20, store: None, outputs: Vec::new() }
     }
 }
 
@@ -109,6 +117,7 @@ pub struct Input {
     line: u64,
     peeked: Option<Row>,
     columns: Option<Vec<String>>,
+    types: BTreeMap<String, String>,
     header: Option<Header>,
     of_files: bool,
     read: Arc<AtomicU64>,
@@ -139,6 +148,7 @@ impl Input {
             line: 0,
             peeked: None,
             columns: None,
+            types: BTreeMap::new(),
             header: None,
             of_files: false,
             read: Arc::default(),
@@ -169,6 +179,12 @@ impl Input {
     #[must_use]
     pub fn columns(&self) -> Option<&[String]> {
         self.columns.as_deref()
+    }
+
+    /// Returns the Arrow types of columns by name, where the input says them.
+    #[must_use]
+    pub fn types(&self) -> &BTreeMap<String, String> {
+        &self.types
     }
 
     /// Returns whether the files themselves are the rows.
@@ -204,6 +220,11 @@ impl Input {
         let reader = self.open_reader(&source, self.read.clone())?;
         match &reader {
             Reader::Csv(csv) => self.take_header(&source.name, csv.columns())?,
+            #[cfg(feature = "parquet")]
+            Reader::Arrow(arrow) => {
+                self.take_header(&source.name, arrow.columns())?;
+                self.types.extend(arrow.types().clone());
+            }
             Reader::Text(_) => self.columns = self.columns.take().or_else(|| Some(vec![text::COLUMN.to_owned()])),
             Reader::Files(_) => {
                 self.of_files = true;
@@ -219,23 +240,47 @@ impl Input {
     fn check_waiting(&mut self) -> Result<()> {
         let mut header = self.header.clone();
         for source in self.waiting.iter().filter(|source| source.bytes.is_some()) {
-            if let Reader::Csv(csv) = self.open_reader(source, Arc::default())? {
-                compare(&mut header, &source.name, csv.columns())?;
+            match self.open_reader(source, Arc::default())? {
+                Reader::Csv(csv) => compare(&mut header, &source.name, csv.columns())?,
+                #[cfg(feature = "parquet")]
+                Reader::Arrow(arrow) => compare(&mut header, &source.name, arrow.columns())?,
+                _ => {}
             }
         }
         Ok(())
     }
 
     fn open_reader(&self, source: &Source, read: Arc<AtomicU64>) -> Result<Reader> {
-        if self.options.format.or_else(|| Format::from_path(&source.name)) == Some(Format::Files) {
-            let bytes = source.bytes.ok_or_else(|| Error::input(&source.name, "is no file; its name is the row"))?;
-            read.fetch_add(bytes, Ordering::Relaxed);
-            return Ok(Reader::Files(files::Files::new(&source.name)));
+        match self.options.format.or_else(|| Format::from_path(&source.name)) {
+            Some(Format::Files) => {
+                let bytes =
+                    source.bytes.ok_or_else(|| Error::input(&source.name, "is no file; its name is the row"))?;
+                read.fetch_add(bytes, Ordering::Relaxed);
+                return Ok(Reader::Files(files::Files::new(&source.name)));
+            }
+            Some(format @ (Format::Parquet | Format::Arrow)) => return self.open_columns(source, format, read),
+            _ => {}
         }
         let mut blocks = Blocks::new(source.open(read)?, self.options.max_row_bytes);
         let head = blocks.head().map_err(|e| unreadable(&source.name, 0, &e))?;
         let format = source.format(self.options.format, head)?;
         Reader::new(format, blocks, &source.name)
+    }
+
+    #[cfg(feature = "parquet")]
+    fn open_columns(&self, source: &Source, format: Format, read: Arc<AtomicU64>) -> Result<Reader> {
+        let (limit, name) = (self.options.max_row_bytes, &source.name);
+        Ok(Reader::Arrow(Box::new(match source.ranged(read.clone())? {
+            Some(file) if format == Format::Parquet => arrow::Arrow::parquet(file, limit, name)?,
+            Some(file) => arrow::Arrow::ranged(file, limit, name)?,
+            None if format == Format::Arrow => arrow::Arrow::stream(source.open(read)?, limit, name)?,
+            None => return Err(Error::input(name, "a Parquet file cannot come through a pipe; give its path")),
+        })))
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    fn open_columns(&self, source: &Source, format: Format, _: Arc<AtomicU64>) -> Result<Reader> {
+        Err(Error::input(&source.name, format!("{} cannot be read: {}", format.name(), super::NO_PARQUET)))
     }
 
     fn take_header(&mut self, file: &Arc<str>, columns: &[String]) -> Result<()> {
@@ -300,6 +345,8 @@ enum Reader {
     Csv(csv::Csv),
     Text(text::Text),
     Files(files::Files),
+    #[cfg(feature = "parquet")]
+    Arrow(Box<arrow::Arrow>),
 }
 
 impl Reader {
@@ -309,7 +356,8 @@ impl Reader {
             Format::Csv => Reader::Csv(csv::Csv::new(blocks, b',', file)?),
             Format::Tsv => Reader::Csv(csv::Csv::new(blocks, b'\t', file)?),
             Format::Text => Reader::Text(text::Text::new(blocks)),
-            Format::Files => Reader::Files(files::Files::new(file)),
+            // These are opened in another way.
+            Format::Files | Format::Parquet | Format::Arrow => Reader::Files(files::Files::new(file)),
         })
     }
 
@@ -319,6 +367,8 @@ impl Reader {
             Reader::Csv(reader) => reader.next_row(),
             Reader::Text(reader) => reader.next_row(),
             Reader::Files(reader) => Ok(reader.next_row()),
+            #[cfg(feature = "parquet")]
+            Reader::Arrow(reader) => reader.next_row(),
         }
     }
 }

@@ -8,15 +8,17 @@
 
 mod cautions;
 mod changes;
-mod identity;
+pub(in crate::run) mod identity;
 mod inspect;
 mod intake;
+mod place;
 mod policy;
 mod results;
 mod show;
 mod spending;
 mod tasks;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -41,11 +43,15 @@ use crate::error::{Error, Result};
 use crate::event::{self, Event};
 use crate::failure::Kind;
 use crate::money::Budget;
+use crate::outcome::Outcome;
 use crate::run::Item;
 use crate::run::fallback::Fallback;
-use crate::run::input::InputOptions;
-use crate::run::journal::{self, Changed, Closed, Invocation, Journal, Manifest, Resume, Rules, Writer};
+use crate::run::input::{Input, InputOptions};
+use crate::run::journal::{
+    Arrange, Changed, Closed, Home, Invocation, Journal, Manifest, Resume, Rules, Snapshot, Writer,
+};
 use crate::run::output::{Format, OutputOptions, Projection};
+use crate::run::packing::Packing;
 use crate::run::progress::Progress;
 use crate::run::prompt::PromptOptions;
 use crate::run::record::Record;
@@ -68,8 +74,12 @@ pub struct Job {
     pub prompt: PromptOptions,
     /// The result file; the standard output, without a journal, if absent.
     pub out: Option<PathBuf>,
+    /// The directory of the journal; beside the result file if absent.
+    pub journal: Option<PathBuf>,
     /// The results' format; that of the input's kind if absent.
     pub format: Option<Format>,
+    /// How the result file is packed.
+    pub packing: Option<Packing>,
     /// The fields of a record to write, in this order; all if empty.
     pub fields: Vec<String>,
     /// What the field `output` is called.
@@ -90,6 +100,10 @@ pub struct Job {
     pub skip_bad_rows: bool,
     /// Whether rows with the same id are kept apart instead of stopping the intake.
     pub allow_duplicate_ids: bool,
+    /// Whether records of rows that are gone from the input are dropped, once it has been read to its end.
+    pub prune: bool,
+    /// Whether the output is put into the order of the input when the run ends, which is read once more for that.
+    pub ordered: bool,
     /// What to do about rows that were answered when something else was asked.
     pub changed: Changed,
     /// The kinds of failed records that are sent again.
@@ -124,7 +138,9 @@ impl Default for Job {
             input: InputOptions::default(),
             prompt: PromptOptions::default(),
             out: None,
+            journal: None,
             format: None,
+            packing: None,
             fields: Vec::new(),
             output_column: None,
             lift: Vec::new(),
@@ -135,6 +151,8 @@ impl Default for Job {
             sample: None,
             skip_bad_rows: false,
             allow_duplicate_ids: false,
+            prune: false,
+            ordered: false,
             changed: Changed::Ask,
             retry_failed: Vec::new(),
             budget: Budget::default(),
@@ -147,6 +165,27 @@ impl Default for Job {
     }
 }
 
+/// Is shown every outcome of a job, before it is recorded.
+#[derive(Clone)]
+pub struct Onlooker(Arc<dyn Fn(&Outcome) + Send + Sync>);
+
+impl Onlooker {
+    /// Makes one that calls this for each outcome; it must not block.
+    pub fn new(see: impl Fn(&Outcome) + Send + Sync + 'static) -> Onlooker {
+        Onlooker(Arc::new(see))
+    }
+
+    fn see(&self, outcome: &Outcome) {
+        (self.0)(outcome);
+    }
+}
+
+impl fmt::Debug for Onlooker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Onlooker")
+    }
+}
+
 /// How a running job is watched and stopped.
 #[derive(Debug, Clone, Default)]
 pub struct Control {
@@ -156,6 +195,8 @@ pub struct Control {
     pub kill: CancellationToken,
     /// How far it has come.
     pub progress: Progress,
+    /// Who is shown every outcome.
+    pub onlooker: Option<Onlooker>,
 }
 
 impl Job {
@@ -168,11 +209,14 @@ impl Job {
     pub async fn run(&self, client: &Client, control: &Control) -> Result<Summary> {
         let begun = Instant::now();
         self.check_budget(client)?;
+        self.check_order()?;
+        self.check_url()?;
         let Prepared { intake, journal, manifest, repaired } = self.prepare(client, &control.progress)?;
         let till = self.till(client, journal.as_ref())?;
         let (writer, manifest, mut warnings) = start(journal, manifest)?;
         let started = manifest.invocations.last().map_or("", |invocation| &invocation.started);
-        let mut timeline = Timeline::begin(self.out.as_deref(), started, client, &control.progress)?;
+        let mut timeline =
+            Timeline::begin(self.home().as_ref().map(|home| home.dir.as_path()), started, client, &control.progress)?;
         let (source, side) = read_ahead(intake)?;
         control.progress.note(|numbers| numbers.begun = true);
         let mut work = Work::new(self, client, control, writer, side, till);
@@ -183,8 +227,13 @@ impl Job {
         };
         timeline.note(Instant::now());
         // Stored is what was committed: an error of the writer outranks whatever the run had to say.
-        let (closed, mut summary) = work.close()?;
+        let paths = self
+            .home()
+            .map(|home| Projection::new(&manifest.output).map(|shape| shape.paths(&home.out)))
+            .transpose()?;
+        let (closed, mut summary) = work.close(self.arrange(&manifest).as_deref())?;
         ended?;
+        self.upload(&paths.unwrap_or_default())?;
         warnings.extend(closed.warnings.iter().cloned());
         summary.warnings = warnings;
         summary.repaired_bytes = repaired;
@@ -199,18 +248,21 @@ impl Job {
         let output = OutputOptions {
             cached: client.answers.is_some(),
             checked: self.prompt.schema.is_some() || !client.ask_policy.identity().is_empty(),
-            ..self.output_options(input.columns())
+            ..self.output_options(&input)
         };
+        Projection::new(&output)?;
         let mut identity = identity::of(self, client, &renderer);
-        let opened = self.out.as_deref().map(Journal::open).transpose()?;
+        let opened = self.home().map(Journal::open).transpose()?;
         let (journal, old, repaired) = match opened {
             Some(opened) => (Some(opened.journal), opened.manifest, opened.repaired),
             None => (None, None, 0),
         };
         if let Some(old) = &old {
+            self.check_journal(old)?;
             identity::keep_row_key(&mut identity, &old.identity);
         }
         let mut manifest = Manifest::new(jiff::Timestamp::now().to_string(), output, identity);
+        manifest.asked = self.asked(client, old.as_ref());
         if let Some(old) = &old {
             manifest.seed = old.seed;
             manifest.created.clone_from(&old.created);
@@ -239,7 +291,8 @@ impl Job {
         Rules { models, retry: self.retry_failed.clone(), changed: self.changed }
     }
 
-    fn output_options(&self, columns: Option<&[String]>) -> OutputOptions {
+    fn output_options(&self, input: &Input) -> OutputOptions {
+        let columns = input.columns();
         let has = |name: &str| columns.is_some_and(|columns| columns.iter().any(|column| column == name));
         let batch_file = self.prompt.template.is_none() && ["method", "url", "body"].into_iter().all(has);
         OutputOptions {
@@ -252,6 +305,9 @@ impl Job {
             fallbacks: self.fallback.is_some(),
             cached: false,
             checked: false,
+            packing: self.packing,
+            types: input.types().clone(),
+            joined: false,
         }
     }
 }
@@ -328,6 +384,8 @@ struct Work<'a> {
     policy: Policy,
     till: Option<Till>,
     side: Side,
+    /// Records that were withdrawn.
+    withdrawn: u64,
     line: Vec<u8>,
 }
 
@@ -342,7 +400,8 @@ impl<'a> Work<'a> {
     ) -> Work<'a> {
         let stop = control.stop.child_token();
         let (tally, policy) = (Tally::default(), Policy::new(job.stop_on.clone()));
-        Work { job, client, control, stop, stopped: None, writer, tally, policy, till, side, line: Vec::new() }
+        let (withdrawn, line) = (0, Vec::new());
+        Work { job, client, control, stop, stopped: None, writer, tally, policy, till, side, withdrawn, line }
     }
 
     /// Takes outcomes until there are no more, or until the time to wait for them is over.
@@ -380,11 +439,14 @@ impl<'a> Work<'a> {
                 self.finish(&outcome, &task)?;
             }
             self.finish_bad_rows()?;
+            self.tell();
             if self.writer.pending_bytes() > MOST_PENDING {
                 self.writer.wait_below(MOST_PENDING / 2).await;
             }
         }
-        self.finish_bad_rows()
+        self.finish_bad_rows()?;
+        self.tell();
+        Ok(())
     }
 
     /// Stops what is not sent yet; the first reason counts.
@@ -399,7 +461,7 @@ impl<'a> Work<'a> {
     }
 
     /// Stores what is left and says what it all came to.
-    fn close(self) -> Result<(Closed, Summary)> {
+    fn close(self, arrange: Option<&Arrange<'_>>) -> Result<(Closed, Summary)> {
         let mut summary = Summary::of(&self.tally);
         let numbers = self.control.progress.numbers();
         (summary.read, summary.read_all) = (numbers.read, numbers.read_all);
@@ -413,7 +475,10 @@ impl<'a> Work<'a> {
             None if by_user => Some(Stopped::User),
             None => self.stopped,
         };
-        let closed = self.writer.close()?;
+        let mut closed = self.writer.close_arranged(arrange)?;
+        if self.job.prune && self.withdrawn > 0 {
+            closed.warnings.push(format!("{} records were dropped whose rows are gone from the input", self.withdrawn));
+        }
         // After the journal: what its records say need not be said again.
         summary.budget = self.till.map(|till| till.close(&self.tally)).transpose()?;
         Ok((closed, summary))
@@ -453,7 +518,7 @@ fn note_invocation(closed: Closed, mut manifest: Manifest, summary: &Summary) ->
 /// No journal beside that output, damage, storage.
 pub fn report(out: &Path) -> Result<Summary> {
     let mut tally = Tally::default();
-    journal::read(out, |row, _| {
+    Snapshot::open(&Home::named(out).dir)?.scan(|row, _| {
         let record = Record::parse(row.record)
             .map_err(|error| Error::damaged(out, format!("a record cannot be read: {error}")))?;
         tally.add(&results::finished(&record));

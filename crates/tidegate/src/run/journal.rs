@@ -23,22 +23,30 @@ mod bits;
 mod commit;
 mod dir;
 mod frame;
+mod home;
 mod index;
 mod live;
 mod manifest;
+mod offsets;
 mod resume;
 mod scan;
+mod snapshot;
 mod spent;
 mod writer;
 
+pub(crate) use dir::Staged;
 pub use frame::{Row, RowHead};
+pub use home::Home;
 pub use index::{Found, Index, IndexBuilder, KeyHasher, Seen};
-pub use manifest::{Difference, Invocation, Manifest};
+pub use manifest::{Asked, Difference, Invocation, Manifest};
+pub(crate) use offsets::{Offsets, Taker};
 pub use resume::{Changed, Decision, Identity, Resume, Rules};
+pub use snapshot::Snapshot;
 pub use spent::{Spent, SpentFile};
 pub use writer::{Closed, Committed, Writer};
 
 use self::bits::Bits;
+pub(crate) use self::commit::Arrange;
 use self::commit::Committer;
 use self::dir::Dir;
 use self::frame::HEADER_LEN;
@@ -49,7 +57,7 @@ use crate::error::{Error, Result};
 /// An output's journal, locked by this process.
 #[derive(Debug)]
 pub struct Journal {
-    out: PathBuf,
+    home: Home,
     path: PathBuf,
     dir: Dir,
     survey: Survey,
@@ -83,20 +91,21 @@ impl Journal {
     /// # Errors
     /// An output that tidegate did not make, one that another process writes, a journal of a newer version, damage
     /// before the last commit, and storage.
-    pub fn open(out: &Path) -> Result<Opened> {
-        let dir = Dir::open(out)?;
+    pub fn open(home: impl Into<Home>) -> Result<Opened> {
+        let home = home.into();
+        let dir = Dir::open(&home)?;
         dir.create_journal()?;
         let path = dir.journal();
         let survey = scan::survey(&path)?;
         let repaired = cut_tail(&path, survey.end)?;
-        let manifest = Manifest::read(out)?;
+        let manifest = Manifest::read(&home.dir)?;
         if manifest.is_none() && survey.rows > 0 {
             let message = "is missing, and without it the stored answers cannot be matched to rows; restore it";
             return Err(Error::damaged(&dir.manifest(), message));
         }
         let replaced = live::replaced(&path, &survey)?;
         let written_as = manifest.as_ref().map(|manifest| manifest.output.clone());
-        let journal = Journal { out: out.to_owned(), path, dir, survey, replaced, written_as };
+        let journal = Journal { home, path, dir, survey, replaced, written_as };
         Ok(Opened { journal, manifest, repaired })
     }
 
@@ -155,34 +164,25 @@ impl Journal {
 /// The name of the file that says how runs went, moment by moment.
 pub(super) const TIMELINE: &str = "timeline.jsonl";
 
-/// Returns where a file beside an output's journal is.
+/// Returns where a file beside the journal is of an output, or in the directory of a journal.
 pub(super) fn beside(out: &Path, name: &str) -> PathBuf {
-    Dir::path_of(out).join(name)
-}
-
-/// Opens a file beside an output's journal to append to.
-///
-/// # Errors
-/// Storage.
-pub(super) fn append_beside(out: &Path, name: &str) -> Result<std::fs::File> {
-    dir::open_append(&beside(out, name))
-}
-
-/// Returns whether an output has a journal.
-#[must_use]
-pub fn exists(out: &Path) -> bool {
-    Dir::path_of(out).join("journal").exists()
+    Home::named(out).dir.join(name)
 }
 
 /// Shows every row that counts of an output's journal without taking its lock, even while a run is writing to it.
 ///
 /// # Errors
 /// A missing or damaged journal, storage, and what `visit` returns.
-pub fn read(out: &Path, mut visit: impl FnMut(&Row<'_>, u64) -> Result<()>) -> Result<()> {
-    let path = Dir::path_of(out).join("journal");
-    let survey = scan::survey(&path)?;
-    let replaced = live::replaced(&path, &survey)?;
-    visit_live(&path, &survey, &replaced, &mut |at, row| visit(row, at).map(ControlFlow::Continue))
+pub fn read(out: &Path, visit: impl FnMut(&Row<'_>, u64) -> Result<()>) -> Result<()> {
+    Snapshot::open(&Home::named(out).dir)?.scan(visit)
+}
+
+/// Opens a file in a journal's directory to append to.
+///
+/// # Errors
+/// Storage.
+pub(super) fn append_in(dir: &Path, name: &str) -> Result<std::fs::File> {
+    dir::open_append(&dir.join(name))
 }
 
 fn visit_live(

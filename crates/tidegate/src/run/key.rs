@@ -55,6 +55,18 @@ pub fn peek<'a>(json: &'a str, rule: &KeyRule, seed: u64) -> Result<Peeked<'a>, 
     }
 }
 
+/// Returns the key of one of the records of a row: of a model, where every model is asked, and of a sample. The first sample
+/// has the row's own, so that asking more often later keeps it.
+pub(crate) fn record_key(row: u64, model: Option<&str>, sample: u16) -> u64 {
+    let row = model.map_or(row, |model| xxh3_64_with_seed(model.as_bytes(), row));
+    if sample == 0 { row } else { xxh3_64_with_seed(&sample.to_le_bytes(), row) }
+}
+
+/// Returns the key of a row that cannot be used, by its bytes.
+pub(crate) fn bad_key(bytes: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(bytes, seed ^ 1)
+}
+
 /// Returns the id; null and empty text count as none, because CSV has no other way to leave a field out.
 fn read_id<'a>(name: &str, raw: &'a RawValue) -> Result<Option<&'a RawValue>, String> {
     let digits = raw.get().strip_prefix('-').unwrap_or(raw.get());

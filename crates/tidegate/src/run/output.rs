@@ -1,45 +1,46 @@
 //! What the user reads: a projection of the journal's rows, in the format asked for.
 //!
-//! A projection is a function of the rows alone, in the order in which they were committed. So an output can be
+//! A projection is a function of the rows alone, in the order in which they were committed. So an output of lines can be
 //! continued by appending, and made anew at any time with the same result. The one thing that it remembers is a CSV's
-//! header, which the first row decides.
+//! header, which the first row decides. Formats that cannot be continued, and packed files, are made as a whole at the end.
 //!
 //! | format | a line is | files |
 //! |---|---|---|
 //! | JSONL | the record as it is in the journal | OUT |
 //! | JSONL with fields | an object of the chosen fields | OUT |
-//! | CSV | the input's columns, then ours; or the chosen fields | OUT |
+//! | CSV, TSV | the input's columns, then ours; or the chosen fields | OUT |
 //! | OpenAI batch | a result line as the Batch API writes it | OUT, and `OUT.errors.jsonl` for failed rows |
+//! | Parquet, Arrow | a row with the same columns as a CSV, typed | OUT, made at the end |
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "parquet")]
+mod arrays;
 mod batch;
 mod csv;
 mod fields;
+mod format;
 mod jsonl;
+#[cfg(feature = "parquet")]
+mod table;
+#[cfg(feature = "parquet")]
+mod types;
 
 use self::csv::Csv;
-use self::jsonl::ChosenFields;
+pub use self::format::Format;
+use self::jsonl::{ChosenFields, Joined};
 use super::journal::Row;
+use super::packing::{Packer, Packing};
 use super::record::Record;
 use crate::error::{Error, Result};
 
-/// How results are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Format {
-    /// A JSON object a line.
-    #[default]
-    Jsonl,
-    /// Comma-separated values with a header.
-    Csv,
-    /// Result lines of OpenAI's Batch API, and an error file.
-    OpenaiBatch,
-}
+/// How much of a projection is collected before it is written, when an output is made anew.
+const CHUNK: usize = 1 << 20;
 
 /// What a user may choose about the results.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,15 @@ pub struct OutputOptions {
     pub lift: Vec<String>,
     /// The input's columns, for a CSV whose input has a header; otherwise the first row's.
     pub columns: Vec<String>,
+    /// How the file is packed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packing: Option<Packing>,
+    /// The Arrow types of the input's columns, where the input says them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub types: BTreeMap<String, String>,
+    /// Whether every row of an input is written, with fields of ours behind its columns.
+    #[serde(skip)]
+    pub joined: bool,
     /// Whether rows have samples (`--repeat`).
     pub samples: bool,
     /// Whether there may be last resorts in the place of answers.
@@ -65,65 +75,142 @@ pub struct OutputOptions {
     pub checked: bool,
 }
 
-/// Turns rows into lines.
+/// Rows that can be gone through as often as they are needed.
+pub(crate) trait Rows {
+    /// Shows every row in order.
+    ///
+    /// # Errors
+    /// Storage, and what `each` returns.
+    fn visit(&self, each: &mut dyn FnMut(&Row<'_>) -> Result<()>) -> Result<()>;
+}
+
+/// A file that is being made as a whole.
+pub(crate) struct Making<'f> {
+    /// What it is called in messages.
+    pub(crate) path: &'f Path,
+    /// Where its bytes go.
+    pub(crate) file: &'f mut (dyn Write + Send),
+}
+
+/// Turns rows into lines, or into a file.
 #[derive(Debug)]
-pub struct Projection(Shape);
+pub struct Projection {
+    shape: Shape,
+    packing: Option<Packing>,
+}
 
 #[derive(Debug)]
 enum Shape {
-    Whole,
+    Record,
     Chosen(ChosenFields),
+    Joined(Joined),
     Csv(Box<Csv>),
     Batch,
+    #[cfg(feature = "parquet")]
+    Table(Box<table::Table>),
 }
 
 impl Projection {
     /// Makes a projection.
     ///
     /// # Errors
-    /// Fields or a column's name where the format has none, a field named twice.
+    /// Fields or a column's name where the format has none, a field named twice, a format that this build cannot write, and
+    /// one that has a packing of its own.
     pub fn new(options: &OutputOptions) -> Result<Projection> {
         let plain = options.fields.is_empty() && options.output_column.is_none() && options.lift.is_empty();
-        Ok(Projection(match options.format {
-            Format::Jsonl if plain => Shape::Whole,
+        let lines =
+            !matches!(options.format, Format::OpenaiBatch | Format::Parquet | Format::Arrow | Format::ArrowStream);
+        if let Some(packing) = options.packing.filter(|_| !lines) {
+            let (format, end) = (options.format.name(), packing.extension());
+            return Err(Error::Usage(format!(
+                "{format} is not packed as a whole: leave {end} away, or write JSONL or CSV"
+            )));
+        }
+        let shape = match options.format {
+            Format::Jsonl if options.joined => Shape::Joined(Joined::new(options)?),
+            Format::Jsonl if plain => Shape::Record,
             Format::Jsonl => Shape::Chosen(ChosenFields::new(options)?),
-            Format::Csv => Shape::Csv(Box::new(Csv::new(options)?)),
-            Format::OpenaiBatch if plain => Shape::Batch,
+            Format::Csv => Shape::Csv(Box::new(Csv::new(options, b',')?)),
+            Format::Tsv => Shape::Csv(Box::new(Csv::new(options, b'\t')?)),
+            Format::OpenaiBatch if plain && !options.joined => Shape::Batch,
             Format::OpenaiBatch => {
-                let message =
-                    "batch results have fixed fields; leave away --fields, --lift and --output-column, or write JSONL";
+                let message = "batch results have fixed fields; leave away --fields, --lift, --output-column and --join, or write JSONL";
                 return Err(Error::Usage(message.to_owned()));
             }
-        }))
+            #[cfg(feature = "parquet")]
+            Format::Parquet | Format::Arrow | Format::ArrowStream => {
+                Shape::Table(Box::new(table::Table::new(options)?))
+            }
+            #[cfg(not(feature = "parquet"))]
+            Format::Parquet | Format::Arrow | Format::ArrowStream => {
+                return Err(Error::Usage(format!(
+                    "{} cannot be written: {}",
+                    options.format.name(),
+                    super::NO_PARQUET
+                )));
+            }
+        };
+        Ok(Projection { shape, packing: options.packing })
+    }
+
+    /// Returns whether the output cannot be appended to, so that it is made when the run ends.
+    #[must_use]
+    pub fn is_made_at_end(&self) -> bool {
+        #[cfg(feature = "parquet")]
+        if matches!(self.shape, Shape::Table(_)) {
+            return true;
+        }
+        self.packing.is_some()
+    }
+
+    /// Makes the files as a whole.
+    pub(crate) fn make(&mut self, rows: &dyn Rows, files: Vec<Making<'_>>) -> Result<()> {
+        #[cfg(feature = "parquet")]
+        if let Shape::Table(table) = &mut self.shape {
+            return files.into_iter().try_for_each(|file| table.make(rows, file));
+        }
+        self.restart();
+        let packing = self.packing;
+        let mut files: Vec<(&Path, Packer<_>)> =
+            files.into_iter().map(|Making { path, file }| (path, Packer::new(packing, file))).collect();
+        let mut buffers = vec![Vec::new(); files.len()];
+        rows.visit(&mut |row| {
+            self.project(row, &mut buffers)?;
+            drain(&mut buffers, &mut files, CHUNK)
+        })?;
+        drain(&mut buffers, &mut files, 1)?;
+        files.into_iter().try_for_each(|(path, packer)| {
+            packer.finish().map(drop).map_err(|source| Error::storage(path, "cannot be written", source))
+        })
     }
 
     /// Returns the files that belong to an output.
     #[must_use]
     pub fn paths(&self, out: &Path) -> Vec<PathBuf> {
-        match &self.0 {
+        match &self.shape {
             Shape::Batch => {
                 let mut errors = OsString::from(out);
                 errors.push(".errors.jsonl");
                 vec![out.to_owned(), errors.into()]
             }
-            Shape::Whole | Shape::Chosen(_) | Shape::Csv(_) => vec![out.to_owned()],
+            _ => vec![out.to_owned()],
         }
     }
 
     /// Continues files that already begin with that row.
     pub(super) fn prime(&mut self, first: &Row<'_>) -> Result<()> {
-        if let Shape::Csv(csv) = &mut self.0 {
-            csv.begin(&parse(first)?);
+        if let Shape::Csv(csv) = &mut self.shape {
+            csv.begin(&parse(first)?)?;
         }
         Ok(())
     }
 
     /// Starts again with empty files.
     pub(super) fn restart(&mut self) {
-        match &mut self.0 {
-            Shape::Whole | Shape::Batch => {}
+        match &mut self.shape {
             Shape::Chosen(chosen) => chosen.restart(),
             Shape::Csv(csv) => csv.restart(),
+            _ => {}
         }
     }
 
@@ -133,18 +220,22 @@ impl Projection {
     /// A record that cannot be read.
     pub fn project(&mut self, row: &Row<'_>, out: &mut [Vec<u8>]) -> Result<()> {
         let Some((first, others)) = out.split_first_mut() else { return Ok(()) };
-        match &mut self.0 {
-            Shape::Whole => {
+        match &mut self.shape {
+            Shape::Record => {
                 first.extend_from_slice(row.record);
                 first.push(b'\n');
             }
             Shape::Chosen(chosen) => chosen.project(&parse(row)?, first),
-            Shape::Csv(csv) => csv.project(&parse(row)?, first),
+            Shape::Joined(joined) => joined.project(&parse(row)?, first),
+            Shape::Csv(csv) => csv.project(&parse(row)?, first)?,
             Shape::Batch => {
                 let record = parse(row)?;
                 let errors = others.first_mut().filter(|_| record.error.is_some());
                 batch::project(row, &record, errors.unwrap_or(first));
             }
+            // Has no lines.
+            #[cfg(feature = "parquet")]
+            Shape::Table(_) => {}
         }
         Ok(())
     }
@@ -152,12 +243,25 @@ impl Projection {
     /// Returns what could not be shown, in sentences for the user.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        match &self.0 {
-            Shape::Whole | Shape::Batch => Vec::new(),
+        match &self.shape {
             Shape::Chosen(chosen) => chosen.warnings(),
             Shape::Csv(csv) => csv.warnings(),
+            #[cfg(feature = "parquet")]
+            Shape::Table(table) => table.warnings(),
+            Shape::Record | Shape::Joined(_) | Shape::Batch => Vec::new(),
         }
     }
+}
+
+/// Writes out each buffer that holds at least that many bytes.
+fn drain(buffers: &mut [Vec<u8>], files: &mut [(&Path, Packer<impl Write>)], least: usize) -> Result<()> {
+    for (buffer, (path, file)) in buffers.iter_mut().zip(files) {
+        if buffer.len() >= least {
+            file.write_all(buffer).map_err(|source| Error::storage(path, "cannot be written", source))?;
+            buffer.clear();
+        }
+    }
+    Ok(())
 }
 
 fn parse<'a>(row: &Row<'a>) -> Result<Record<'a>> {

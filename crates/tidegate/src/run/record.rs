@@ -190,6 +190,34 @@ pub(super) fn push_json(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
 }
 
 impl<'a> Record<'a> {
+    /// Makes the record of a row of which nothing is known.
+    pub(super) fn blank() -> Record<'a> {
+        Record {
+            id: None,
+            input: None,
+            output: None,
+            model: None,
+            sample: None,
+            endpoint: None,
+            finish_reason: None,
+            usage: None,
+            cost: None,
+            latency: Duration::ZERO,
+            attempts: 0,
+            request_id: None,
+            fallback: false,
+            cached: false,
+            checked: None,
+            error: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Returns whether nothing is known: the row was neither answered nor has it failed.
+    pub(super) fn is_blank(&self) -> bool {
+        self.output.is_none() && self.error.is_none() && self.attempts == 0
+    }
+
     /// Reads a record.
     ///
     /// # Errors

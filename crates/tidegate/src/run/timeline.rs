@@ -125,9 +125,9 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// Begins with the first line; without an output nothing is written.
-    pub(super) fn begin(out: Option<&Path>, started: &str, client: &Client, progress: &Progress) -> Result<Timeline> {
-        let file = out.map(|out| journal::append_beside(out, journal::TIMELINE)).transpose()?;
+    /// Begins with the first line, in the journal's directory; without one nothing is written.
+    pub(super) fn begin(dir: Option<&Path>, started: &str, client: &Client, progress: &Progress) -> Result<Timeline> {
+        let file = dir.map(|dir| journal::append_in(dir, journal::TIMELINE)).transpose()?;
         let (client, progress) = (client.clone(), progress.clone());
         let mut timeline = Timeline { client, progress, began: Instant::now(), file, last: Vec::new() };
         let endpoints = timeline.client.snapshot().endpoints.into_iter().map(Name::from).collect();

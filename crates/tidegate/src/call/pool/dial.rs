@@ -9,7 +9,7 @@ use super::origin::Origin;
 use super::resolve::{self, Resolver};
 use super::stream::Stream;
 use super::tls::{Peer, Tls};
-use super::{Http2, PoolOptions, ProxyRules, causes, h1, h2, proxy};
+use super::{Http2, PoolOptions, ProxyRules, h1, h2, proxy};
 use crate::failure::{Failure, Kind};
 
 /// What the operating system calls "too many open files".
@@ -27,7 +27,7 @@ pub(super) struct Dialer {
 /// A new connection.
 pub(super) enum Dialed {
     /// Over HTTP/1.1.
-    One(Box<h1::Connection>),
+    One(h1::Connection),
     /// Over HTTP/2.
     Many(Box<h2::Opened>),
 }
@@ -81,8 +81,7 @@ impl Dialer {
             let opened = h2::handshake(stream).await.map_err(|e| format!("{host}: no HTTP/2: {e}"))?;
             return Ok(Dialed::Many(opened));
         }
-        let connection = h1::handshake(stream).await.map_err(|e| format!("{host}: {}", causes(&e)))?;
-        Ok(Dialed::One(connection))
+        Ok(Dialed::One(h1::Connection::new(stream)))
     }
 
     /// Connects to a proxy, and through it to the server if the requests are encrypted.

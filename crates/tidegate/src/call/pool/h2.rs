@@ -110,17 +110,17 @@ async fn drive(mut driver: Driver, origin: Weak<Origin>, id: u64) {
 /// # Errors
 ///
 /// [`Kind::Cut`] if the stream broke and the server may have processed the request.
-pub(super) async fn exchange(lease: Lease, request: HttpRequest) -> Result<Sent, Failure> {
+pub(super) async fn exchange(lease: Lease, request: &HttpRequest) -> Result<Sent, Failure> {
     let mut sender = lease.sender();
     if is_closing(&mut sender) {
         lease.retire();
-        return Ok(Sent::Unsent(request));
+        return Ok(Sent::Unsent);
     }
-    let (reply, mut upload) = match sender.send_request(head(&request, lease.target()), request.body().is_empty()) {
+    let (reply, mut upload) = match sender.send_request(head(request, lease.target()), request.body().is_empty()) {
         Ok(opened) => opened,
         Err(error) if error.is_go_away() || error.is_io() => {
             lease.retire();
-            return Ok(Sent::Unsent(request));
+            return Ok(Sent::Unsent);
         }
         Err(error) => return Err(Failure::new(Kind::BadRequest, format!("the request cannot be sent: {error}"))),
     };
@@ -135,7 +135,7 @@ pub(super) async fn exchange(lease: Lease, request: HttpRequest) -> Result<Sent,
         }
         Err(error) if is_unprocessed(&error) => {
             lease.retire();
-            Ok(Sent::Unsent(request))
+            Ok(Sent::Unsent)
         }
         Err(error) => Err(cut(lease.target(), &error)),
     }

@@ -67,7 +67,7 @@ pub(super) struct Origin {
     pub(super) proxy: Option<Intercept>,
     idle_timeout: Duration,
     /// The unused HTTP/1.1 connections, the one used last at the back.
-    idle: Mutex<VecDeque<(Box<h1::Connection>, Instant)>>,
+    idle: Mutex<VecDeque<(h1::Connection, Instant)>>,
     streams: Mutex<Streams<h2::Sender>>,
 }
 
@@ -96,7 +96,7 @@ impl Origin {
     }
 
     /// Takes the HTTP/1.1 connection that was used last, with how long it has rested.
-    pub(super) fn take_idle(&self, now: Instant) -> Option<(Box<h1::Connection>, Duration)> {
+    pub(super) fn take_idle(&self, now: Instant) -> Option<(h1::Connection, Duration)> {
         let (connection, since) = self.idle().pop_back()?;
         let rest = now.duration_since(since);
         if rest > self.idle_timeout {
@@ -108,7 +108,7 @@ impl Origin {
     }
 
     /// Puts an HTTP/1.1 connection back and closes those unused for too long.
-    pub(super) fn put_idle(&self, connection: Box<h1::Connection>, now: Instant) {
+    pub(super) fn put_idle(&self, connection: h1::Connection, now: Instant) {
         let mut idle = self.idle();
         while idle.front().is_some_and(|(_, since)| now.duration_since(*since) > self.idle_timeout) {
             idle.pop_front();
@@ -154,7 +154,7 @@ impl Origin {
         self.streams().set_limit(id, limit);
     }
 
-    fn idle(&self) -> MutexGuard<'_, VecDeque<(Box<h1::Connection>, Instant)>> {
+    fn idle(&self) -> MutexGuard<'_, VecDeque<(h1::Connection, Instant)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

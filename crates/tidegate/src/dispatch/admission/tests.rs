@@ -22,7 +22,7 @@ const MS: Duration = Duration::from_millis(1);
 const URGENT: Urgency = Urgency { priority: 0, deadline: None };
 
 /// Makes the admission of a client with endpoints of those limits.
-fn admission(endpoints: &[Limits]) -> Arc<Admission> {
+pub(super) fn admission(endpoints: &[Limits]) -> Arc<Admission> {
     let targets = endpoints.iter().enumerate().map(|(i, limits)| {
         let caller = crate::caller(|_| async { Ok(Response::text("ok")) });
         Target::caller(&format!("m{i}"), caller).limits(*limits)
@@ -31,11 +31,11 @@ fn admission(endpoints: &[Limits]) -> Arc<Admission> {
     builder.build().unwrap().dispatcher.admission.clone()
 }
 
-fn concurrency(most: u32) -> Limits {
+pub(super) fn concurrency(most: u32) -> Limits {
     Limits { concurrency: Some(most), ..Limits::default() }
 }
 
-fn ask(admission: &Admission, route: RouteId, urgency: Urgency) -> Ask {
+pub(super) fn ask(admission: &Admission, route: RouteId, urgency: Urgency) -> Ask {
     Ask {
         route,
         rank: admission.rank(Instant::now(), urgency),

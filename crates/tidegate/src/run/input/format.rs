@@ -1,6 +1,7 @@
 //! The formats of input files, and which file has which.
 
 use crate::request::format as media;
+use crate::run::packing::Packing;
 
 /// A format of input files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,11 +16,16 @@ pub enum Format {
     Text,
     /// The file itself is the row: an image, a PDF.
     Files,
+    /// A Parquet file; needs the feature `parquet`.
+    Parquet,
+    /// An Arrow IPC file or stream; needs the feature `parquet`.
+    Arrow,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 5] = [Format::Jsonl, Format::Csv, Format::Tsv, Format::Text, Format::Files];
+    pub const ALL: [Format; 7] =
+        [Format::Jsonl, Format::Csv, Format::Tsv, Format::Text, Format::Files, Format::Parquet, Format::Arrow];
 
     /// Returns the name used on the command line.
     #[must_use]
@@ -30,6 +36,8 @@ impl Format {
             Format::Tsv => "tsv",
             Format::Text => "text",
             Format::Files => "files",
+            Format::Parquet => "parquet",
+            Format::Arrow => "arrow",
         }
     }
 
@@ -39,7 +47,7 @@ impl Format {
         Format::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// Returns the format that a file's extension tells, with or without `.gz` behind it.
+    /// Returns the format that a file's extension tells, with or without `.gz` or `.zst` behind it.
     ///
     /// ```
     /// use tidegate::run::input::Format;
@@ -50,12 +58,14 @@ impl Format {
     #[must_use]
     pub fn from_path(path: &str) -> Option<Format> {
         let path = path.to_ascii_lowercase();
-        let (_, extension) = path.strip_suffix(".gz").unwrap_or(&path).rsplit_once('.')?;
+        let (_, extension) = Packing::split(&path).0.rsplit_once('.')?;
         match extension {
             "jsonl" | "ndjson" | "jsonlines" | "json" => Some(Format::Jsonl),
             "csv" => Some(Format::Csv),
             "tsv" | "tab" => Some(Format::Tsv),
             "txt" | "text" => Some(Format::Text),
+            "parquet" | "pq" => Some(Format::Parquet),
+            "arrow" | "arrows" | "feather" | "ipc" => Some(Format::Arrow),
             _ => media::Format::from_name(&path).map(|_| Format::Files),
         }
     }

@@ -1,4 +1,4 @@
-//! Finds the input files and opens them: globs, standard input, gzip, a look at the first bytes.
+//! Finds the input files and opens them: globs, standard input, packed files, a look at the first bytes.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -7,10 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::read::MultiGzDecoder;
-
+#[cfg(feature = "parquet")]
+use super::ranged::{OnDisk, Ranged};
+#[cfg(feature = "parquet")]
+use super::remote::Blocks;
+use super::remote::Remote;
 use super::{Format, InputOptions};
 use crate::error::{Error, Result};
+use crate::run::packing::Packing;
+use crate::run::store::{NO_STORE, Object, Store, is_url};
 
 /// A file to read.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub(super) struct Source {
     pub(super) name: Arc<str>,
     /// Nothing for standard input.
     path: Option<PathBuf>,
+    /// Where it is, if it has an address in place of a path.
+    remote: Option<Remote>,
     /// Its size, if it is a regular file: one that may be opened twice.
     pub(super) bytes: Option<u64>,
 }
@@ -28,7 +35,8 @@ pub(super) fn find(options: &InputOptions) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for path in &options.paths {
         match path.as_str() {
-            "-" => sources.push(Source { name: "<stdin>".into(), path: None, bytes: None }),
+            "-" => sources.push(Source { name: "<stdin>".into(), path: None, remote: None, bytes: None }),
+            url if is_url(url) => sources.extend(find_remote(url, options.store.as_ref())?),
             path if is_glob(path) => sources.extend(expand(path)?),
             path => sources.push(Source::file(Path::new(path))?),
         }
@@ -68,7 +76,34 @@ fn expand(pattern: &str) -> Result<Vec<Source>> {
     }
 }
 
+/// Finds an object, or all that a pattern names.
+fn find_remote(url: &str, store: Option<&Arc<dyn Store>>) -> Result<Vec<Source>> {
+    let store = store.ok_or_else(|| Error::input(url, format!("cannot be read: {NO_STORE}")))?;
+    let failed = |error: io::Error| Error::input(url, error.to_string());
+    // A `?` of the web begins a query.
+    let is_web = url.starts_with("http");
+    let Some(first) = url.find(['*', '?', '[']).filter(|_| !is_web) else {
+        return Ok(vec![Source::remote(store, store.find(url).map_err(failed)?)]);
+    };
+    let pattern =
+        glob::Pattern::new(url).map_err(|error| Error::input(url, format!("is not a pattern: {}", error.msg)))?;
+    let matching = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
+    let prefix = url[..first].rfind('/').map_or("", |end| &url[..=end]);
+    let mut found = store.list(prefix).map_err(failed)?;
+    found.retain(|object| pattern.matches_with(&object.url, matching));
+    found.sort_unstable_by(|a, b| a.url.cmp(&b.url));
+    match found.is_empty() {
+        true => Err(Error::input(url, "no object matches this pattern")),
+        false => Ok(found.into_iter().map(|object| Source::remote(store, object)).collect()),
+    }
+}
+
 impl Source {
+    fn remote(store: &Arc<dyn Store>, object: Object) -> Source {
+        let (name, bytes) = (object.url.clone(), Some(object.bytes));
+        Source { name, path: None, remote: Some(Remote { store: store.clone(), object }), bytes }
+    }
+
     fn file(path: &Path) -> Result<Source> {
         let name = path.display();
         let data = path.metadata().map_err(|error| match error.kind() {
@@ -79,25 +114,43 @@ impl Source {
             return Err(Error::input(&name, format!("is a directory; name its files, such as '{name}/*.jsonl'")));
         }
         let bytes = data.is_file().then_some(data.len());
-        Ok(Source { name: name.to_string().into(), path: Some(path.to_owned()), bytes })
+        Ok(Source { name: name.to_string().into(), path: Some(path.to_owned()), remote: None, bytes })
     }
 
     /// Opens the file, unpacked if it is packed; `read` counts the bytes as they are on disk.
     pub(super) fn open(&self, read: Arc<AtomicU64>) -> Result<Box<dyn Read + Send>> {
         let unreadable = |error: io::Error| Error::input(&self.name, format!("cannot be read: {error}"));
-        let raw: Box<dyn Read + Send> = match &self.path {
-            Some(path) => Box::new(File::open(path).map_err(unreadable)?),
-            None => Box::new(io::stdin()),
+        let raw: Box<dyn Read + Send> = match (&self.path, &self.remote) {
+            (Some(path), _) => Box::new(File::open(path).map_err(unreadable)?),
+            (None, Some(remote)) => Box::new(remote.clone().stream()),
+            (None, None) => Box::new(io::stdin()),
         };
         let mut raw = Counted { inner: raw, read };
-        let head = magic(&mut raw).map_err(unreadable)?;
-        let named_gz = self.name.to_ascii_lowercase().ends_with(".gz");
-        match head == GZIP {
-            false if named_gz && !head.is_empty() => {
-                Err(Error::input(&self.name, "is not in gzip format; rename it if it is not packed"))
+        let head = Packing::read_head(&mut raw).map_err(unreadable)?;
+        let (_, named) = Packing::split(&self.name);
+        // Zstandard may begin with a frame that is to be skipped.
+        let found = Packing::of_head(&head).or(named.filter(|named| *named == Packing::Zstd && !head.is_empty()));
+        let whole = Cursor::new(head.clone()).chain(raw);
+        match (found, named) {
+            (Some(packing), _) => Ok(packing.unpack(whole)),
+            (None, Some(packing)) if !head.is_empty() => {
+                let message = format!("is not in {} format; rename it if it is not packed", packing.name());
+                Err(Error::input(&self.name, message))
             }
-            true => Ok(Box::new(MultiGzDecoder::new(Cursor::new(head).chain(raw)))),
-            false => Ok(Box::new(Cursor::new(head).chain(raw))),
+            (None, _) => Ok(Box::new(whole)),
+        }
+    }
+
+    /// Opens the file to be read here and there; nothing if it can only be read from front to back.
+    #[cfg(feature = "parquet")]
+    pub(super) fn ranged(&self, read: Arc<AtomicU64>) -> Result<Option<Arc<dyn Ranged>>> {
+        if let Some(remote) = &self.remote {
+            return Ok(Some(Arc::new(Blocks::new(remote.clone(), read))));
+        }
+        let Some(path) = self.path.as_ref().filter(|_| self.bytes.is_some()) else { return Ok(None) };
+        match OnDisk::open(path, read) {
+            Ok(file) => Ok(Some(Arc::new(file))),
+            Err(error) => Err(Error::input(&self.name, format!("cannot be read: {error}"))),
         }
     }
 
@@ -117,23 +170,12 @@ impl Source {
                 Err(Error::input(&self.name, message))
             }
             Some(format) => Ok(format),
-            None => {
-                Err(Error::input(&self.name, "the format is unknown; give --format jsonl, csv, tsv, text or files"))
-            }
+            None => Err(Error::input(
+                &self.name,
+                "the format is unknown; give --format jsonl, csv, tsv, text, files, parquet or arrow",
+            )),
         }
     }
-}
-
-const GZIP: [u8; 2] = [0x1F, 0x8B];
-
-/// Reads the first byte, and the second if the first may begin a gzip file: a pipe's first row may be that short.
-fn magic(source: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    source.by_ref().take(1).read_to_end(&mut head)?;
-    if head.first() == Some(&GZIP[0]) {
-        source.by_ref().take(1).read_to_end(&mut head)?;
-    }
-    Ok(head)
 }
 
 /// Counts what is read.

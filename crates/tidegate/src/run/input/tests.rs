@@ -185,7 +185,7 @@ fn what_is_wrong_with_files_is_said_before_the_first_row() {
     let cases: &[(&[&str], &str)] = &[
         (&["none.csv"], "none.csv: there is no such file"),
         (&["none*.csv"], "none*.csv: no file matches this pattern"),
-        (&["rows"], "rows: the format is unknown; give --format jsonl, csv, tsv, text or files"),
+        (&["rows"], "rows: the format is unknown; give --format jsonl, csv, tsv, text, files, parquet or arrow"),
         (&["one.csv", "o*.csv"], "one.csv: is named twice; its rows would be sent twice"),
         (
             &["list.json"],

@@ -10,11 +10,14 @@ use super::Job;
 use crate::ask::policy::AskPolicy;
 use crate::client::Client;
 use crate::request::{MediaKind, Params};
+use crate::run::key::KeyRule;
 use crate::run::prompt::{PromptOptions, Renderer};
 use crate::schema::Schema;
 
 /// The entry that says which columns rows without an id are known by.
 const ROW_KEY: &str = "row key";
+/// The entry that names the column of the id.
+const ID_COLUMN: &str = "id column";
 
 /// Returns everything of a job that changes its answers, by the name that a user knows it by.
 pub(super) fn of(job: &Job, client: &Client, renderer: &Renderer) -> BTreeMap<String, String> {
@@ -33,7 +36,7 @@ pub(super) fn of(job: &Job, client: &Client, renderer: &Renderer) -> BTreeMap<St
         let name = format!("{} columns", kind.map_or("media", MediaKind::name));
         add(&name, (!columns.is_empty()).then(|| json!(columns).to_string()));
     }
-    add("id column", prompt.id_column.clone());
+    add(ID_COLUMN, prompt.id_column.clone());
     add("parameters", (!prompt.params.is_empty()).then(|| json!(prompt.params).to_string()));
     add("schema", prompt.schema.as_ref().map(|schema| schema.value().to_string()));
     add("each model", job.each_model.then(|| "yes".to_owned()));
@@ -85,9 +88,10 @@ pub(super) fn keep_row_key(new: &mut BTreeMap<String, String>, old: &BTreeMap<St
     }
 }
 
-/// Returns the columns that rows without an id are known by.
-pub(super) fn row_key(identity: &BTreeMap<String, String>) -> Vec<String> {
-    identity.get(ROW_KEY).and_then(|columns| serde_json::from_str(columns).ok()).unwrap_or_default()
+/// Returns what the rows are known by.
+pub(in crate::run) fn key_rule(identity: &BTreeMap<String, String>) -> KeyRule {
+    let columns = identity.get(ROW_KEY).and_then(|columns| serde_json::from_str(columns).ok());
+    KeyRule { id_column: identity.get(ID_COLUMN).cloned(), columns: columns.unwrap_or_default() }
 }
 
 /// Returns a hash of the whole.

@@ -9,7 +9,6 @@ use super::intake::Taken;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::request::{Request, TaskKind};
-use crate::run::journal;
 use crate::run::progress::Progress;
 use crate::run::prompt::fingerprint;
 
@@ -83,7 +82,7 @@ impl Job {
         let progress = Progress::default();
         // Bad rows are counted here whatever the run would do about them.
         // A look leaves no trace: a journal is only opened where one may be.
-        let out = self.out.clone().filter(|out| out.exists() || journal::exists(out));
+        let out = self.out.clone().filter(|out| out.exists() || self.home().is_some_and(|home| home.exists()));
         let lenient = Job { skip_bad_rows: true, out, ..self.clone() };
         let mut intake = lenient.prepare(client, &progress)?.intake;
         let mut found = Inspection::default();

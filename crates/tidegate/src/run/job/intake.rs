@@ -17,13 +17,13 @@ use crate::error::{Error, Result};
 use crate::run::Item;
 use crate::run::input::{Input, InputOptions, Row};
 use crate::run::journal::{Decision, Identity, Manifest, Resume};
-use crate::run::key::{KeyRule, peek};
+use crate::run::key::{KeyRule, bad_key, peek, record_key};
 use crate::run::progress::Progress;
 use crate::run::prompt::{Attached, MediaColumn, Rendered, Renderer, fingerprint};
 use crate::run::redact;
 
 /// Rows handed over together, so that two threads meet once per chunk and not once per row.
-const CHUNK_ROWS: usize = 256;
+const CHUNK_ROWS: usize = 128;
 const CHUNK_BYTES: usize = 256 << 10;
 /// The first rows go alone, so that the first request does not wait for a whole chunk.
 const ALONE: usize = 4;
@@ -56,7 +56,7 @@ pub(super) struct Bad {
 pub(super) enum Taken {
     Send(Item<Task>),
     Bad(Bad),
-    /// The record of a bad row of an earlier run is to be withdrawn: its key.
+    /// The record of a row that is corrected or gone is to be withdrawn: its key.
     Gone(u64),
 }
 
@@ -77,10 +77,20 @@ pub(super) struct Intake {
     wanted: Vec<Wanted>,
     allow_duplicate_ids: bool,
     skip_bad_rows: bool,
+    prune: bool,
     chosen: Chosen,
     options: InputOptions,
     progress: Progress,
+    counts: Counts,
     ready: VecDeque<Taken>,
+}
+
+/// What has been met since the progress was told: it is shared with another thread, too dear to be told of each row.
+#[derive(Default)]
+struct Counts {
+    read: u64,
+    wanted: u64,
+    done: u64,
 }
 
 /// One of the records that every row makes.
@@ -122,7 +132,7 @@ impl Job {
     }
 
     /// Adds to the input's options which files are none: what an earlier run of the same command wrote.
-    fn input_options(&self) -> InputOptions {
+    pub(super) fn input_options(&self) -> InputOptions {
         let errors = |out: &PathBuf| out.with_added_extension("errors.jsonl");
         let outputs = self.out.iter().flat_map(|out| [out.clone(), errors(out)]).collect();
         InputOptions { outputs, ..self.input.clone() }
@@ -173,10 +183,9 @@ impl Intake {
         let judged = identity::judged(client);
         let samples =
             |model: Option<Arc<str>>| (0..job.repeat.max(1)).map(move |sample| Wanted { model: model.clone(), sample });
-        let id_column = job.prompt.id_column.clone();
         Ok(Intake {
             chosen: job.chosen(0)?,
-            rule: KeyRule { id_column, columns: identity::row_key(&manifest.identity) },
+            rule: identity::key_rule(&manifest.identity),
             seed: manifest.seed,
             stamp: manifest.seed ^ identity::hash(&manifest.identity),
             judged,
@@ -185,8 +194,10 @@ impl Intake {
             wanted: models.into_iter().flat_map(samples).collect(),
             allow_duplicate_ids: job.allow_duplicate_ids,
             skip_bad_rows: job.skip_bad_rows,
+            prune: job.prune,
             options: job.input_options(),
             progress: progress.clone(),
+            counts: Counts::default(),
             ready: VecDeque::new(),
             input,
             renderer: Arc::new(renderer),
@@ -198,7 +209,7 @@ impl Intake {
     pub(super) fn read_into(&mut self, mut give: impl FnMut(Vec<Taken>) -> bool) -> Result<()> {
         // What comes through a pipe is handed on row by row: the next one may be long in coming.
         let most = if self.input.position().1.is_some() { CHUNK_ROWS } else { 1 };
-        let (mut chunk, mut bytes, mut given) = (Vec::new(), 0, 0);
+        let (mut chunk, mut bytes, mut given) = (Vec::with_capacity(most), 0, 0);
         let ended = loop {
             let taken = match self.next() {
                 Ok(Some(taken)) => taken,
@@ -210,14 +221,18 @@ impl Intake {
             if chunk.len() >= most || bytes >= CHUNK_BYTES || given < ALONE {
                 bytes = 0;
                 given += 1;
-                if !give(std::mem::take(&mut chunk)) {
+                self.tell();
+                if !give(std::mem::replace(&mut chunk, Vec::with_capacity(most))) {
                     return Ok(());
                 }
             }
         };
         // Only who has seen the whole input knows what is not in it.
         if ended.is_ok() && matches!(self.chosen, Chosen::All) {
-            chunk.extend(self.resume.gone_bad().into_iter().map(Taken::Gone));
+            // An input without any row is a mistake more often than not.
+            let prune = self.prune && self.progress.numbers().read > 0;
+            let gone = if prune { self.resume.gone() } else { self.resume.gone_bad() };
+            chunk.extend(gone.into_iter().map(Taken::Gone));
         }
         give(chunk);
         if ended.is_ok() {
@@ -232,37 +247,47 @@ impl Intake {
             if let Some(taken) = self.ready.pop_front() {
                 return Ok(Some(taken));
             }
-            let Some(row) = self.next_row()? else { return Ok(None) };
-            self.take(&row)?;
+            let row = self.next_row();
+            if !matches!(row, Ok(Some(_))) || self.counts.read >= CHUNK_ROWS as u64 {
+                self.tell();
+            }
+            let Some(row) = row? else { return Ok(None) };
+            self.counts.read += 1;
+            self.take(&row).inspect_err(|_| self.tell())?;
         }
     }
 
+    fn tell(&mut self) {
+        let Counts { read, wanted, done } = std::mem::take(&mut self.counts);
+        let (position, failed_before) = (self.input.position(), self.resume.skipped_failed());
+        self.progress.note(|numbers| {
+            numbers.read += read;
+            numbers.wanted += wanted;
+            numbers.done_before += done;
+            (numbers.position, numbers.failed_before) = (position, failed_before);
+        });
+    }
+
     fn next_row(&mut self) -> Result<Option<Row>> {
-        let row = match &mut self.chosen {
-            Chosen::All => self.input.next_row()?,
-            Chosen::First(0) => None,
+        match &mut self.chosen {
+            Chosen::All => self.input.next_row(),
+            Chosen::First(0) => Ok(None),
             Chosen::First(left) => {
                 *left -= 1;
-                self.input.next_row()?
+                self.input.next_row()
             }
             Chosen::Some { numbers, next } => match numbers.pop_front() {
-                None => None,
+                None => Ok(None),
                 Some(number) => {
                     while *next < number {
                         self.input.next_row()?;
                         *next += 1;
                     }
                     *next += 1;
-                    self.input.next_row()?
+                    self.input.next_row()
                 }
             },
-        };
-        let position = self.input.position();
-        self.progress.note(|numbers| {
-            numbers.read += u64::from(row.is_some());
-            numbers.position = position;
-        });
-        Ok(row)
+        }
     }
 
     fn take(&mut self, row: &Row) -> Result<()> {
@@ -280,7 +305,10 @@ impl Intake {
         let mut rendered = Lazy { renderer: &renderer, row, attached, seed: self.seed ^ self.judged, made: None };
         for number in 0..self.wanted.len() {
             match self.decide(&seen, number, &mut rendered)? {
-                Decision::Skip => self.skip(),
+                Decision::Skip => {
+                    self.counts.wanted += 1;
+                    self.counts.done += 1;
+                }
                 Decision::Differs => return Err(differs(row)),
                 Decision::Repeated => return Err(self.repeated(row, &text[seen.id.unwrap_or_default()])),
                 decision @ (Decision::Send | Decision::Replace) => {
@@ -310,15 +338,6 @@ impl Intake {
         self.resume.decide(key, seen.raw, seen.identity, || Ok(rendered.fingerprint()))
     }
 
-    fn skip(&self) {
-        let failed_before = self.resume.skipped_failed();
-        self.progress.note(|numbers| {
-            numbers.wanted += 1;
-            numbers.done_before += 1;
-            numbers.failed_before = failed_before;
-        });
-    }
-
     /// Puts one of a row's requests in line; fails if the row cannot be rendered.
     fn send(&mut self, seen: &Seen, number: usize, decision: Decision, rendered: &mut Lazy<'_>) -> Result<(), String> {
         let last = number + 1 == self.wanted.len();
@@ -328,7 +347,7 @@ impl Intake {
             None => self.tasks.of(rendered.row.text()?, &self.models)?,
         };
         let task = Task { request: print, batch, ..self.task(seen, number, decision, rendered.row) };
-        self.progress.note(|numbers| numbers.wanted += 1);
+        self.counts.wanted += 1;
         self.ready.push_back(Taken::Send(Item::new(request, task).for_models(models)));
         Ok(())
     }
@@ -359,7 +378,7 @@ impl Intake {
 
     /// Records a row as failed because of a file that it names: other rows go on.
     fn fail(&mut self, task: Task, message: String) {
-        self.progress.note(|numbers| numbers.wanted += 1);
+        self.counts.wanted += 1;
         self.ready.push_back(Taken::Bad(Bad { task, message }));
     }
 
@@ -369,19 +388,16 @@ impl Intake {
             let advice = "correct it, or give --skip-bad-rows to record such rows as failed";
             return Err(Error::Input { place: row.place.to_string(), message: format!("{message}; {advice}") });
         }
-        let key = xxh3_64_with_seed(&row.json, self.seed ^ 1);
+        let key = bad_key(&row.json, self.seed);
         let raw = xxh3_64_with_seed(&row.json, self.seed) as u32;
         let decision = self.resume.decide(key, raw, Identity::Content, || Ok(raw))?;
         if decision != Decision::Send {
             self.resume.meet_bad(key);
         }
-        let (done, failed_before) = (decision == Decision::Skip, self.resume.skipped_failed());
-        self.progress.note(|numbers| {
-            numbers.wanted += 1;
-            numbers.done_before += u64::from(done);
-            numbers.failed_before = failed_before;
-        });
-        if !done {
+        self.counts.wanted += 1;
+        if decision == Decision::Skip {
+            self.counts.done += 1;
+        } else {
             let replaces = decision == Decision::Replace;
             let (json, id) = (row.json.clone(), None);
             let task = Task { key, raw, request: raw, sample: 0, numbered: false, replaces, batch: false, json, id };
@@ -467,11 +483,8 @@ fn within(whole: &str, part: &str) -> Range<usize> {
 }
 
 impl Wanted {
-    /// Returns the key of this record of a row: the row's own for the first sample, so that asking more often later keeps
-    /// it.
     fn key(&self, row: u64) -> u64 {
-        let row = self.model.as_ref().map_or(row, |model| xxh3_64_with_seed(model.as_bytes(), row));
-        if self.sample == 0 { row } else { xxh3_64_with_seed(&self.sample.to_le_bytes(), row) }
+        record_key(row, self.model.as_deref(), self.sample)
     }
 }
 

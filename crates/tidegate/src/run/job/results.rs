@@ -17,6 +17,9 @@ use crate::run::summary::Finished;
 impl Work<'_> {
     /// Records an outcome, unless the row is to stay unsent.
     pub(super) fn finish(&mut self, outcome: &Outcome, task: &Task) -> Result<()> {
+        if let Some(onlooker) = &self.control.onlooker {
+            onlooker.see(outcome);
+        }
         if let Err(failure) = &outcome.result
             && stays_unsent(failure.kind, outcome.attempts.is_empty())
         {
@@ -37,6 +40,7 @@ impl Work<'_> {
     /// corrected or gone.
     pub(super) fn finish_bad_rows(&mut self) -> Result<()> {
         let gone = std::mem::take(&mut *self.side.gone.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        self.withdrawn += gone.len() as u64;
         gone.into_iter().try_for_each(|key| self.writer.append(&Row::withdrawal(key)))?;
         // One lock per outcome, never contended: the reader's rows arrive here on this very thread.
         let bad = std::mem::take(&mut *self.side.bad.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
@@ -55,6 +59,11 @@ impl Work<'_> {
         write_record(record, &mut self.line);
         self.writer.append(&Row { head, record: &self.line, detail })?;
         self.tally.add(&finished(record));
+        Ok(())
+    }
+
+    /// Tells the progress what has been recorded so far.
+    pub(super) fn tell(&self) {
         self.control.progress.note(|numbers| {
             numbers.succeeded = self.tally.succeeded;
             numbers.failed = self.tally.failed;
@@ -63,7 +72,6 @@ impl Work<'_> {
             numbers.unpriced = self.tally.unpriced;
             numbers.unstored = self.writer.pending_bytes();
         });
-        Ok(())
     }
 }
 
@@ -90,27 +98,9 @@ impl Task {
     }
 }
 
-/// Makes the record of a row of which nothing is known.
+/// Makes the record of a row of which nothing is known yet.
 fn empty(task: &Task) -> Record<'_> {
-    Record {
-        id: None,
-        input: None,
-        output: None,
-        model: None,
-        sample: task.numbered.then_some(task.sample),
-        endpoint: None,
-        finish_reason: None,
-        usage: None,
-        cost: None,
-        latency: std::time::Duration::ZERO,
-        attempts: 0,
-        request_id: None,
-        fallback: false,
-        cached: false,
-        checked: None,
-        error: None,
-        warnings: Vec::new(),
-    }
+    Record { sample: task.numbered.then_some(task.sample), ..Record::blank() }
 }
 
 fn id(task: &Task) -> Option<Json<'_>> {

@@ -58,7 +58,7 @@ impl Job {
             return Ok(None);
         }
         let (recorded, unknown) = journal.map(|journal| recorded(journal, client)).transpose()?.unwrap_or_default();
-        let file = self.out.as_deref().map(SpentFile::of);
+        let file = self.home().map(|home| SpentFile::of(&home.dir));
         let spent = file.as_ref().map(SpentFile::read).transpose()?.unwrap_or_default();
         let before = (recorded + spent.beyond).max(spent.mark);
         let note = file.clone().map(|file| -> Note {

@@ -6,7 +6,8 @@
 //!
 //! An output whose past rows were replaced cannot be mended by appending. The lengths then say [`STALE`] from the first
 //! such commit on, while rows are still appended for whoever is reading along, and the output is rewritten as a whole
-//! when the run ends, or when the next one begins.
+//! when the run ends, or when the next one begins. So is one of a format that cannot be appended to: it is never made before
+//! the run ends, and is stale from the first new row on.
 //!
 //! States of an output: *good* (synced up to its length), *ahead* (one batch appended, not synced), *stale*. It never
 //! holds a row that is not committed, and bytes that the journal cannot explain are moved away, never destroyed.
@@ -16,16 +17,18 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::Journal;
 use super::dir::{self, Staged};
 use super::frame::{self, Commit, Content, Split};
 use super::manifest::Manifest;
+use super::offsets::Offsets;
 use super::scan::{self, Batch, STALE};
+use super::snapshot::Arranged;
+use super::{Journal, Row};
 use crate::error::{Error, Result};
-use crate::run::output::Projection;
+use crate::run::output::{Projection, Rows};
 
-/// How much of a projection is collected before it is written, when an output is made anew.
-const REWRITE_CHUNK: usize = 1 << 20;
+/// Decides on an order of rows: their offsets one after the other.
+pub(crate) type Arrange<'a> = dyn Fn(&Offsets) -> Result<Vec<u64>> + 'a;
 
 /// A file that grows: the seam at which tests make the disk fail.
 pub(super) trait Store: Send {
@@ -76,7 +79,7 @@ impl Committer {
     /// Returns with it the files that were moved away because the journal could not explain what they held.
     pub(super) fn start(journal: Journal, manifest: &Manifest) -> Result<(Committer, Vec<PathBuf>)> {
         let projection = Projection::new(&manifest.output)?;
-        let paths = projection.paths(&journal.out);
+        let paths = projection.paths(&journal.home.out);
         let known = journal.survey.lengths.clone();
         let mut kept = Vec::new();
         match &known {
@@ -95,33 +98,42 @@ impl Committer {
             projection,
             journal,
         };
+        if committer.projection.is_made_at_end() {
+            committer.stale |= !committer.is_as_it_was(&paths, known.as_deref(), &mut kept)?;
+        }
         if committer.stale {
             committer.mark_stale(paths.len())?;
         }
         manifest.write(&committer.journal.dir)?;
+        if committer.projection.is_made_at_end() {
+            return Ok((committer, kept));
+        }
         if !committer.stale {
             committer.repair(&paths, &known.unwrap_or_else(|| vec![0; paths.len()]), &mut kept)?;
         }
         if committer.stale {
-            committer.rewrite()?;
+            committer.rewrite(None)?;
         }
         Ok((committer, kept))
     }
 
     /// Makes a batch of row frames durable, then publishes it. The buffer may be changed; it is the caller's to clear.
     pub(super) fn commit(&mut self, frames: &mut Vec<u8>, batch: Batch) -> Result<()> {
-        self.stale |= batch.replacing > 0;
+        self.stale |= batch.replacing > 0 || self.projection.is_made_at_end();
         let rows = frames.len();
         let lengths = self.known_good()?;
         self.store(frames, batch, lengths)?;
         self.publish(&frames[..rows])
     }
 
-    /// Ends the run: the outputs are whole and synced, and the journal says so.
-    pub(super) fn finish(mut self) -> Result<Finished> {
+    /// Ends the run: the outputs are whole and synced, in the order that is wanted, and the journal says so.
+    pub(super) fn finish(mut self, arrange: Option<&Arrange<'_>>) -> Result<Finished> {
         let rewritten = self.stale;
-        if self.stale {
-            self.rewrite()?;
+        if let Some(arrange) = arrange {
+            let order = self.order(arrange)?;
+            self.rewrite(Some(order))?;
+        } else if self.stale {
+            self.rewrite(None)?;
         } else if self.outputs.iter().any(|output| output.ahead) {
             let lengths = self.known_good()?;
             self.store(&mut Vec::new(), Batch::default(), lengths)?;
@@ -132,7 +144,7 @@ impl Committer {
     /// Syncs the outputs and returns their lengths.
     fn known_good(&mut self) -> Result<Vec<u64>> {
         if self.stale {
-            return Ok(vec![STALE; self.outputs.len()]);
+            return Ok(vec![STALE; self.scratch.len()]);
         }
         for output in &mut self.outputs {
             if std::mem::take(&mut output.ahead) {
@@ -158,6 +170,9 @@ impl Committer {
 
     /// Appends the projection of stored rows to the outputs.
     fn publish(&mut self, frames: &[u8]) -> Result<()> {
+        if self.projection.is_made_at_end() {
+            return Ok(());
+        }
         self.scratch.iter_mut().for_each(Vec::clear);
         project_frames(&mut self.projection, frames, &mut self.scratch)?;
         for (output, bytes) in self.outputs.iter_mut().zip(&self.scratch) {
@@ -196,6 +211,24 @@ impl Committer {
         Ok(())
     }
 
+    /// Returns whether outputs that are made at the end are as the last run left them. One that somebody else has put there
+    /// is moved away.
+    fn is_as_it_was(&mut self, paths: &[PathBuf], known: Option<&[u64]>, kept: &mut Vec<PathBuf>) -> Result<bool> {
+        let Some(known) = known.filter(|known| known.len() == paths.len()) else { return Ok(false) };
+        let mut same = true;
+        for (path, &length) in paths.iter().zip(known).filter(|(_, length)| **length != STALE) {
+            match std::fs::metadata(path) {
+                Ok(found) if found.len() == length => {}
+                Ok(_) => {
+                    kept.push(self.journal.dir.keep(path)?);
+                    same = false;
+                }
+                Err(_) => same = false,
+            }
+        }
+        Ok(same && !known.contains(&STALE))
+    }
+
     /// Says in the journal that the outputs are not to be trusted.
     fn mark_stale(&mut self, outputs: usize) -> Result<()> {
         let stale = vec![STALE; outputs];
@@ -205,49 +238,45 @@ impl Committer {
         self.store(&mut Vec::new(), Batch::default(), stale)
     }
 
-    /// Makes every output anew from the rows that count. Until that is done the journal calls them stale.
-    fn rewrite(&mut self) -> Result<()> {
-        let paths = self.projection.paths(&self.journal.out);
+    /// Asks in which order the rows that count are wanted.
+    fn order(&mut self, arrange: &Arrange<'_>) -> Result<Vec<u64>> {
+        self.journal.refresh()?;
+        let mut entries = Vec::new();
+        self.journal.walk(|at, row| {
+            entries.push((row.head.key, at));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        arrange(&Offsets::new(entries))
+    }
+
+    /// Makes every output anew from the rows that count, in the order of their offsets or as they were committed. Until that
+    /// is done the journal calls them stale.
+    fn rewrite(&mut self, order: Option<Vec<u64>>) -> Result<()> {
+        let paths = self.projection.paths(&self.journal.home.out);
         self.mark_stale(paths.len())?;
         self.journal.refresh()?;
         self.outputs.clear();
         let mut staged = Vec::new();
         for path in &paths {
-            staged.push(self.journal.dir.stage(path)?);
+            staged.push(self.journal.home.stage(path)?);
         }
-        self.project_all(&mut staged)?;
+        let arranged = order.map(|offsets| Arranged::new(&self.journal.path, offsets));
+        let rows: &dyn Rows = arranged.as_ref().map_or(&self.journal as &dyn Rows, |arranged| arranged);
+        self.projection.make(rows, staged.iter_mut().map(Staged::making).collect())?;
         for (staged, path) in staged.into_iter().zip(&paths) {
-            self.journal.dir.publish(staged, path)?;
+            staged.publish(path)?;
             self.outputs.push(Output::open(path)?);
         }
         self.stale = false;
         let lengths = self.known_good()?;
         self.store(&mut Vec::new(), Batch::default(), lengths)
     }
-
-    fn project_all(&mut self, files: &mut [Staged]) -> Result<()> {
-        let (projection, scratch) = (&mut self.projection, &mut self.scratch);
-        projection.restart();
-        scratch.iter_mut().for_each(Vec::clear);
-        self.journal.walk(|_, row| {
-            projection.project(row, scratch)?;
-            drain(scratch, files, REWRITE_CHUNK)?;
-            Ok(ControlFlow::Continue(()))
-        })?;
-        drain(scratch, files, 1)
-    }
 }
 
-/// Writes out each buffer that holds at least that many bytes.
-fn drain(buffers: &mut [Vec<u8>], files: &mut [Staged], least: usize) -> Result<()> {
-    for (buffer, staged) in buffers.iter_mut().zip(files) {
-        if buffer.len() >= least {
-            let written = staged.file.write_all(buffer);
-            written.map_err(|source| Error::storage(&staged.path, "cannot be written", source))?;
-            buffer.clear();
-        }
+impl Rows for Journal {
+    fn visit(&self, each: &mut dyn FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+        self.walk(|_, row| each(row).map(ControlFlow::Continue))
     }
-    Ok(())
 }
 
 /// What remains when a run has ended.
@@ -316,7 +345,7 @@ fn refuse_foreign(paths: &[PathBuf]) -> Result<()> {
 
 /// Moves away what stands where a changed format puts a second file.
 fn keep_others(journal: &Journal, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let others = paths.iter().filter(|path| **path != journal.out && path.exists());
+    let others = paths.iter().filter(|path| **path != journal.home.out && path.exists());
     others.map(|path| journal.dir.keep(path)).collect()
 }
 
@@ -326,8 +355,8 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::run::journal::dir::Dir;
-    use crate::run::journal::{Opened, Row, RowHead};
+    use crate::run::journal::home::Home;
+    use crate::run::journal::{Opened, RowHead};
     use crate::run::output::OutputOptions;
 
     /// A file on a disk with little space left: what fits is written, as a real one does it.
@@ -377,7 +406,7 @@ mod tests {
         let out = dir.path().join("out");
         // A batch of one row is about 90 bytes: it fails at every byte of the second one.
         for left in 0..200 {
-            let _ = (fs::remove_file(&out), fs::remove_dir_all(Dir::path_of(&out)));
+            let _ = (fs::remove_file(&out), fs::remove_dir_all(Home::beside(&out).dir));
             let mut committer = start(&out);
             let path = committer.journal.path.clone();
             committer.file = Box::new(Full { file: dir::open_append(&path).unwrap(), left });

@@ -9,7 +9,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::frame;
+use super::home::Home;
 use crate::error::{Error, Result};
+use crate::run::output::Making;
 
 /// The directory beside an output that belongs to this process.
 #[derive(Debug)]
@@ -20,19 +22,12 @@ pub(super) struct Dir {
 }
 
 impl Dir {
-    /// Returns where an output's directory is.
-    pub(super) fn path_of(out: &Path) -> PathBuf {
-        let mut path = OsString::from(out);
-        path.push(".tidegate");
-        PathBuf::from(path)
-    }
-
     /// Makes the directory if need be and takes its lock.
     ///
     /// # Errors
     /// An output that we did not make, a lock that another process holds, storage.
-    pub(super) fn open(out: &Path) -> Result<Dir> {
-        let path = Dir::path_of(out);
+    pub(super) fn open(home: &Home) -> Result<Dir> {
+        let (out, path) = (&home.out, home.dir.clone());
         if !path.join("journal").exists() && is_foreign(out)? {
             return Err(refusal(out));
         }
@@ -83,47 +78,67 @@ impl Dir {
     pub(super) fn replace(&self, path: &Path, contents: &[u8]) -> Result<()> {
         replace(&self.path, path, contents)
     }
-
-    /// Begins a new version of a file, inside the directory.
-    pub(super) fn stage(&self, path: &Path) -> Result<Staged> {
-        stage(&self.path, path)
-    }
-
-    /// Puts a new version in its place: whole or not at all, even if the machine stops.
-    pub(super) fn publish(&self, staged: Staged, path: &Path) -> Result<()> {
-        publish(staged, path)
-    }
 }
 
 /// Replaces a small file as a whole, by way of one inside the directory.
 pub(super) fn replace(dir: &Path, path: &Path, contents: &[u8]) -> Result<()> {
-    let mut staged = stage(dir, path)?;
+    let mut staged = Staged::inside(dir, path)?;
     staged.file.write_all(contents).map_err(|source| Error::storage(&staged.path, "cannot be written", source))?;
-    publish(staged, path)
-}
-
-fn stage(dir: &Path, path: &Path) -> Result<Staged> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let path = dir.join(name);
-    let mut options = OpenOptions::new();
-    let file = private(options.create(true).truncate(true).write(true)).open(&path);
-    let file = file.map_err(|source| Error::storage(&path, "cannot be created", source))?;
-    Ok(Staged { path, file })
-}
-
-fn publish(staged: Staged, path: &Path) -> Result<()> {
-    let failed = |source| Error::storage(path, "cannot be replaced", source);
-    staged.file.sync_all().map_err(failed)?;
-    drop(staged.file);
-    fs::rename(&staged.path, path).and_then(|()| sync_dir(parent(path))).map_err(failed)
+    staged.publish(path)
 }
 
 /// A new version of a file that is not in its place yet.
 #[derive(Debug)]
-pub(super) struct Staged {
-    pub(super) path: PathBuf,
-    pub(super) file: File,
+pub(crate) struct Staged {
+    path: PathBuf,
+    file: File,
+}
+
+impl Staged {
+    /// Begins a new version of a file, inside a directory that lies on the same disk.
+    pub(super) fn inside(dir: &Path, path: &Path) -> Result<Staged> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        Staged::create(dir.join(name))
+    }
+
+    /// Begins a new version of a file, in a hidden file beside it.
+    pub(crate) fn beside(path: &Path) -> Result<Staged> {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(".new");
+        Staged::create(path.with_file_name(name))
+    }
+
+    fn create(path: PathBuf) -> Result<Staged> {
+        let mut options = OpenOptions::new();
+        let file = private(options.create(true).truncate(true).write(true)).open(&path);
+        let file = file.map_err(|source| Error::storage(&path, "cannot be created", source))?;
+        Ok(Staged { path, file })
+    }
+
+    /// Returns the file as something to write.
+    pub(crate) fn making(&mut self) -> Making<'_> {
+        Making { path: &self.path, file: &mut self.file }
+    }
+
+    /// Returns where it is until then.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it.
+    pub(crate) fn discard(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+
+    /// Puts the new version in its place: whole or not at all, even if the machine stops.
+    pub(crate) fn publish(self, path: &Path) -> Result<()> {
+        let failed = |source| Error::storage(path, "cannot be replaced", source);
+        self.file.sync_all().map_err(failed)?;
+        drop(self.file);
+        fs::rename(&self.path, path).and_then(|()| sync_dir(parent(path))).map_err(failed)
+    }
 }
 
 /// Makes the error about an output that is not ours.

@@ -108,6 +108,11 @@ impl Index {
         if entry.raw == raw { Found::Done } else { Found::Changed { request: entry.request } }
     }
 
+    /// Returns the keys of the rows that were not taken, each as often as that.
+    pub(super) fn left(&self) -> impl Iterator<Item = u64> + '_ {
+        self.entries.iter().enumerate().filter(|(at, _)| !self.taken.get(*at as u64)).map(|(_, entry)| entry.key)
+    }
+
     /// Finds where the rows of a key are.
     fn rows(&self, key: u64) -> std::ops::Range<usize> {
         let range = (key >> self.shift) as usize;

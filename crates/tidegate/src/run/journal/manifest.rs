@@ -30,8 +30,27 @@ pub struct Manifest {
     pub output: OutputOptions,
     /// Everything that changes an answer, by name.
     pub identity: BTreeMap<String, String>,
+    /// What the runs asked about.
+    #[serde(default)]
+    pub asked: Asked,
     /// The runs that have written to the output, oldest first.
     pub invocations: Vec<Invocation>,
+}
+
+/// What the runs of an output asked about: enough to find the records of each row again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// The output, as an absolute path.
+    pub out: String,
+    /// The input of the last run, in absolute paths; `-` is the standard input.
+    pub input: Vec<String>,
+    /// Its format, if it was said.
+    pub format: Option<String>,
+    /// The models that every row was asked of, if it was asked of all of them.
+    pub models: Vec<String>,
+    /// How often each was asked, at the most.
+    pub repeat: u16,
 }
 
 /// One run.
@@ -63,7 +82,16 @@ impl Manifest {
         // The standard library's hasher is keyed by the operating system's randomness.
         let seed = RandomState::new().build_hasher().finish();
         let tidegate = env!("CARGO_PKG_VERSION").to_owned();
-        Manifest { version: VERSION, created, tidegate, seed, output, identity, invocations: Vec::new() }
+        Manifest {
+            version: VERSION,
+            created,
+            tidegate,
+            seed,
+            output,
+            identity,
+            asked: Asked::default(),
+            invocations: Vec::new(),
+        }
     }
 
     /// Returns what of the identity is not the same in two manifests, by name.
@@ -79,12 +107,12 @@ impl Manifest {
         names.into_iter().filter_map(difference).collect()
     }
 
-    /// Reads the manifest beside an output, if there is one.
+    /// Reads the manifest in a journal's directory, if there is one.
     ///
     /// # Errors
     /// A manifest that cannot be read, or that a newer version wrote.
-    pub fn read(out: &Path) -> Result<Option<Manifest>> {
-        let path = Dir::path_of(out).join("manifest.json");
+    pub fn read(dir: &Path) -> Result<Option<Manifest>> {
+        let path = dir.join("manifest.json");
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -161,6 +161,12 @@ impl Resume {
         self.bad.iter().flat_map(repeat).collect()
     }
 
+    /// Returns the keys of all records that no row of the input has asked about, each as often as that.
+    #[must_use]
+    pub fn gone(&self) -> Vec<u64> {
+        [&self.answered, &self.failed, &self.again].into_iter().flat_map(Index::left).collect()
+    }
+
     /// Decides about a row; `request` renders it and returns the check of what would be asked, and is only called if the
     /// raw row is not the same as it was.
     ///

@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 /// Large enough that reading costs little, small enough to stay in the processor's cache.
 const CHUNK: usize = 512 << 10;
 
+/// How much is read at once of a single frame, whose length is not known yet.
+const FIRST_READ: usize = 4 << 10;
+
 /// The known-good length that no file has: "rewrite this output".
 pub(super) const STALE: u64 = u64::MAX;
 
@@ -142,6 +145,40 @@ impl Frames {
     }
 }
 
+/// Reads single frames of a file.
+#[derive(Debug)]
+pub(super) struct Random {
+    file: File,
+    buffer: Vec<u8>,
+}
+
+impl Random {
+    pub(super) fn open(path: &Path) -> io::Result<Random> {
+        Ok(Random { file: File::open(path)?, buffer: Vec::new() })
+    }
+
+    /// Reads the row whose frame starts there; nothing if none does.
+    pub(super) fn row(&mut self, at: u64) -> io::Result<Option<Row<'_>>> {
+        self.file.seek(SeekFrom::Start(at))?;
+        self.buffer.clear();
+        let mut need = FIRST_READ;
+        loop {
+            let missing = (need - self.buffer.len()) as u64;
+            let read = self.file.by_ref().take(missing).read_to_end(&mut self.buffer)?;
+            match frame::split(&self.buffer) {
+                Split::Needs(more) if read > 0 => need = more.max(self.buffer.len() + 1),
+                Split::Whole(..) => break,
+                Split::Needs(_) | Split::Bad => return Ok(None),
+            }
+        }
+        let Split::Whole(body, _) = frame::split(&self.buffer) else { return Ok(None) };
+        Ok(match frame::content(body) {
+            Some(Content::Row(row)) => Some(row),
+            _ => None,
+        })
+    }
+}
+
 /// Reads a whole journal and finds its committed part.
 ///
 /// # Errors
@@ -204,7 +241,7 @@ impl Batch {
 }
 
 /// Makes the error about damage in the middle of a journal.
-fn damaged(path: &Path, at: u64) -> Error {
+pub(super) fn damaged(path: &Path, at: u64) -> Error {
     let advice = "restore it from a backup, or choose another output with -o";
     Error::damaged(path, format!("damaged at byte {at}, with stored rows behind it; {advice}"))
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::dir::{self, Dir};
+use super::dir;
 use crate::error::{Error, Result};
 use crate::money::Spend;
 
@@ -31,11 +31,10 @@ pub struct SpentFile {
 }
 
 impl SpentFile {
-    /// Returns the file of an output.
+    /// Returns the file in a journal's directory.
     #[must_use]
-    pub fn of(out: &Path) -> SpentFile {
-        let dir = Dir::path_of(out);
-        SpentFile { path: dir.join("spent.json"), dir }
+    pub fn of(dir: &Path) -> SpentFile {
+        SpentFile { path: dir.join("spent.json"), dir: dir.to_owned() }
     }
 
     /// Reads the file; nothing was spent if there is none.

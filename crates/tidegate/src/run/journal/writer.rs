@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Journal;
-use super::commit::{Committer, Finished, project_frames};
+use super::commit::{Arrange, Committer, Finished, project_frames};
 use super::frame::{self, Row};
 use super::scan::Batch;
 use crate::error::{Error, Result};
@@ -209,7 +209,12 @@ impl Writer {
     ///
     /// # Errors
     /// The first storage error. Everything committed before it is kept.
-    pub fn close(mut self) -> Result<Closed> {
+    pub fn close(self) -> Result<Closed> {
+        self.close_arranged(None)
+    }
+
+    /// Does the same, and makes the outputs anew in the order that `arrange` decides on.
+    pub(crate) fn close_arranged(mut self, arrange: Option<&Arrange<'_>>) -> Result<Closed> {
         let Some((sink, ended)) = self.join() else {
             return Err(Error::damaged("journal".as_ref(), "its thread has ended unexpectedly"));
         };
@@ -217,7 +222,7 @@ impl Writer {
         let committed = self.committed();
         match sink {
             Sink::Journal(committer) => {
-                let Finished { journal, rewritten, warnings } = committer.finish()?;
+                let Finished { journal, rewritten, warnings } = committer.finish(arrange)?;
                 Ok(Closed { committed, rewritten, warnings, journal: Some(journal) })
             }
             Sink::Stream { projection, .. } => {

@@ -169,6 +169,41 @@ pub(super) fn lifted(options: &OutputOptions) -> impl Iterator<Item = Field> {
     options.lift.iter().map(|path| Field { name: path.clone(), source: Source::Lifted(path.clone()) })
 }
 
+/// Returns the fields of a table: the input's columns, then ours, or the chosen ones.
+///
+/// A field of ours that is called as a column is gets a number (`output_2`), except `id`: that is left out then, since a row's
+/// id is always one of the input's columns. Where an input is joined, its columns come in any case, and the chosen fields
+/// behind them.
+pub(super) fn table(options: &OutputOptions, columns: &[String]) -> Result<Vec<Field>> {
+    let chosen = chosen(options)?;
+    if let Some(chosen) = chosen.as_ref().filter(|_| !options.joined) {
+        return Ok(chosen.clone());
+    }
+    let mut all: Vec<Field> = Vec::new();
+    for name in columns {
+        if all.iter().all(|field| field.name != *name) {
+            all.push(Field { source: Source::Input(name.clone()), name: name.clone() });
+        }
+    }
+    if let Some(chosen) = chosen {
+        let more: Vec<Field> = chosen.into_iter().filter(|field| !all.contains(field)).collect();
+        return Ok(distinct(all.into_iter().chain(more)));
+    }
+    let has_id = all.iter().any(|field| field.name == "id");
+    for field in own(&FLAT, options) {
+        if has_id && field.source == Source::Own(Own::Id) {
+            continue;
+        }
+        let is_output = field.source == Source::Own(Own::Output);
+        all.push(field);
+        // What is lifted out of the answer stands behind it.
+        if is_output {
+            all.extend(lifted(options));
+        }
+    }
+    Ok(distinct(all.into_iter()))
+}
+
 /// Returns the fields with a number behind each name that an earlier one has.
 pub(super) fn distinct(fields: impl Iterator<Item = Field>) -> Vec<Field> {
     let mut all: Vec<Field> = Vec::new();
@@ -217,6 +252,7 @@ impl Own {
         let tokens = |count: fn(&Usage) -> u64| record.usage.as_ref().map(count).into();
         let error = record.error.as_ref();
         match self {
+            Own::LatencyMs | Own::Attempts | Own::Fallback | Own::Cached if record.is_blank() => Cell::Null,
             Own::Id => record.id.into(),
             Own::Input => record.input.into(),
             Own::Output => record.output.as_ref().map_or(Cell::Null, Cell::answer),
@@ -240,6 +276,17 @@ impl Own {
             Own::ErrorKind => error.map(|error| error.kind.name()).into(),
             Own::ErrorMessage => error.map(|error| &*error.message).into(),
             Own::ErrorStatus => error.and_then(|error| error.status).map(u64::from).into(),
+        }
+    }
+}
+
+impl Source {
+    /// Returns what a record holds there; `columns` are its input's, and `place` is where to look first.
+    pub(super) fn cell<'r>(&self, record: &'r Record<'_>, columns: &Columns<'r>, place: usize) -> Cell<'r> {
+        match self {
+            Source::Own(own) => own.cell(record),
+            Source::Lifted(path) => lift(record, path),
+            Source::Input(name) => columns.get(name, place).into(),
         }
     }
 }

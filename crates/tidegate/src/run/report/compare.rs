@@ -28,6 +28,8 @@ const ROWS: usize = 50;
 const COLUMNS: usize = 24;
 /// Characters of an answer.
 const ANSWER: usize = 400;
+/// Characters of a row.
+const INPUT: usize = 200;
 
 /// Models or samples side by side.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -69,6 +71,8 @@ pub struct ModelAgreement {
 pub struct RowReport {
     /// The row, as `tidegate show` takes it.
     pub name: String,
+    /// The row as the input had it, if examples are asked for.
+    pub input: Option<String>,
     /// How many different answers there are.
     pub different: usize,
     /// A cell for each column; nothing where there is no record yet.
@@ -181,6 +185,7 @@ impl Cells {
             row.different = different(marks);
             if row.name.is_empty() {
                 row.name = name_of(number, record);
+                row.input = record.input.filter(|_| examples > 0).map(|input| clip(input.get(), INPUT));
             }
             let column = |(name, sample): &(String, u16)| {
                 record.model.as_deref() == Some(name) && record.sample.unwrap_or(0) == *sample

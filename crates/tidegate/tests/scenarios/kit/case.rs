@@ -140,7 +140,11 @@ pub(crate) struct Span {
     #[serde(default)]
     pub(crate) to_s: Option<f64>,
     /// The least share of the quota to use.
+    #[serde(default)]
     pub(crate) utilisation: f64,
+    /// The most seconds' worth of it to lose, against somebody who knows what works and sends all he may.
+    #[serde(default)]
+    pub(crate) lost_s: Option<f64>,
     /// The most calls that may be rejected, as a share.
     pub(crate) rejected: f64,
 }

@@ -40,6 +40,11 @@ impl Measured {
         Shares { utilisation: accepted / quota, rejected: rejected / sent.max(1.0) }
     }
 
+    /// Returns the seconds of the quota that were lost between two times.
+    pub(crate) fn lost(&self, case: &Case, from: f64, to: f64) -> f64 {
+        (1.0 - self.shares(case, from, to).utilisation) * (to - from)
+    }
+
     /// Returns how many calls a provider's limits would have let through, at the mean size of those it did.
     fn quota(&self, case: &Case, provider: usize, from: f64, to: f64) -> f64 {
         let served = || self.log.iter().filter(|entry| entry.provider == provider && entry.status == 200);
@@ -52,13 +57,15 @@ impl Measured {
         limits.filter(|limit| limit.of != Resource::Concurrency).map(of).fold(f64::INFINITY, f64::min)
     }
 
-    /// Returns the seconds in which the limits would have let every row through.
+    /// Returns the seconds in which the limits would have let every row through, with those that are to be sent again because
+    /// of errors by chance.
     pub(crate) fn ideal(&self, case: &Case) -> f64 {
         let quota = |to: f64| (0..case.providers.len()).map(|i| self.quota(case, i, 0.0, to)).sum::<f64>();
+        let errors = case.providers[0].is.faults.status_500;
         let (mut short, mut long) = (0.0, 2.0 * self.took);
         while long - short > 0.1 {
             let middle = f64::midpoint(short, long);
-            if quota(middle) < case.workload.rows as f64 { short = middle } else { long = middle }
+            if quota(middle) * (1.0 - errors) < case.workload.rows as f64 { short = middle } else { long = middle }
         }
         long
     }

@@ -53,6 +53,8 @@ pub(crate) fn judge(name: &str, case: &Case, run: impl Fn(&Case, Option<u32>) ->
         report.expect(shares.utilisation >= span.utilisation, || {
             format!("{name}, {part}: used {:.4}, wanted {}", shares.utilisation, span.utilisation)
         });
+        let (lost, most) = (measured.lost(case, span.from_s, to), span.lost_s.unwrap_or(f64::INFINITY));
+        report.expect(lost <= most, || format!("{name}, {part}: lost {lost:.2} s, at most {most}"));
         report.expect(shares.rejected <= span.rejected, || {
             format!("{name}, {part}: rejected {:.4}, at most {}", shares.rejected, span.rejected)
         });
@@ -68,6 +70,10 @@ pub(crate) fn judge(name: &str, case: &Case, run: impl Fn(&Case, Option<u32>) ->
     }
     if let Some(most) = case.expect.makespan {
         let times = measured.took / measured.ideal(case);
+        report.lines.push(format!(
+            "| {name} | whole run: {times:.3} times the ideal | – | – | – | – | {:.0} s |",
+            measured.took
+        ));
         report.expect(times <= most, || format!("{name}: took {times:.3} times the ideal"));
     }
     if let Some(most) = case.expect.tail {

@@ -94,38 +94,3 @@ fn another_file_is_refused_and_left_alone() {
     assert!(error.contains("notes.txt: cannot be used as a cache: file is not a database"), "{error}");
     assert!(std::fs::read_to_string(&path).unwrap().starts_with("these are my notes"));
 }
-
-/// Prints how long a hit takes: `cargo test --release --features cache -p tidegate --lib a_million -- --ignored --nocapture`.
-#[test]
-#[ignore = "writes 3 GB and measures"]
-fn a_million_answers() {
-    let folder = TempDir::new().unwrap();
-    drop(open(&folder, CacheOptions::default()));
-    let connection = connect(&file(folder.path())).unwrap();
-    let mut writer = Writer { connection, rows: sync_channel(1).1, max_bytes: u64::MAX };
-    let mut random = fastrand::Rng::with_seed(7);
-    for group in 0..1000 {
-        let row = |number| {
-            let response = Response::text("x".repeat(random.usize(100..2000)));
-            let answer = serde_json::to_string(&Stored::from(&response)).unwrap();
-            Row { key: key(number), stored: now(), answer, raw: Bytes::new() }
-        };
-        let rows: Vec<Row> = (group * 1000..(group + 1) * 1000).map(row).collect();
-        writer.commit(&rows).unwrap();
-    }
-    let cache = open(&folder, CacheOptions { max_bytes: u64::MAX, ..CacheOptions::default() });
-    let mut ask = |count: usize| -> Vec<Duration> {
-        let hit = |_| {
-            let key = key(random.u64(0..1_000_000));
-            let begun = SystemTime::now();
-            assert!(cache.find(&key).is_some());
-            begun.elapsed().unwrap_or_default()
-        };
-        (0..count).map(hit).collect()
-    };
-    ask(200_000);
-    let mut times = ask(200_000);
-    times.sort_unstable();
-    let at = |share: usize| times[times.len() * share / 100];
-    eprintln!("a hit among 1,000,000 answers: median {:?}, p90 {:?}, p99 {:?}", at(50), at(90), at(99));
-}
