@@ -197,7 +197,8 @@ fn json(value: &impl Serialize) -> String {
 
 fn attempt_line(attempt: &Attempt) -> String {
     let times = if attempt.times > 1 { format!(" ({} times alike)", attempt.times) } else { String::new() };
-    let waited = (attempt.waited >= WORTH_TELLING).then(|| format!("waited {}, ", format::duration(attempt.waited)));
+    let waited = attempt.backoff + attempt.waited;
+    let waited = (waited >= WORTH_TELLING).then(|| format!("waited {}, ", format::duration(waited)));
     let failed = attempt.failure.as_ref().map(|failure| format::one_line(&failure.to_string(), MESSAGE));
     let (waited, ended) = (waited.unwrap_or_default(), failed.unwrap_or_else(|| "answered".to_owned()));
     format!("{}{times}: {waited}took {}, {ended}", attempt.endpoint, format::duration(attempt.took))

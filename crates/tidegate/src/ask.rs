@@ -30,6 +30,7 @@ use serde_json::Value;
 use self::cache::Answers;
 use self::policy::{AskPolicy, Rung};
 use crate::dispatch::{Dispatcher, Order};
+use crate::event::Event;
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
 use crate::outcome::{Attempt, Checked, Fault, Outcome};
@@ -38,6 +39,21 @@ use crate::response::{Finish, Output, Response, Usage};
 
 /// Asks until there is an answer, and says how that went.
 pub(crate) async fn ask<G>(
+    dispatcher: &Dispatcher,
+    policy: &AskPolicy,
+    answers: Option<&Answers>,
+    order: Order<'_>,
+    index: u64,
+    admitted: G,
+) -> Outcome {
+    let item = order.item;
+    dispatcher.follow(|| Event::ItemStarted { item });
+    let outcome = settle(dispatcher, policy, answers, order, index, admitted).await;
+    dispatcher.follow(|| Event::ended(item, &outcome));
+    outcome
+}
+
+async fn settle<G>(
     dispatcher: &Dispatcher,
     policy: &AskPolicy,
     answers: Option<&Answers>,
@@ -54,22 +70,14 @@ pub(crate) async fn ask<G>(
     if answers.is_some()
         && let Some((response, model)) = Box::pin(asking.find()).await
     {
-        return Outcome {
-            index,
-            result: Ok(response),
-            attempts: Vec::new(),
-            checked: None,
-            fallback: None,
-            cached: Some(model),
-        };
+        return Outcome { cached: Some(model), ..Outcome::new(index, Ok(response), Vec::new()) };
     }
     let result = if plain { asking.dispatch(admitted).await } else { Box::pin(asking.answer(admitted)).await };
     if let Ok(response) = &result {
         asking.keep(response);
     }
     let Asking { attempts, checked, .. } = asking;
-    let checked = (!plain).then(|| Box::new(checked));
-    Outcome { index, result, attempts, checked, fallback: None, cached: None }
+    Outcome { checked: (!plain).then(|| Box::new(checked)), ..Outcome::new(index, result, attempts) }
 }
 
 /// One request on its way to an answer that passes.
@@ -181,14 +189,19 @@ impl<'a> Asking<'a> {
                 request.to_mut().params = rung.params.clone().over(request.params.clone());
             }
             if let Some(model) = &rung.model {
-                route = self.dispatcher.admission.route(std::slice::from_ref(model));
+                route = self.dispatcher.admission.route_in(std::slice::from_ref(model), self.order.regions);
             }
         }
         if self.max_tokens.is_some() {
             request.to_mut().params.max_tokens = self.max_tokens;
         }
         let order = Order { request: &request, route, ..self.order };
-        self.dispatcher.dispatch(order, &mut self.attempts, admitted).await
+        let before = self.attempts.len();
+        let result = self.dispatcher.dispatch(order, &mut self.attempts, admitted).await;
+        if let (Some(first), true) = (self.attempts.get_mut(before), self.checked.asks > 1) {
+            first.backoff += self.policy.delay;
+        }
+        result
     }
 
     /// Decides whether a reply is an answer; one with a schema becomes its value.

@@ -1,6 +1,8 @@
 //! The client: targets, transports and limits put together once, then shared by everything that sends.
 
+mod call_pool;
 mod control;
+mod defaults;
 mod dry_run;
 mod google;
 mod outputs;
@@ -11,11 +13,13 @@ mod target;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use futures_util::Stream;
 use futures_util::stream;
 
+pub use self::call_pool::{CallPool, PoolError, PoolLimits};
 pub use self::spot::{Bedrock, RegionOrder};
 use self::spot::{Spot, spots};
 pub use self::streaming::Streaming;
@@ -36,12 +40,12 @@ use crate::dispatch::gate::SharedLimits;
 use crate::dispatch::hedge::Hedges;
 use crate::dispatch::{Classify, Dispatcher, RetryPolicy};
 use crate::error::{Error, Result};
-use crate::event::{Observer, Snapshot};
+use crate::event::{Observer, Observers, Snapshot};
 use crate::failure::Failure;
 use crate::limits::{Limits, Pace, Pacing};
 use crate::money::Price;
 use crate::outcome::Outcome;
-use crate::request::Request;
+use crate::request::{Params, Request};
 use crate::run::{Item, Run};
 use crate::sim::{Scenario, SimTransport};
 
@@ -75,11 +79,13 @@ pub struct ClientBuilder {
     pool: PoolOptions,
     scenario: Scenario,
     transport: Option<Arc<dyn Transport>>,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Observers,
+    background: Vec<Arc<dyn Observer>>,
     classify: Option<Classify>,
     seed: u64,
     regions_first: bool,
     dry_run: bool,
+    defaults: Params,
 }
 
 impl ClientBuilder {
@@ -214,9 +220,14 @@ impl ClientBuilder {
         let hedges = [(); 2].map(|()| Mutex::new(Hedges::new(endpoints.len())));
         let places = self.targets.iter().map(|target| (target.name.clone(), target.place.address().to_owned()));
         let answers = self.cache.take().map(|cache| Answers::new(cache, places));
-        let (retry, observer, classify) = (self.retry, self.observer, self.classify);
-        let dispatcher = Dispatcher { admission, endpoints, retry, observer, classify, hedges };
-        Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy: Arc::new(self.ask_policy), answers, models })
+        let observer = self.watchers()?;
+        let follower = observer.clone().filter(|observer| observer.follows_items());
+        let (retry, classify) = (self.retry, self.classify);
+        let runs = AtomicU64::new(0);
+        let dispatcher = Dispatcher { admission, endpoints, retry, observer, follower, runs, classify, hedges };
+        let defaults = (!self.defaults.is_empty()).then(|| Arc::new(self.defaults));
+        let ask_policy = Arc::new(self.ask_policy);
+        Ok(Client { dispatcher: Arc::new(dispatcher), ask_policy, answers, models, defaults })
     }
 
     /// Returns the models that are asked where none is named.
@@ -373,6 +384,8 @@ pub struct Client {
     pub(crate) answers: Option<Answers>,
     /// The models that are asked where none is named.
     models: Arc<[Arc<str>]>,
+    /// What requests say where they say nothing themselves.
+    pub(crate) defaults: Option<Arc<Params>>,
 }
 
 impl Client {

@@ -26,11 +26,13 @@ pub(crate) mod retries;
 mod seeds;
 pub(crate) mod slowdown;
 pub(crate) mod streaming;
+mod telling;
 mod unit;
 pub(crate) mod window;
 pub(crate) mod worst_case;
 
 use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,8 +42,7 @@ use tokio_util::sync::CancellationToken;
 use self::admission::{Admission, Ask, Lease, RouteId, Urgency};
 use self::balance::Labels;
 use self::budget::{Charge, Purse};
-use self::endpoint::{Endpoint, Settled};
-use self::health::Verdict;
+use self::endpoint::Endpoint;
 use self::hedge::Hedges;
 use self::payer::{Paid, Payer};
 use self::retries::Retries;
@@ -49,7 +50,7 @@ use self::streaming::Outlet;
 use crate::call::Try;
 use crate::call::caller::Tries;
 use crate::call::limits::Hints;
-use crate::event::{self, Event, Observer};
+use crate::event::{ItemRef, Observer};
 use crate::failure::{Diagnosis, Failure, Kind, Retry};
 use crate::outcome::Attempt;
 use crate::request::Request;
@@ -150,6 +151,10 @@ pub(crate) struct Dispatcher {
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     pub(crate) retry: RetryPolicy,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// The same, if it wants to know of every item.
+    pub(crate) follower: Option<Arc<dyn Observer>>,
+    /// How many runs there were, for whoever follows them.
+    pub(crate) runs: AtomicU64,
     /// How long calls take, and apart from these how long streams take to begin.
     pub(crate) hedges: [Mutex<Hedges>; 2],
     pub(crate) classify: Option<Classify>,
@@ -162,6 +167,8 @@ pub(crate) type Classify = Arc<dyn Fn(&Failure) -> Option<Diagnosis> + Send + Sy
 pub(crate) struct Order<'a> {
     pub(crate) request: &'a Request,
     pub(crate) route: RouteId,
+    /// The regions that a ladder's other models are asked in too; all if none is named.
+    pub(crate) regions: &'a [String],
     pub(crate) stop: &'a CancellationToken,
     pub(crate) retry: &'a RetryPolicy,
     pub(crate) urgency: Urgency,
@@ -170,6 +177,8 @@ pub(crate) struct Order<'a> {
     pub(crate) retries: &'a Retries,
     /// What pays for it, if there is a budget.
     pub(crate) purse: Option<&'a Purse>,
+    /// Whom events are about.
+    pub(crate) item: ItemRef,
     /// What its earlier attempts came to.
     pub(crate) tries: &'a Tries,
     /// Where the reply's pieces go, if somebody wants them.
@@ -226,6 +235,7 @@ impl Dispatcher {
         let mut spent = Spent::default();
         let mut ask = self.ask(&order);
         let payer = Payer::new(order.purse, order.request, &self.endpoints);
+        let mut backoff = Duration::ZERO;
         loop {
             let waiting = Instant::now();
             let mut paid = self.pay(&order, &payer, ask.route).await?;
@@ -239,19 +249,24 @@ impl Dispatcher {
             }
             admitted.take();
             payer.sent(&mut paid, lease.place)?;
-            let sent = Sent { waited: lease.sent.duration_since(waiting), lease, paid };
+            let sent = Sent::new(lease, waiting, std::mem::take(&mut backoff), paid);
+            self.admitted(&order, &sent);
             let (place, failure) = match self.attempt(&order, &payer, &ask, sent, attempts).await {
                 (_, Ok(response)) => return Ok(response),
                 (place, Err(failure)) => (place, failure),
             };
             order.tries.failed(&*self.endpoints[place].caller, &failure);
+            self.limited(&order, place, &failure);
             if order.outlet.is_some_and(Outlet::began) {
                 return Err(failure);
             }
-            match order.retry.next(&failure, &mut spent) {
+            let pause = match order.retry.next(&failure, &mut spent) {
                 Next::GiveUp => return Err(failure),
-                Next::Again => {}
-                Next::Without { whole_model } => ask.route = self.admission.without(ask.route, place, whole_model),
+                Next::Again => Duration::ZERO,
+                Next::Without { whole_model } => {
+                    ask.route = self.admission.without(ask.route, place, whole_model);
+                    Duration::ZERO
+                }
                 Next::After(pause) => {
                     if !order.retries.take(order.retry.budget) {
                         return Err(failure);
@@ -260,8 +275,13 @@ impl Dispatcher {
                         return Err(out_of_time(&failure));
                     }
                     ask.tried.push(place);
-                    order.wait(tokio::time::sleep(pause)).await?;
+                    pause
                 }
+            };
+            self.retried(&order, place, &failure, pause);
+            if !pause.is_zero() {
+                order.wait(tokio::time::sleep(pause)).await?;
+                backoff = pause;
             }
         }
     }
@@ -359,7 +379,7 @@ impl Dispatcher {
 
     /// Settles a call that has ended, and notes it among the attempts.
     fn settle(&self, sent: Sent<'_>, result: &Result<Response, Failure>, hints: &Hints, attempts: &mut Vec<Attempt>) {
-        let Sent { lease, waited, paid } = sent;
+        let Sent { lease, waited, cooled, backoff, paid } = sent;
         let endpoint = &self.endpoints[lease.place];
         let took = lease.sent.elapsed();
         if let Some(paid) = paid {
@@ -375,6 +395,8 @@ impl Dispatcher {
             model: endpoint.model.clone(),
             times: 1,
             waited,
+            cooled,
+            backoff,
             took,
             usage,
             cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
@@ -398,35 +420,23 @@ impl Dispatcher {
         // Nothing in there can panic between two statements that belong together.
         self.hedges[usize::from(order.outlet.is_some())].lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn tell(&self, endpoint: &Arc<Endpoint>, failure: Option<&Failure>, settled: Settled) {
-        let tell = |event: &dyn Fn(Arc<str>) -> Event| {
-            event::tell(self.observer.as_ref(), || event(endpoint.name.clone()));
-        };
-        if let Some(failure) = failure {
-            tell(&|endpoint| Event::AttemptFailed { endpoint, failure: failure.clone() });
-            let endpoints = settled.set_aside;
-            if endpoints > 0 {
-                tell(&|endpoint| Event::SetAside { endpoint, endpoints, failure: failure.clone() });
-            }
-        }
-        if let Some(pause) = settled.cooldown {
-            tell(&|endpoint| Event::CooldownStarted { endpoint, pause });
-        }
-        match settled.health {
-            Some(Verdict::Ejected(pause)) => tell(&|endpoint| Event::Ejected { endpoint, pause }),
-            Some(Verdict::Readmitted) => tell(&|endpoint| Event::Readmitted { endpoint }),
-            None => {}
-        }
-    }
 }
 
 /// A call under way: its lease, and how long it had waited for that.
 struct Sent<'a> {
     lease: Lease,
     waited: Duration,
+    cooled: Duration,
+    /// How long it had waited before it queued.
+    backoff: Duration,
     /// What is reserved for it: charged in full if the call is given up.
     paid: Paid<'a>,
+}
+
+impl<'a> Sent<'a> {
+    fn new(lease: Lease, since: Instant, backoff: Duration, paid: Paid<'a>) -> Sent<'a> {
+        Sent { waited: lease.sent.duration_since(since), cooled: lease.cooled(since), backoff, lease, paid }
+    }
 }
 
 fn cancelled() -> Failure {

@@ -3,16 +3,32 @@
 //! Events go to the log too (`tracing`, target `tidegate::event`): names of endpoints, causes and what the provider said,
 //! never a key or a prompt.
 //!
-//! Observers only look. They are called outside every lock, in the order in which things happened to one request, and a
-//! slow one slows nobody but the request it was told about.
+//! Observers only look. They are called outside every lock, in the order in which things happened to one request, and one
+//! that panics harms nobody. One that is slow is given a thread of its own: see
+//! [`background_observer`](crate::ClientBuilder::background_observer).
+
+mod observers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::failure::Failure;
+pub(crate) use self::observers::{Background, Observers};
+use crate::failure::{Failure, Kind};
 use crate::limits::{Limit, Limits};
+use crate::money::Money;
+use crate::outcome::Outcome;
+use crate::response::Usage;
+
+/// One item of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct ItemRef {
+    /// The number of the client's run, from 1; 0 for what was sent outside of any.
+    pub run: u64,
+    /// The item's place in the run's input, from 0.
+    pub index: u64,
+}
 
 /// Something that happened.
 #[derive(Debug, Clone, Serialize)]
@@ -31,6 +47,14 @@ pub enum Event {
         /// The endpoint.
         endpoint: Arc<str>,
         /// For how long.
+        #[serde(rename = "pause_s", serialize_with = "seconds")]
+        pause: Duration,
+    },
+    /// The first call was sent to an endpoint after a pause.
+    CooldownEnded {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// How long the pause was.
         #[serde(rename = "pause_s", serialize_with = "seconds")]
         pause: Duration,
     },
@@ -61,9 +85,179 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A run took its first look at its input.
+    RunStarted {
+        /// The run's number.
+        run: u64,
+    },
+    /// A run takes nothing more before its input has ended.
+    RunStopped {
+        /// The run's number.
+        run: u64,
+        /// Why.
+        reason: Ended,
+    },
+    /// A run has handed out its last outcome.
+    RunCompleted {
+        /// The run's number.
+        run: u64,
+        /// Items answered.
+        succeeded: u64,
+        /// Items without an answer.
+        failed: u64,
+    },
+    /// An item was taken from the input, and waits to be sent.
+    ItemStarted {
+        /// The item.
+        item: ItemRef,
+    },
+    /// A call for an item may be sent.
+    ItemAdmitted {
+        /// The item.
+        item: ItemRef,
+        /// The endpoint that it goes to.
+        endpoint: Arc<str>,
+        /// How long it waited for that.
+        #[serde(rename = "waited_s", serialize_with = "seconds")]
+        waited: Duration,
+    },
+    /// A call for an item was rejected for load.
+    LimitHit {
+        /// The item.
+        item: ItemRef,
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// How long the endpoint asked to wait.
+        #[serde(rename = "retry_after_s", serialize_with = "seconds_if_any")]
+        retry_after: Option<Duration>,
+    },
+    /// An item is tried again after a failure.
+    ItemRetried {
+        /// The item.
+        item: ItemRef,
+        /// The endpoint that failed.
+        endpoint: Arc<str>,
+        /// The cause.
+        kind: Kind,
+        /// How long it waits before it queues again.
+        #[serde(rename = "backoff_s", serialize_with = "seconds")]
+        backoff: Duration,
+    },
+    /// An item was answered.
+    ItemCompleted {
+        /// The item.
+        item: ItemRef,
+        /// How it went.
+        #[serde(flatten)]
+        ended: ItemEnded,
+    },
+    /// An item was answered from the cache.
+    ItemReplayed {
+        /// The item.
+        item: ItemRef,
+        /// The model whose answer it was.
+        model: Arc<str>,
+    },
+    /// An item has no answer, and is not tried again.
+    ItemFailed {
+        /// The item.
+        item: ItemRef,
+        /// Why.
+        failure: Failure,
+        /// How it went.
+        #[serde(flatten)]
+        ended: ItemEnded,
+    },
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ended {
+    /// Its input is done.
+    #[default]
+    Completed,
+    /// It was told to stop.
+    Stopped,
+    /// Its budget had no room for the next call.
+    Budget,
+    /// Nobody took its outcomes any more.
+    Dropped,
+}
+
+/// What all attempts for an item came to.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ItemEnded {
+    /// The model that decided; nothing if no call was made.
+    pub model: Option<Arc<str>>,
+    /// Its endpoint.
+    pub endpoint: Option<Arc<str>>,
+    /// How many calls were made.
+    pub calls: u32,
+    /// How long the call that decided took.
+    #[serde(rename = "took_s", serialize_with = "seconds")]
+    pub took: Duration,
+    /// How long it all took, with every wait.
+    #[serde(rename = "total_s", serialize_with = "seconds")]
+    pub total: Duration,
+    /// What all calls used, where known.
+    pub usage: Option<Usage>,
+    /// What they cost, where known.
+    #[serde(rename = "cost_usd", serialize_with = "usd")]
+    pub cost: Option<Money>,
+}
+
+impl From<&Outcome> for ItemEnded {
+    fn from(outcome: &Outcome) -> ItemEnded {
+        let last = outcome.last();
+        ItemEnded {
+            model: last.map(|attempt| attempt.model.clone()),
+            endpoint: last.map(|attempt| attempt.endpoint.clone()),
+            calls: outcome.calls(),
+            took: last.map_or(Duration::ZERO, |attempt| attempt.took),
+            total: outcome.total_time(),
+            usage: outcome.usage(),
+            cost: outcome.cost(),
+        }
+    }
 }
 
 impl Event {
+    /// Returns whether it is about a run or an item, and not about an endpoint.
+    #[must_use]
+    pub fn is_of_item(&self) -> bool {
+        match self {
+            Event::AttemptFailed { .. }
+            | Event::CooldownStarted { .. }
+            | Event::CooldownEnded { .. }
+            | Event::Ejected { .. }
+            | Event::Readmitted { .. }
+            | Event::SetAside { .. }
+            | Event::StopStarted { .. } => false,
+            Event::RunStarted { .. }
+            | Event::RunStopped { .. }
+            | Event::RunCompleted { .. }
+            | Event::ItemStarted { .. }
+            | Event::ItemAdmitted { .. }
+            | Event::LimitHit { .. }
+            | Event::ItemRetried { .. }
+            | Event::ItemCompleted { .. }
+            | Event::ItemReplayed { .. }
+            | Event::ItemFailed { .. } => true,
+        }
+    }
+
+    /// Makes the event of an item's end.
+    pub(crate) fn ended(item: ItemRef, outcome: &Outcome) -> Event {
+        match (&outcome.result, &outcome.cached) {
+            (Ok(_), Some(model)) => Event::ItemReplayed { item, model: model.clone() },
+            (Ok(_), None) => Event::ItemCompleted { item, ended: outcome.into() },
+            (Err(failure), _) => Event::ItemFailed { item, failure: failure.clone(), ended: outcome.into() },
+        }
+    }
+
     /// Leaves the event in the log of whoever collects one.
     fn log(&self) {
         match self {
@@ -75,6 +269,9 @@ impl Event {
                 tracing::warn!(%endpoint, endpoints, %failure, "endpoint out of service");
             }
             Event::StopStarted { reason } => tracing::warn!(%reason, "stopping"),
+            Event::CooldownEnded { endpoint, pause } => tracing::info!(%endpoint, ?pause, "pause ended"),
+            // So many, and each outcome says it all.
+            _ => {}
         }
     }
 }
@@ -91,10 +288,29 @@ pub(crate) fn tell(observer: Option<&Arc<dyn Observer>>, event: impl FnOnce() ->
     }
 }
 
-/// Is told what happens.
+/// Is told what happens. A closure is one too.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidegate::{Client, Event, Target};
+/// let watch = |event: &Event| match event {
+///     Event::CooldownStarted { endpoint, pause } => println!("{endpoint} pauses {pause:?}"),
+///     Event::ItemFailed { item, failure, .. } => println!("item {} failed: {failure}", item.index),
+///     _ => {}
+/// };
+/// let client = Client::builder().target(Target::new("sim/echo")?).observer(Arc::new(watch)).build()?;
+/// # let _ = client;
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 pub trait Observer: Send + Sync {
     /// Takes note of an event; must not block.
     fn event(&self, event: &Event);
+
+    /// Returns whether it is told of runs and items too ([`Event::is_of_item`]): a few events for every request. Asked
+    /// once, when the client is made. Default: it is.
+    fn follows_items(&self) -> bool {
+        true
+    }
 }
 
 impl<F: Fn(&Event) + Send + Sync> Observer for F {
@@ -150,6 +366,11 @@ pub struct EndpointSnapshot {
 /// Writes a time as a number of seconds, which every language can read.
 fn seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(time.as_secs_f64())
+}
+
+#[expect(clippy::ref_option, reason = "serde passes a reference")]
+fn usd<S: Serializer>(cost: &Option<Money>, to: S) -> Result<S::Ok, S::Error> {
+    cost.map(Money::usd).serialize(to)
 }
 
 #[expect(clippy::ref_option, reason = "serde passes a reference")]

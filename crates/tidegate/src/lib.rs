@@ -129,6 +129,8 @@
 //! ```
 
 mod ask;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 pub mod call;
 pub mod catalog;
 mod client;
@@ -155,11 +157,13 @@ pub use ask::typed::{Typed, Unanswered};
 pub use call::context_cache::ContextCacheOptions;
 pub use call::vertex::Vertex;
 pub use call::{Caller, ItemState, KeySource, Try, caller, strategy};
-pub use client::{Bedrock, Client, ClientBuilder, RegionOrder, Requests, Streaming, Target};
+pub use client::{
+    Bedrock, CallPool, Client, ClientBuilder, PoolError, PoolLimits, RegionOrder, Requests, Streaming, Target,
+};
 pub use dispatch::RetryPolicy;
 pub use dispatch::balance::{Ask, Balance, Candidate, Labels, Policy};
 pub use error::{Error, ErrorKind, Result};
-pub use event::{EndpointSnapshot, Event, Observer, Snapshot};
+pub use event::{Ended, EndpointSnapshot, Event, ItemEnded, ItemRef, Observer, Snapshot};
 pub use failure::{Advice, Aside, Diagnosis, Failure, Kind, Retry};
 pub use limits::{Limit, Limits, Pace, Pacing, Ramp, SlowStart};
 pub use money::{Budget, LongPrice, Money, Price, Spend};
@@ -171,7 +175,7 @@ pub use request::{
 pub use response::{Delta, Finish, Output, Response, Usage};
 pub use run::batch::Batch;
 pub use run::prompt::Template;
-pub use run::{Item, Run};
+pub use run::{Item, Middleware, Run, RunProgress};
 pub use schema::Schema;
 
 /// Compiles and runs the code of the pages for those who come from another system.

@@ -1,5 +1,6 @@
 //! How one request ended, with every attempt that was made for it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,21 +11,74 @@ use crate::money::Money;
 use crate::response::{Output, Response, Usage};
 
 /// How one request ended. Exactly one of these comes out for every request that went in.
-#[derive(Debug, Clone)]
+///
+/// It is written to JSON and read from it; only the provider's own bytes ([`Response::raw`]) are left behind.
+///
+/// ```
+/// # use tidegate::{Client, Outcome, Request, Target};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+/// let outcome = client.send(&Request::prompt("Is it high tide?")).await;
+/// let again: Outcome = serde_json::from_str(&serde_json::to_string(&outcome)?)?;
+/// assert_eq!((again.text(), &again.attempts), (outcome.text(), &outcome.attempts));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Outcome {
     /// The request's place in the input, from 0.
     pub index: u64,
+    /// The id that its item was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Arc<str>>,
     /// The answer, or why there is none.
+    #[serde(with = "answer_or_failure")]
     pub result: Result<Response, Failure>,
     /// Every attempt, in order; empty if it was never sent.
     pub attempts: Vec<Attempt>,
     /// The last resort that stands in the place of the answer, if there is none and one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Output>,
     /// The model whose stored answer this is, if it was found in the cache and nobody was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<Arc<str>>,
     /// How it was judged, where there was a schema, a check or a ladder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked: Option<Box<Checked>>,
+}
+
+/// A result as an object with one field, `answer` or `failure`.
+mod answer_or_failure {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Failure, Response};
+
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Written<'a> {
+        Answer(&'a Response),
+        Failure(&'a Failure),
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Read {
+        Answer(Response),
+        Failure(Failure),
+    }
+
+    pub(super) fn serialize<S: Serializer>(result: &Result<Response, Failure>, to: S) -> Result<S::Ok, S::Error> {
+        result.as_ref().map_or_else(Written::Failure, Written::Answer).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Result<Response, Failure>, D::Error> {
+        Ok(match Read::deserialize(from)? {
+            Read::Answer(response) => Ok(response),
+            Read::Failure(failure) => Err(failure),
+        })
+    }
 }
 
 /// How answers were judged, and how often they were asked for.
@@ -74,7 +128,7 @@ pub struct Fault {
 }
 
 /// One call made for a request.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Attempt {
     /// The endpoint that was called.
@@ -85,21 +139,30 @@ pub struct Attempt {
     /// are the last one's.
     #[serde(default = "one", skip_serializing_if = "once")]
     pub times: u32,
-    /// How long it waited to be admitted, backoff before it included.
+    /// How long it waited to be admitted, the endpoint's pauses included.
+    #[serde(rename = "waited_ms", with = "millis")]
     pub waited: Duration,
+    /// How much of that the endpoint was in a pause, as after a rejection for load.
+    #[serde(rename = "cooled_ms", with = "millis", default, skip_serializing_if = "Duration::is_zero")]
+    pub cooled: Duration,
+    /// How long it waited after the failure before, until it queued for admission: the backoff, or the delay before an
+    /// answer is asked for again.
+    #[serde(rename = "backoff_ms", with = "millis", default, skip_serializing_if = "Duration::is_zero")]
+    pub backoff: Duration,
     /// How long the call took.
+    #[serde(rename = "took_ms", with = "millis")]
     pub took: Duration,
     /// What it used, where known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// What it cost, where price and usage are known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "cost_usd", with = "usd", default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Money>,
     /// Whether usage and cost are estimates, because the call was given up and may have been served all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
     /// Why it failed, if it did.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
     /// The text that had come when a stream broke off; no record holds it.
     #[serde(skip)]
@@ -113,6 +176,22 @@ fn one() -> u32 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn once(times: &u32) -> bool {
     *times == 1
+}
+
+/// A time as a number of milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(time.as_secs_f64() * 1e3)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let ms = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(ms / 1e3).map_err(serde::de::Error::custom)
+    }
 }
 
 impl Attempt {
@@ -134,6 +213,31 @@ impl Attempt {
 }
 
 impl Outcome {
+    /// Makes one without anything beside the result.
+    pub(crate) fn new(index: u64, result: Result<Response, Failure>, attempts: Vec<Attempt>) -> Outcome {
+        Outcome { index, id: None, result, attempts, fallback: None, cached: None, checked: None }
+    }
+
+    /// Returns the id that its item was given, or else one made of its place in the input: `item_17`.
+    #[must_use]
+    pub fn id(&self) -> Cow<'_, str> {
+        self.id.as_deref().map_or_else(|| format!("item_{}", self.index).into(), Cow::Borrowed)
+    }
+
+    /// Returns what was left out of the request, and what was odd about the answer.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        self.result.as_ref().map_or(&[], |response| &response.warnings)
+    }
+
+    /// Returns how long it took from its first wait to its end: backoffs, waits for admission and calls. Of several
+    /// rejections for load in a row only the last one's times are known; copies that were sent beside each other count
+    /// one after the other.
+    #[must_use]
+    pub fn total_time(&self) -> Duration {
+        self.attempts.iter().map(|attempt| attempt.backoff + attempt.waited + attempt.took).sum()
+    }
+
     /// Returns how many calls were made.
     #[must_use]
     pub fn calls(&self) -> u32 {
@@ -173,10 +277,11 @@ impl Outcome {
         })
     }
 
-    /// Returns what all attempts together cost; an answer from the cache costs 0. Nothing if the cost of a reply is unknown: never a zero that is a guess.
+    /// Returns what all attempts together cost; an answer for which nobody was asked costs 0. Nothing if the cost of a
+    /// reply is unknown: never a zero that is a guess.
     #[must_use]
     pub fn cost(&self) -> Option<Money> {
-        if self.cached.is_some() {
+        if self.result.is_ok() && self.attempts.is_empty() {
             return Some(Money::ZERO);
         }
         let replied = |attempt: &&Attempt| attempt.failure.as_ref().is_none_or(|failure| failure.usage.is_some());

@@ -7,12 +7,14 @@ use serde_json::Value;
 use crate::request::{Message, Part, Reasoning, ToolUse};
 
 /// One successful reply.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Response {
     /// The answer.
     pub output: Output,
     /// Why the model stopped.
+    #[serde(rename = "finish_reason", with = "by_name")]
     pub finish: Finish,
     /// What was used, where the provider says so.
     pub usage: Option<Usage>,
@@ -20,17 +22,21 @@ pub struct Response {
     pub model: String,
     /// The provider's id of the request, to quote in a support case.
     pub request_id: Option<String>,
-    /// The provider's body, byte for byte.
+    /// The provider's body, byte for byte; not part of the JSON form.
+    #[serde(skip)]
     pub raw: Bytes,
     /// What the answer is made of where it is more than a text (calls of tools, reasoning), in order; see
     /// [`message`](Response::message).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
     /// What was left out of the request, and what was odd about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
 /// The answer itself.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Output {
     /// Text.
@@ -129,6 +135,27 @@ impl std::ops::AddAssign for Usage {
         self.cached_tokens += other.cached_tokens;
         self.reasoning_tokens += other.reasoning_tokens;
         self.cache_write_tokens += other.cache_write_tokens;
+    }
+}
+
+/// A finish by its name.
+mod by_name {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Finish;
+
+    pub(super) fn serialize<S: Serializer>(finish: &Finish, to: S) -> Result<S::Ok, S::Error> {
+        finish.name().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Finish, D::Error> {
+        Ok(match Option::<String>::deserialize(from)? {
+            None => Finish::None,
+            Some(name) => [Finish::Stop, Finish::Length, Finish::ToolCalls, Finish::ContentFilter]
+                .into_iter()
+                .find(|finish| finish.name() == Some(&name))
+                .unwrap_or(Finish::Other(name)),
+        })
     }
 }
 

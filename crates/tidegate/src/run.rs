@@ -4,16 +4,21 @@
 //! admission: enough ahead that a freed place is never idle, bounded by bytes and by *ready* waiters, so that requests
 //! which sleep in a backoff do not count. Memory therefore follows the limits, not the input.
 
+mod asker;
 pub mod batch;
 #[cfg(feature = "parquet")]
 mod columnar;
 pub mod export;
 pub mod fallback;
+mod hooks;
 pub mod input;
+mod item;
 pub mod job;
 pub mod journal;
 pub mod key;
+mod ledger;
 mod matching;
+pub mod metrics;
 pub mod output;
 pub mod packing;
 pub mod progress;
@@ -21,6 +26,7 @@ pub mod prompt;
 pub mod record;
 mod redact;
 pub mod report;
+mod reporter;
 pub mod store;
 pub mod summary;
 pub mod timeline;
@@ -36,23 +42,26 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::ask::ask;
-use crate::ask::cache::Answers;
 use crate::ask::check::Check;
 use crate::ask::policy::AskPolicy;
-use crate::call::caller::Tries;
 use crate::client::Client;
+use crate::dispatch::RetryPolicy;
 use crate::dispatch::admission::{RouteId, Urgency};
-use crate::dispatch::balance::Labels;
 use crate::dispatch::budget::{Account, Purse};
-use crate::dispatch::retries::Retries;
-use crate::dispatch::{Order, RetryPolicy};
 use crate::error::Result;
+use crate::event::Ended;
 use crate::failure::Kind;
 use crate::money::{Budget, Spend};
 use crate::outcome::Outcome;
-use crate::request::Request;
+use crate::run::asker::Asker;
 use crate::run::fallback::Fallback;
+use crate::run::hooks::Hooks;
+pub use crate::run::hooks::Middleware;
+pub use crate::run::item::Item;
+use crate::run::item::Place;
+use crate::run::ledger::Ledger;
+use crate::run::reporter::Reporter;
+pub use crate::run::reporter::RunProgress;
 
 /// What to do where Parquet and Arrow are not built in.
 #[cfg(not(feature = "parquet"))]
@@ -66,82 +75,18 @@ const AHEAD: usize = 16;
 /// Bytes of requests that a run holds at the most, unless a single one is larger.
 const MOST_BYTES: usize = 256 << 20;
 
-/// One request on its way through a run, with whatever the user wants back with the outcome.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Item<C> {
-    /// What is asked.
-    pub request: Request,
-    /// Comes back with the outcome.
-    pub context: C,
-    /// Its class: those of a lower number go first, 0 before all, wherever requests wait for the same limits. Nobody
-    /// waits for ever: a class counts for as much as ten minutes of waiting. Default 0.
-    pub priority: u8,
-    /// The time for it with everything, in place of [`RetryPolicy::deadline`]; within a class, those whose time is over
-    /// sooner go first.
-    pub deadline: Option<Duration>,
-    /// What a [`Policy`](crate::Policy) of the user's own sees of it.
-    pub labels: Labels,
-    /// The models to ask, by their names, the first preferred; those that the client asks otherwise if empty.
-    pub models: Vec<Arc<str>>,
-}
-
-impl<C> Item<C> {
-    /// Makes an item.
-    pub fn new(request: Request, context: C) -> Item<C> {
-        Item { request, context, models: Vec::new(), priority: 0, deadline: None, labels: Labels::default() }
-    }
-
-    /// Asks one model only.
-    #[must_use]
-    pub fn for_model(self, model: Arc<str>) -> Item<C> {
-        self.for_models(vec![model])
-    }
-
-    /// Asks these models only, the first preferred.
-    #[must_use]
-    pub fn for_models(mut self, models: Vec<Arc<str>>) -> Item<C> {
-        self.models = models;
-        self
-    }
-
-    /// Sets its class; 0 goes first.
-    #[must_use]
-    pub fn priority(mut self, priority: u8) -> Item<C> {
-        self.priority = priority;
-        self
-    }
-
-    /// Sets the time for it with everything: waiting, backoffs, all attempts.
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Item<C> {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Adds a label for a policy to see.
-    #[must_use]
-    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Item<C> {
-        self.labels.set(name, value);
-        self
-    }
-}
-
-impl From<Request> for Item<()> {
-    fn from(request: Request) -> Item<()> {
-        Item::new(request, ())
-    }
-}
-
 type Asked<C> = BoxFuture<'static, (Outcome, C, usize)>;
 
 /// Many requests under way: a stream of their outcomes, in the order in which they are done.
 ///
-/// Dropping it cancels what is in flight.
+/// # Cancel safety
+///
+/// Dropping it cancels what is in flight. Dropping a wait for its next outcome loses nothing: the outcome comes with the next
+/// wait. The run works only while somebody waits.
 #[must_use = "a run does nothing until its outcomes are taken"]
 pub struct Run<S, C> {
     /// Behind one pointer, because every request on its way holds it.
-    terms: Arc<Terms>,
+    asker: Arc<Asker>,
     source: Pin<Box<S>>,
     source_ended: bool,
     asked: FuturesUnordered<Asked<C>>,
@@ -151,58 +96,40 @@ pub struct Run<S, C> {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
     routes: Vec<(Vec<Arc<str>>, RouteId)>,
-}
-
-/// What holds for all requests of a run.
-#[derive(Clone)]
-struct Terms {
-    client: Client,
-    stop: CancellationToken,
-    retry: RetryPolicy,
-    purse: Option<Arc<Purse>>,
-    fallback: Option<Fallback>,
-    retries: Arc<Retries>,
-    policy: Arc<AskPolicy>,
-    answers: Option<Answers>,
+    hooks: Option<Arc<Hooks<C>>>,
+    reporter: Option<Box<Reporter>>,
+    ledger: Ledger,
 }
 
 impl<S, C> Run<S, C> {
     pub(crate) fn new(client: Client, source: S) -> Run<S, C> {
-        let stop = CancellationToken::new();
-        let stopped = Box::pin(stop.clone().cancelled_owned());
-        let terms = Terms {
-            retry: client.dispatcher.retry,
-            policy: client.ask_policy.clone(),
-            answers: client.answers.clone(),
-            client,
-            stop,
-            purse: None,
-            fallback: None,
-            retries: Arc::default(),
-        };
+        let ledger = Ledger::new(&client);
+        let asker = Asker::of(client, ledger.run);
         Run {
-            terms: Arc::new(terms),
             source: Box::pin(source),
             source_ended: false,
             asked: FuturesUnordered::new(),
             waiting: Arc::default(),
             bytes: 0,
             index: 0,
-            stopped,
+            stopped: Box::pin(asker.stop.clone().cancelled_owned()),
             most: usize::MAX,
             routes: Vec::new(),
+            hooks: None,
+            reporter: None,
+            ledger,
+            asker: Arc::new(asker),
         }
     }
 
-    /// Returns the terms to change them: before the first request nobody shares them.
-    fn terms(&mut self) -> &mut Terms {
-        Arc::make_mut(&mut self.terms)
+    fn asker(&mut self) -> &mut Asker {
+        Arc::make_mut(&mut self.asker)
     }
 
     /// Stops on this signal: takes nothing more, lets calls in flight end, gives up what still waits.
     pub fn stop_on(mut self, stop: CancellationToken) -> Run<S, C> {
         self.stopped = Box::pin(stop.clone().cancelled_owned());
-        self.terms().stop = stop;
+        self.asker().stop = stop;
         self
     }
 
@@ -214,8 +141,26 @@ impl<S, C> Run<S, C> {
 
     /// Tries the requests of this run as often and as patiently as that, whatever the client does otherwise.
     pub fn retry(mut self, retry: RetryPolicy) -> Run<S, C> {
-        self.terms().retry = retry;
+        self.asker().retry = retry;
         self
+    }
+
+    /// Waits that long for each attempt, whatever the client does otherwise.
+    pub fn timeout(mut self, timeout: Duration) -> Run<S, C> {
+        self.asker().retry.timeout = timeout;
+        self
+    }
+
+    /// Asks models of Bedrock in these of the client's regions only, and no others at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`](crate::Error::Usage) names a region that the client does not have.
+    pub fn regions<R: Into<String>>(mut self, regions: impl IntoIterator<Item = R>) -> Result<Run<S, C>> {
+        let regions: Vec<String> = regions.into_iter().map(Into::into).collect();
+        self.asker.client.check_regions(&regions)?;
+        self.asker().regions = regions;
+        Ok(self)
     }
 
     /// Spends no more than that: the worst case of each call is reserved before it is sent.
@@ -228,19 +173,19 @@ impl<S, C> Run<S, C> {
 
     /// Lets a purse pay for the calls.
     pub(crate) fn pay_from(mut self, purse: Arc<Purse>) -> Run<S, C> {
-        self.terms().purse = Some(purse);
+        self.asker().purse = Some(purse);
         self
     }
 
     /// Puts a last resort in the place of answers that are not to be had.
     pub fn fallback(mut self, fallback: Fallback) -> Run<S, C> {
-        self.terms().fallback = Some(fallback);
+        self.asker().fallback = Some(fallback);
         self
     }
 
     /// Asks for every answer, whatever the client's cache holds, and keeps none: for samples of one request.
     pub fn no_cache(mut self) -> Run<S, C> {
-        self.terms().answers = None;
+        self.asker().answers = None;
         self
     }
 
@@ -250,14 +195,14 @@ impl<S, C> Run<S, C> {
     ///
     /// A ladder that asks a model which the client does not have, or that goes on after what says nothing of the answer.
     pub fn ask_policy(mut self, policy: AskPolicy) -> Result<Run<S, C>> {
-        policy.verify(&self.terms.client.all_models())?;
-        self.terms().policy = Arc::new(policy);
+        policy.verify(&self.asker.client.all_models())?;
+        self.asker().policy = Arc::new(policy);
         Ok(self)
     }
 
     /// Adds a check that every answer of this run must pass.
     pub fn check(mut self, check: Check) -> Run<S, C> {
-        Arc::make_mut(&mut self.terms().policy).checks.push(check);
+        Arc::make_mut(&mut self.asker().policy).checks.push(check);
         self
     }
 
@@ -265,7 +210,7 @@ impl<S, C> Run<S, C> {
         // Those of a route that cannot send shall not keep another's from being taken.
         let ahead = match self.routes.len() {
             0 | 1 => AHEAD,
-            _ => AHEAD.max(2 * self.terms.client.dispatcher.admission.capacity()),
+            _ => AHEAD.max(2 * self.asker.client.dispatcher.admission.capacity()),
         };
         self.waiting.load(Ordering::Relaxed) < ahead
             && self.asked.len() < self.most
@@ -276,7 +221,7 @@ impl<S, C> Run<S, C> {
         if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == models) {
             return *route;
         }
-        let route = self.terms.client.route(&models);
+        let route = self.asker.client.route_in(&models, &self.asker.regions);
         self.routes.push((models, route));
         route
     }
@@ -287,11 +232,32 @@ where
     S: Stream<Item = Item<C>>,
     C: Send + 'static,
 {
+    /// Notes how far the run has come, if somebody is to be told.
+    fn note(&mut self, outcome: &Outcome) {
+        let Some(reporter) = &mut self.reporter else { return };
+        let rest = match self.source.size_hint() {
+            _ if self.source_ended => Some(0),
+            (least, Some(most)) if least == most => Some(least as u64),
+            _ => None,
+        };
+        reporter.note(RunProgress {
+            succeeded: self.ledger.succeeded,
+            failed: self.ledger.failed,
+            total: rest.map(|rest| self.index + rest),
+            last: outcome.id().into_owned(),
+        });
+    }
+
+    fn report(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reporter.as_mut().map_or(Poll::Ready(()), |reporter| reporter.poll(cx))
+    }
+
     /// Takes items while there is use for them. Returns whether any was taken.
     fn take(&mut self, cx: &mut Context<'_>) -> bool {
         let before = self.index;
         if !self.source_ended && self.stopped.as_mut().poll(cx).is_ready() {
             self.source_ended = true;
+            self.ledger.stopped(Ended::Stopped);
         }
         while !self.source_ended && self.wants_more() {
             match self.source.as_mut().poll_next(cx) {
@@ -303,35 +269,30 @@ where
         self.index > before
     }
 
-    fn start(&mut self, item: Item<C>) {
-        let urgency = Urgency::new(item.priority, item.deadline.or(self.terms.retry.deadline));
-        let Item { request, context, models, labels, .. } = item;
+    fn start(&mut self, mut item: Item<C>) {
+        let asker = self.asker.clone();
+        let deadline = item.deadline.or(item.retry.as_deref().unwrap_or(&asker.retry).deadline);
+        // Middleware may want to see them, and to name others.
+        let models = if self.hooks.is_some() { item.models.clone() } else { std::mem::take(&mut item.models) };
         let route = self.route(models);
-        let bytes = request.size();
-        let (terms, index) = (self.terms.clone(), self.index);
-        terms.retries.began();
-        let admitted = Waiting::new(&self.waiting);
-        self.bytes += bytes;
+        let urgency = Urgency::new(item.priority, deadline);
+        let place = Place { index: self.index, route, urgency, retry: item.retry.take() };
+        let bytes = item.request.size();
         self.index += 1;
+        self.bytes += bytes;
+        asker.retries.began();
+        asker.client.fill_in(&mut item.request);
+        let admitted = Waiting::new(&self.waiting);
+        let Some(hooks) = self.hooks.clone() else {
+            let Item { request, context, id, labels, .. } = item;
+            return self.asked.push(Box::pin(async move {
+                let outcome = asker.ask(&place, &request, &labels, admitted).await;
+                let outcome = Outcome { id, ..asker.with_fallback(outcome, &request) };
+                (outcome, context, bytes)
+            }));
+        };
         self.asked.push(Box::pin(async move {
-            let tries = Tries::default();
-            let order = Order {
-                request: &request,
-                route,
-                stop: &terms.stop,
-                retry: &terms.retry,
-                urgency,
-                labels: &labels,
-                retries: &terms.retries,
-                purse: terms.purse.as_deref(),
-                tries: &tries,
-                outlet: None,
-            };
-            let mut outcome =
-                ask(&terms.client.dispatcher, &terms.policy, terms.answers.as_ref(), order, index, admitted).await;
-            if let (Some(fallback), Err(failure)) = (&terms.fallback, &outcome.result) {
-                outcome.fallback = fallback.answer(&request, failure);
-            }
+            let (outcome, context) = asker.ask_within(place, &hooks, item, admitted).await;
             (outcome, context, bytes)
         }));
     }
@@ -345,15 +306,26 @@ where
     type Item = (Outcome, C);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(Outcome, C)>> {
+        self.ledger.began();
         self.take(cx);
+        let reported = self.report(cx);
         loop {
             match Pin::new(&mut self.asked).poll_next(cx) {
                 Poll::Ready(Some((outcome, context, bytes))) => {
                     self.bytes -= bytes;
-                    self.source_ended |= outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget);
+                    if outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget) {
+                        self.source_ended = true;
+                        self.ledger.stopped(Ended::Budget);
+                    }
+                    self.ledger.add(&outcome);
+                    self.note(&outcome);
                     return Poll::Ready(Some((outcome, context)));
                 }
-                Poll::Ready(None) if self.source_ended => return Poll::Ready(None),
+                Poll::Ready(None) if self.source_ended && reported.is_pending() => return Poll::Pending,
+                Poll::Ready(None) if self.source_ended => {
+                    self.ledger.completed();
+                    return Poll::Ready(None);
+                }
                 Poll::Ready(None) => return Poll::Pending,
                 // Admissions during this poll may have made room for more.
                 Poll::Pending if self.take(cx) => {}

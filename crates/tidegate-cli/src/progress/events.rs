@@ -39,6 +39,11 @@ impl Observer for Events {
             self.screen.line(&text);
         }
     }
+
+    /// Rows are in the results; a line for each would only be noise.
+    fn follows_items(&self) -> bool {
+        false
+    }
 }
 
 /// Returns what people are told of an event, if anything.
@@ -58,6 +63,9 @@ fn words(event: &Event, verbose: u8) -> Option<String> {
         }
         Event::CooldownStarted { endpoint, pause } if verbose > 0 => {
             Some(format!("{endpoint}: pausing {}", format::duration(*pause)))
+        }
+        Event::CooldownEnded { endpoint, pause } if verbose > 0 => {
+            Some(format!("{endpoint}: sends again after a pause of {}", format::duration(*pause)))
         }
         Event::StopStarted { reason } => {
             let why = format::one_line(reason, MESSAGE);

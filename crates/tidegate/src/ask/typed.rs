@@ -100,8 +100,7 @@ impl Client {
 }
 
 fn unanswered(failure: Failure, attempts: Vec<Attempt>) -> Box<Unanswered> {
-    let outcome =
-        Outcome { index: 0, result: Err(failure.clone()), attempts, checked: None, fallback: None, cached: None };
+    let outcome = Outcome::new(0, Err(failure.clone()), attempts);
     Box::new(Unanswered { failure, outcome })
 }
 

@@ -9,11 +9,12 @@ use super::Client;
 use crate::ask::ask;
 use crate::ask::policy::AskPolicy;
 use crate::call::caller::Tries;
-use crate::dispatch::Order;
 use crate::dispatch::admission::Urgency;
 use crate::dispatch::balance::Labels;
 use crate::dispatch::retries::Retries;
 use crate::dispatch::streaming::Outlet;
+use crate::dispatch::{Order, RetryPolicy};
+use crate::event::ItemRef;
 use crate::outcome::Outcome;
 use crate::request::Request;
 use crate::run::Item;
@@ -24,6 +25,7 @@ struct Wish<'a> {
     priority: u8,
     deadline: Option<Duration>,
     labels: Option<&'a Labels>,
+    retry: Option<&'a RetryPolicy>,
     outlet: Option<&'a Outlet>,
 }
 
@@ -47,8 +49,10 @@ impl Client {
     ///
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send_item<C>(&self, item: &Item<C>) -> Outcome {
-        let wish = Wish { priority: item.priority, deadline: item.deadline, labels: Some(&item.labels), outlet: None };
-        self.send_one(&item.request, &item.models, wish, &self.ask_policy).await
+        let (priority, deadline, labels) = (item.priority, item.deadline, Some(&item.labels));
+        let wish = Wish { priority, deadline, labels, retry: item.retry.as_deref(), outlet: None };
+        let outcome = self.send_one(&item.request, &item.models, wish, &self.ask_policy).await;
+        Outcome { id: item.id.clone(), ..outcome }
     }
 
     /// Sends one request that demands this of its answer.
@@ -71,16 +75,19 @@ impl Client {
     async fn send_one(&self, request: &Request, models: &[Arc<str>], wish: Wish<'_>, policy: &AskPolicy) -> Outcome {
         let (stop, retries, none) = (CancellationToken::new(), Retries::default(), Labels::default());
         let tries = Tries::default();
-        let retry = &self.dispatcher.retry;
+        let retry = wish.retry.unwrap_or(&self.dispatcher.retry);
+        let request = self.filled_in(request);
         let order = Order {
-            request,
+            request: &request,
             route: self.route(models),
+            regions: &[],
             stop: &stop,
             retry,
             urgency: Urgency::new(wish.priority, wish.deadline.or(retry.deadline)),
             labels: wish.labels.unwrap_or(&none),
             retries: &retries,
             purse: None,
+            item: ItemRef::default(),
             tries: &tries,
             outlet: wish.outlet,
         };

@@ -3,15 +3,47 @@
 use std::sync::Arc;
 
 use super::ClientBuilder;
-use crate::event::Observer;
+use crate::error::{Error, Result};
+use crate::event::{Background, Observer};
 use crate::failure::{Diagnosis, Failure};
 
 impl ClientBuilder {
-    /// Tells this observer what happens.
+    /// Tells this observer what happens, as it happens: it must not block. May be called several times.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> ClientBuilder {
-        self.observer = Some(observer);
+        self.observers.add(observer);
         self
+    }
+
+    /// Tells this observer what happens on a thread of its own, which it may block: events queue up for it. Should it be
+    /// more than 10,000 events behind, further ones are not told to it; the log says so.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tidegate::{Client, Event, Target};
+    /// let client = Client::builder()
+    ///     .target(Target::new("sim/echo")?)
+    ///     .background_observer(Arc::new(|event: &Event| println!("{event:?}"))) // Such as a slow database.
+    ///     .build()?;
+    /// # let _ = client;
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    #[must_use]
+    pub fn background_observer(mut self, observer: Arc<dyn Observer>) -> ClientBuilder {
+        self.background.push(observer);
+        self
+    }
+
+    /// Returns all observers as one, if there are any, and starts the threads of the slow ones.
+    pub(super) fn watchers(&mut self) -> Result<Option<Arc<dyn Observer>>> {
+        let mut observers = std::mem::take(&mut self.observers);
+        for observer in self.background.drain(..) {
+            let started = Background::start(observer);
+            observers.add(Arc::new(
+                started.map_err(|cause| Error::storage("observer".as_ref(), "cannot start its thread", cause))?,
+            ));
+        }
+        Ok((!observers.is_empty()).then(|| Arc::new(observers) as Arc<dyn Observer>))
     }
 
     /// Names the causes of failures that this function knows better than the built-in classification, and how long to

@@ -124,9 +124,15 @@ impl Admission {
 
     /// Returns the route over the endpoints of these models, the first preferred.
     pub(crate) fn route(&self, models: &[Arc<str>]) -> RouteId {
+        self.route_in(models, &[])
+    }
+
+    /// Returns the route over the endpoints of these models that are in these regions; in any if none is named.
+    pub(crate) fn route_in(&self, models: &[Arc<str>], regions: &[String]) -> RouteId {
         let mut scheduler = self.lock();
         let states = &scheduler.places.states;
-        let of = |model: &Arc<str>, i: &usize| states[*i].endpoint.model == *model;
+        let of =
+            |model: &Arc<str>, i: &usize| states[*i].endpoint.model == *model && states[*i].endpoint.is_in(regions);
         let all = 0..states.len();
         let set = models.iter().flat_map(|model| all.clone().filter(move |i| of(model, i))).collect();
         scheduler.route(set)
@@ -303,6 +309,18 @@ impl Lease {
     pub(crate) fn estimate(&self) -> Usage {
         let tokens = |estimate: f64| estimate.round() as u64;
         Usage { input_tokens: tokens(self.cost.input), output_tokens: tokens(self.cost.output), ..Usage::default() }
+    }
+
+    /// Returns how much of the time since then the endpoint was in a pause.
+    pub(crate) fn cooled(&self, since: Instant) -> Duration {
+        self.cost
+            .paused
+            .map_or(Duration::ZERO, |pause| pause.until.min(self.sent).duration_since(pause.began.max(since)))
+    }
+
+    /// Returns how long the pause was after which this is the first call, if it is one.
+    pub(crate) fn ends_pause(&self) -> Option<Duration> {
+        self.cost.paused.filter(|pause| pause.fresh).map(|pause| pause.until.duration_since(pause.began))
     }
 
     /// Gives back what was taken for a call that was not made.

@@ -5,6 +5,7 @@
 //! | a rejection of a call sent after the last pause began | a pause starts: the hint, or else a backoff that doubles |
 //! | a rejection of a call sent before it began | joins the pause: a longer hint lengthens it, nothing escalates |
 //! | a second pause in a row ends | one call probes; the others follow when it has been answered, or not rejected for a second |
+//! | more pauses in a row than three | what was asked for is only the least: the backoff doubles all the same |
 //! | a success of a call sent after the pause ended | the backoff starts from the beginning again |
 //!
 //! [`Pacing`] may ask for more patience: a longer first pause, requests one by one behind it (each waits for the delay of
@@ -17,12 +18,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::call::status::LONGEST_HINT;
+use crate::dispatch::limit::Pause;
 use crate::limits::Pacing;
 
 /// The pause after the first rejection without a hint.
 const FIRST: Duration = Duration::from_millis(500);
 /// The shortest pause without a hint.
 const SHORTEST: Duration = Duration::from_millis(20);
+/// Rejections in a row after which a hint is only the least.
+const OBEDIENT: u32 = 3;
 /// How long others wait for what becomes of a probe; rejections are quick, answers need not be.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -65,6 +69,11 @@ impl Cooldown {
         (in_flight as f64 >= most).then(|| started + every.mul_f64((steps + 1.0).min(1e6)))
     }
 
+    /// Returns the last pause; to be asked before a call after it is [admitted](Cooldown::admit).
+    pub(crate) fn last(&self) -> Option<Pause> {
+        Some(Pause { began: self.began?, until: self.until?, fresh: self.probe.is_none() })
+    }
+
     /// Notes that a call is sent: after several pauses in a row, the first one is a probe that the others wait for.
     pub(crate) fn admit(&mut self, now: Instant) {
         self.started.get_or_insert(now);
@@ -100,6 +109,9 @@ impl Cooldown {
         let hint = hint.map(|hint| hint.min(LONGEST_HINT));
         let asked = match (hint, self.pacing.first_pause) {
             (hint, Some(first)) => Some(self.grown(first).max(hint.unwrap_or_default())),
+            // Rejected again and again in spite of what was asked: that was too little, and where rejected calls count, too, it
+            // would go on for ever.
+            (Some(hint), None) if self.streak >= OBEDIENT => Some(hint.max(self.grown(SHORTEST))),
             (hint, None) => hint,
         };
         let pause = match asked {
@@ -155,6 +167,16 @@ mod tests {
         cooldown.rejected(start + S, start, Some(S), None, 0.0);
         cooldown.rejected(start + S, start, Some(7 * S), None, 0.0);
         assert_eq!(cooldown.until(start + S), Some(start + 7 * S));
+    }
+
+    #[test]
+    fn a_hint_that_does_not_help_is_only_the_least() {
+        let (start, mut cooldown) = (Instant::now(), Cooldown::default());
+        let ask = Some(Duration::from_millis(10));
+        let pauses: Vec<_> =
+            (0..12).filter_map(|i| cooldown.rejected(start + i * S, start + i * S, ask, None, 0.0)).collect();
+        assert!(pauses[..3].iter().all(|pause| Some(*pause) == ask), "{pauses:?}");
+        assert_eq!((pauses[3], pauses[11]), (Duration::from_millis(160), 8 * S));
     }
 
     #[test]

@@ -53,6 +53,15 @@ pub(crate) struct Endpoint {
     pub(crate) pacing: Pacing,
 }
 
+impl Endpoint {
+    /// Returns whether it is in one of these regions, with which the names of Bedrock's endpoints end; all are if none is
+    /// named.
+    pub(crate) fn is_in(&self, regions: &[String]) -> bool {
+        let place = || self.name.rsplit_once('@').map(|(_, place)| place.split('#').next().unwrap_or(place));
+        regions.is_empty() || place().is_some_and(|place| regions.iter().any(|region| region == place))
+    }
+}
+
 /// What divides the requests of a group of endpoints: some get a share of them, and the others the rest.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Split {
@@ -199,6 +208,7 @@ impl State {
     pub(crate) fn admit(&mut self, now: Instant, cost: &mut Cost) {
         self.gate.admit(now, *cost);
         self.learned.admit(now, cost);
+        cost.paused = self.cooldown.last();
         self.cooldown.admit(now);
         for meter in &mut self.meters {
             meter.take(now, cost.of(meter.of), self.taken.of(meter.of));

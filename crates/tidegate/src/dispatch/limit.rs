@@ -49,6 +49,17 @@ impl Ready {
     }
 }
 
+/// A pause of an endpoint that is over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Pause {
+    /// When it began.
+    pub(crate) began: Instant,
+    /// When it ended.
+    pub(crate) until: Instant,
+    /// Whether nothing has been sent there since.
+    pub(crate) fresh: bool,
+}
+
 /// What one request takes from the buckets, estimated.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Cost {
@@ -62,6 +73,8 @@ pub(crate) struct Cost {
     pub(crate) in_flight: usize,
     /// Whether the call probes an endpoint that did not work.
     pub(crate) probe: bool,
+    /// The endpoint's last pause before the request was admitted.
+    pub(crate) paused: Option<Pause>,
 }
 
 impl Cost {

@@ -8,6 +8,7 @@
 
 use std::future::{pending, poll_fn};
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
@@ -128,14 +129,14 @@ impl Dispatcher {
                 lease.withdraw();
                 return pending().await;
             };
-            return Sent { waited: lease.sent.duration_since(now), lease, paid };
+            return Sent::new(lease, now, Duration::ZERO, paid);
         }
     }
 
     /// Gives up a call that lost. `why` tells whether it was overtaken by a later one, or came too late itself.
     fn lose(&self, order: &Order<'_>, sent: Sent<'_>, why: Failure, attempts: &mut Vec<Attempt>) {
         // What was reserved for it is charged in full when it is dropped.
-        let Sent { lease, waited, paid: _paid } = sent;
+        let Sent { lease, waited, cooled, backoff, paid: _paid } = sent;
         let endpoint = &self.endpoints[lease.place];
         let (took, usage) = (lease.sent.elapsed(), lease.estimate());
         self.hedges(order).given_up(lease.place, took);
@@ -148,6 +149,8 @@ impl Dispatcher {
             model: endpoint.model.clone(),
             times: 1,
             waited,
+            cooled,
+            backoff,
             took,
             usage: Some(usage),
             cost: endpoint.price.map(|price| price.cost(&usage)),

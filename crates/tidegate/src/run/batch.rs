@@ -4,12 +4,18 @@
 //! [`Job`](crate::run::job::Job).
 
 use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
+use crate::event::Ended;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
-use crate::response::Response;
+use crate::response::{Output, Response};
 use crate::run::summary::Tally;
 use crate::run::{Item, Run};
 
@@ -42,10 +48,20 @@ use crate::run::{Item, Run};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+///
+/// A batch is written to JSON and read from it, if its contexts are; for a line an outcome see
+/// [`write_jsonl`](Batch::write_jsonl).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Batch<C> {
     /// The outcomes, sorted by their index.
     pub outcomes: Vec<(Outcome, C)>,
+    /// Why there are no more.
+    #[serde(default)]
+    pub ended: Ended,
+    /// How long it took, from the call of [`in_input_order`](Run::in_input_order) to the last outcome.
+    #[serde(default)]
+    pub took: Duration,
 }
 
 impl<S, C> Run<S, C>
@@ -59,9 +75,21 @@ where
     ///
     /// Dropping the future cancels what is in flight and loses the outcomes so far.
     pub async fn in_input_order(self) -> Batch<C> {
-        let mut outcomes: Vec<_> = self.collect().await;
+        let mut run = self;
+        let (begun, mut outcomes) = (Instant::now(), Vec::new());
+        while let Some(done) = run.next().await {
+            outcomes.push(done);
+        }
         outcomes.sort_unstable_by_key(|(outcome, _)| outcome.index);
-        Batch { outcomes }
+        Batch { outcomes, ended: run.ledger.ended, took: begun.elapsed() }
+    }
+}
+
+impl<C> From<Vec<(Outcome, C)>> for Batch<C> {
+    /// Makes a batch of outcomes in any order.
+    fn from(mut outcomes: Vec<(Outcome, C)>) -> Batch<C> {
+        outcomes.sort_by_key(|(outcome, _)| outcome.index);
+        Batch { outcomes, ended: Ended::Completed, took: Duration::ZERO }
     }
 }
 
@@ -74,6 +102,17 @@ impl<C> Batch<C> {
     /// Returns why others have no answer, each with the index and the context of its request.
     pub fn failures(&self) -> impl Iterator<Item = (u64, &Failure, &C)> {
         self.outcomes.iter().filter_map(|(o, context)| o.result.as_ref().err().map(|cause| (o.index, cause, context)))
+    }
+
+    /// Returns the answers alone, in the order of the input.
+    pub fn outputs(&self) -> impl Iterator<Item = &Output> {
+        self.successes().map(|(_, answer, _)| &answer.output)
+    }
+
+    /// Returns the outcome of that id, the first if several have it; see [`Outcome::id`].
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<&(Outcome, C)> {
+        self.outcomes.iter().find(|(outcome, _)| outcome.id() == id)
     }
 
     /// Returns counts, causes, tokens, cost and latencies.
@@ -95,6 +134,24 @@ impl<C> Batch<C> {
         counts
     }
 
+    /// Returns how many answers came from each region; those of endpoints without one are not counted.
+    #[must_use]
+    pub fn by_region(&self) -> BTreeMap<&str, u64> {
+        let mut regions = BTreeMap::new();
+        for (endpoint, count) in self.by_endpoint() {
+            let Some((_, place)) = endpoint.rsplit_once('@') else { continue };
+            *regions.entry(place.split('#').next().unwrap_or(place)).or_default() += count;
+        }
+        regions
+    }
+
+    /// Returns how many requests were finished per second; 0 if it took no time.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        let seconds = self.took.as_secs_f64();
+        if seconds > 0.0 { self.outcomes.len() as f64 / seconds } else { 0.0 }
+    }
+
     /// Puts outcomes of a second run in the place of earlier ones, whose indices are its contexts. Earlier attempts stay:
     /// they have been paid for. An index that this batch does not have is passed over.
     pub fn merge(&mut self, second: Batch<u64>) {
@@ -103,9 +160,65 @@ impl<C> Batch<C> {
             let earlier = &mut self.outcomes[place].0;
             let mut attempts = std::mem::take(&mut earlier.attempts);
             attempts.extend(outcome.attempts);
-            *earlier = Outcome { index, attempts, ..outcome };
+            *earlier = Outcome { index, attempts, id: earlier.id.take(), ..outcome };
         }
     }
+}
+
+impl<C: Serialize> Batch<C> {
+    /// Writes a line of JSON for each outcome, with its context.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says, and a context that is not JSON.
+    pub fn write_jsonl(&self, mut to: impl Write) -> io::Result<()> {
+        for (outcome, context) in &self.outcomes {
+            serde_json::to_writer(&mut to, &Line { outcome, context })?;
+            to.write_all(b"\n")?;
+        }
+        to.flush()
+    }
+}
+
+impl<C: DeserializeOwned> Batch<C> {
+    /// Reads what [`write_jsonl`](Batch::write_jsonl) wrote.
+    ///
+    /// ```
+    /// # use futures_util::stream;
+    /// # use tidegate::{Batch, Client, Item, Request, Target};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+    /// let items = ["nginx", "redis"].map(|name| Item::new(Request::prompt(name), name.to_owned()).id(name));
+    /// let batch = client.run_items(stream::iter(items)).in_input_order().await;
+    /// let mut file = Vec::new();
+    /// batch.write_jsonl(&mut file)?;
+    /// let again: Batch<String> = Batch::read_jsonl(&*file)?;
+    /// assert_eq!(again.by_id("redis").unwrap().0.text(), batch.outcomes[1].0.text());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the reader says, and the number of a line that is not an outcome.
+    pub fn read_jsonl(from: impl BufRead) -> io::Result<Batch<C>> {
+        let mut outcomes = Vec::new();
+        for (i, line) in from.lines().enumerate() {
+            let line = line?;
+            let read: Line<Outcome, C> = serde_json::from_str(&line)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("line {}: {error}", i + 1)))?;
+            outcomes.push((read.outcome, read.context));
+        }
+        Ok(Batch::from(outcomes))
+    }
+}
+
+/// An outcome with its context.
+#[derive(Serialize, Deserialize)]
+struct Line<O, C> {
+    outcome: O,
+    context: C,
 }
 
 #[cfg(test)]
@@ -114,16 +227,16 @@ mod tests {
     use crate::failure::Kind;
 
     fn outcome(index: u64, result: Result<Response, Failure>) -> Outcome {
-        Outcome { index, result, attempts: Vec::new(), fallback: None, checked: None, cached: None }
+        Outcome::new(index, result, Vec::new())
     }
 
     #[test]
     fn what_is_merged_takes_the_place_of_what_failed() {
         let broken = || Err(Failure::new(Kind::ServerError, "no"));
         let first = [outcome(0, Ok(Response::text("a"))), outcome(1, broken()), outcome(2, broken())];
-        let mut batch = Batch { outcomes: first.map(|outcome| (outcome, ())).to_vec() };
+        let mut batch = Batch::from(first.map(|outcome| (outcome, ())).to_vec());
         let second = [(outcome(0, Ok(Response::text("c"))), 2), (outcome(1, Ok(Response::text("nobody's"))), 9)];
-        batch.merge(Batch { outcomes: second.to_vec() });
+        batch.merge(Batch::from(second.to_vec()));
         let texts: Vec<_> = batch.outcomes.iter().map(|(outcome, ())| (outcome.index, outcome.text().ok())).collect();
         assert_eq!(texts, [(0, Some("a")), (1, None), (2, Some("c"))]);
         assert_eq!(batch.failures().map(|(index, ..)| index).collect::<Vec<_>>(), [1]);

@@ -197,6 +197,39 @@ impl Tally {
         Duration::from_micros(self.latency_us.value_at_percentile(percentile))
     }
 
+    /// Returns the latency of answered rows: the extremes, the mean and the usual percentiles; all zero if none was answered.
+    #[must_use]
+    pub fn latencies(&self) -> Spread {
+        let micros = |value: u64| Duration::from_micros(value);
+        Spread {
+            min: micros(if self.latency_us.is_empty() { 0 } else { self.latency_us.min() }),
+            mean: Duration::from_secs_f64(self.latency_us.mean() / 1e6),
+            max: micros(self.latency_us.max()),
+            p50: self.latency(50.0),
+            p95: self.latency(95.0),
+            p99: self.latency(99.0),
+        }
+    }
+
+    /// Returns the share of finished rows that were answered, 0 to 1; nothing if none is finished.
+    #[must_use]
+    pub fn success_rate(&self) -> Option<f64> {
+        (self.finished() > 0).then(|| self.succeeded as f64 / self.finished() as f64)
+    }
+
+    /// Returns the share of finished rows that failed, 0 to 1; nothing if none is finished.
+    #[must_use]
+    pub fn failure_rate(&self) -> Option<f64> {
+        self.success_rate().map(|rate| 1.0 - rate)
+    }
+
+    /// Returns the share of input tokens that providers read from their caches, 0 to 1; nothing if no input is known.
+    #[must_use]
+    pub fn cached_token_rate(&self) -> Option<f64> {
+        let Usage { input_tokens, cached_tokens, .. } = self.usage;
+        (input_tokens > 0).then(|| cached_tokens as f64 / input_tokens as f64)
+    }
+
     /// Returns how many answered rows took at most that long, to three digits.
     #[must_use]
     pub fn answered_within(&self, time: Duration) -> u64 {
@@ -208,6 +241,18 @@ impl Tally {
     pub fn known_cost(&self) -> Option<Money> {
         (self.unpriced < self.succeeded || self.cost > Money::ZERO || self.finished() == 0).then_some(self.cost)
     }
+}
+
+/// How times are spread: the extremes, the mean, and percentiles to three digits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Spread {
+    pub min: Duration,
+    pub mean: Duration,
+    pub max: Duration,
+    pub p50: Duration,
+    pub p95: Duration,
+    pub p99: Duration,
 }
 
 /// Why a run ended before its input did.

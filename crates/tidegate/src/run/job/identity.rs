@@ -40,6 +40,7 @@ pub(super) fn of(job: &Job, client: &Client, renderer: &Renderer) -> BTreeMap<St
     add("parameters", (!prompt.params.is_empty()).then(|| json!(prompt.params).to_string()));
     add("schema", prompt.schema.as_ref().map(|schema| schema.value().to_string()));
     add("each model", job.each_model.then(|| "yes".to_owned()));
+    add("defaults", client.defaults.as_ref().map(|params| json!(**params).to_string()));
     for (name, value) in client.ask_policy.identity() {
         add(name, Some(value));
     }

@@ -1,0 +1,123 @@
+//! One request on its way through a run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dispatch::RetryPolicy;
+use crate::dispatch::admission::{RouteId, Urgency};
+use crate::dispatch::balance::Labels;
+use crate::request::Request;
+
+/// One request on its way through a run, with whatever the user wants back with the outcome.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{Item, Request};
+/// let item = Item::new(Request::prompt("What is the tide?"), 17)
+///     .id("row-17")
+///     .priority(1)
+///     .deadline(Duration::from_secs(60))
+///     .for_models(vec!["sim/cheap".into(), "sim/strong".into()]);
+/// # let _ = item;
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Item<C> {
+    /// What is asked.
+    pub request: Request,
+    /// Comes back with the outcome.
+    pub context: C,
+    /// What the outcome is called; [`Outcome::id`] makes one up where there is none. Nothing is known by it: ids may repeat.
+    pub id: Option<Arc<str>>,
+    /// Its class: those of a lower number go first, 0 before all, wherever requests wait for the same limits. Nobody
+    /// waits for ever: a class counts for as much as ten minutes of waiting. Default 0.
+    pub priority: u8,
+    /// The time for it with everything, in place of [`RetryPolicy::deadline`]; within a class, those whose time is over
+    /// sooner go first.
+    pub deadline: Option<Duration>,
+    /// What a [`Policy`](crate::Policy) of the user's own sees of it.
+    pub labels: Labels,
+    /// The models to ask, by their names, the first preferred; those that the client asks otherwise if empty.
+    pub models: Vec<Arc<str>>,
+    /// How often and how patiently it is tried, in place of the run's or the client's way.
+    pub retry: Option<Box<RetryPolicy>>,
+}
+
+impl<C> Item<C> {
+    /// Makes an item.
+    pub fn new(request: Request, context: C) -> Item<C> {
+        Item {
+            request,
+            context,
+            id: None,
+            models: Vec::new(),
+            priority: 0,
+            deadline: None,
+            labels: Labels::default(),
+            retry: None,
+        }
+    }
+
+    /// Sets what the outcome is called.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<Arc<str>>) -> Item<C> {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Sets how often and how patiently it is tried.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> Item<C> {
+        self.retry = Some(Box::new(retry));
+        self
+    }
+
+    /// Asks one model only.
+    #[must_use]
+    pub fn for_model(self, model: Arc<str>) -> Item<C> {
+        self.for_models(vec![model])
+    }
+
+    /// Asks these models only, the first preferred.
+    #[must_use]
+    pub fn for_models(mut self, models: Vec<Arc<str>>) -> Item<C> {
+        self.models = models;
+        self
+    }
+
+    /// Sets its class; 0 goes first.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Item<C> {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets the time for it with everything: waiting, backoffs, all attempts.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Item<C> {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Adds a label for a policy to see.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Item<C> {
+        self.labels.set(name, value);
+        self
+    }
+}
+
+impl From<Request> for Item<()> {
+    fn from(request: Request) -> Item<()> {
+        Item::new(request, ())
+    }
+}
+
+/// Where and how urgently an item under way is asked.
+pub(super) struct Place {
+    pub(super) index: u64,
+    pub(super) route: RouteId,
+    pub(super) urgency: Urgency,
+    /// How it is tried, if otherwise than the run's others.
+    pub(super) retry: Option<Box<RetryPolicy>>,
+}
