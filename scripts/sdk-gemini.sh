@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 binary=${TIDEGATE_BIN:-${CARGO_TARGET_DIR:-target}/debug/tidegate}
 [[ -x $binary ]] || { echo "sdk-gemini: no binary at $binary; run 'cargo build' or set TIDEGATE_BIN" >&2; exit 2; }
 
-venv=${TIDEGATE_CACHE:-$HOME/.cache/tidegate}/sdk/gemini
+venv=${TIDEGATE_TEST_CACHE:-$HOME/.cache/tidegate}/sdk/gemini
 install() {
     [[ -x $venv/bin/python ]] || python3 -m venv "$venv" || return 1
     "$venv/bin/python" -c 'import google.genai' 2>/dev/null || "$venv/bin/pip" install --quiet 'google-genai>=3.4,<4'

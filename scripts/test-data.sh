@@ -3,7 +3,7 @@
 # that we did not write.
 #
 # $TIDEGATE_BIN names a binary that was built with `--features full` (default: the debug build). The Python packages go into
-# ${TIDEGATE_CACHE:-$HOME/.cache/tidegate}/data, about 500 MB. Where they cannot be installed the test is skipped, loudly; with
+# ${TIDEGATE_TEST_CACHE:-$HOME/.cache/tidegate}/data, about 500 MB. Where they cannot be installed the test is skipped, loudly; with
 # CI=true that is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ unavailable() {
     [[ ${CI:-} != true ]] || exit 1
     exit 0
 }
-venv=${TIDEGATE_CACHE:-$HOME/.cache/tidegate}/data
+venv=${TIDEGATE_TEST_CACHE:-$HOME/.cache/tidegate}/data
 "$venv/bin/python" -c '' 2>/dev/null || python3 -m venv --clear "$venv" >&2 || unavailable "python3 cannot make a venv"
 # Pip looks at no index when the packages are there already, so a warm cache needs no network.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'moto[server]==5.2.5' pyarrow==26.0.1 >&2 ||
