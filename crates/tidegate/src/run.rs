@@ -82,6 +82,7 @@ const MOST_BYTES: usize = 256 << 20;
 type Asked<C> = BoxFuture<'static, (Came<C>, Option<u64>)>;
 
 /// What a future of the run came to.
+#[expect(clippy::large_enum_variant, reason = "without packing, all are of the large kind")]
 enum Came<C> {
     One(Outcome, Kept<C>),
     Many(Unpacked<C>),
@@ -378,13 +379,13 @@ where
             self.ledger.stopped(Ended::Budget);
         }
         let Some(key) = &kept.twin else { return };
-        let (same, others) = self.twins.end(key, outcome);
-        for (outcome, kept) in same {
+        let over = self.twins.end(key, outcome);
+        for (outcome, kept) in over.have {
             self.asker.tell(&outcome);
             self.bytes -= kept.bytes;
             done.push(kept.with(outcome));
         }
-        others.into_iter().for_each(|member| self.meet(member));
+        over.ask.into_iter().for_each(|member| self.meet(member));
     }
 
     /// Counts what is handed out.

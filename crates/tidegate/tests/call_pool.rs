@@ -1,7 +1,5 @@
 //! A client that many callers share, with an end to what may pile up.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -37,6 +37,7 @@ const MOST_TEXT: usize = 200_000;
 const MOST_FORMS: usize = 16;
 
 /// What a future of the run is to ask.
+#[expect(clippy::large_enum_variant, reason = "without packing, all are of the large kind")]
 pub(super) enum Load<C> {
     One(Member<C>),
     Many(Pack<C>),
@@ -76,12 +77,15 @@ struct Bin<C> {
     since: Instant,
 }
 
+/// The form of one answer, and that of a pack of them if there can be one.
+type KnownForm = (Option<Arc<Schema>>, Option<Arc<Schema>>);
+
 /// Gathers rows.
 pub(super) struct Packer<C> {
     most: usize,
     size: usize,
     bins: Vec<Bin<C>>,
-    forms: Vec<(Option<Arc<Schema>>, Option<Arc<Schema>>)>,
+    forms: Vec<KnownForm>,
 }
 
 impl<C> Pack<C> {

@@ -61,6 +61,14 @@ pub(super) enum Met<C> {
     Known(Outcome, Kept<C>),
 }
 
+/// What an outcome means for those who waited for it.
+pub(super) struct Over<C> {
+    /// Who has the same.
+    pub(super) have: Vec<(Outcome, Kept<C>)>,
+    /// Who is to be asked after all.
+    pub(super) ask: Vec<Member<C>>,
+}
+
 /// Those under way, those who wait for them, and the last answers.
 pub(super) struct Twins<C> {
     pub(super) rule: Dedupe,
@@ -117,17 +125,17 @@ impl<C> Twins<C> {
         }
     }
 
-    /// Ends the wait for a request that has its outcome. Returns who has the same one, and who is to be asked after all.
-    pub(super) fn end(&mut self, key: &Key, outcome: &Outcome) -> (Vec<(Outcome, Kept<C>)>, Vec<Member<C>>) {
+    /// Ends the wait for a request that has its outcome.
+    pub(super) fn end(&mut self, key: &Key, outcome: &Outcome) -> Over<C> {
         let waited = self.under_way.remove(key).unwrap_or_default();
         self.waiting -= waited.len();
         match &outcome.result {
             Ok(response) => self.known.keep(*key, outcome, size(response)),
-            Err(failure) if failure.kind == Kind::Deadline => return (Vec::new(), waited),
+            Err(failure) if failure.kind == Kind::Deadline => return Over { have: Vec::new(), ask: waited },
             Err(_) => {}
         }
         let have = waited.into_iter().map(|member| (shared(outcome, member.place.index), member.keep()));
-        (have.collect(), Vec::new())
+        Over { have: have.collect(), ask: Vec::new() }
     }
 }
 
