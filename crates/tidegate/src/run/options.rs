@@ -56,7 +56,7 @@ impl<S, C> Run<S, C> {
     /// Spends no more than that: the worst case of each call is reserved before it is sent.
     ///
     /// A request that no longer fits, or whose worst case cannot be known for want of a price or of `max_tokens`, ends with
-    /// [`Kind::Budget`], and nothing more is taken.
+    /// [`Kind::Budget`](crate::Kind::Budget), and nothing more is taken.
     pub fn budget(self, budget: Budget) -> Run<S, C> {
         self.pay_from(Arc::new(Purse::new(Account::new(budget, Spend::default()), None)))
     }
