@@ -12,6 +12,8 @@ use tidegate::run::summary::{Stopped, Summary};
 use tidegate::{Client, TaskKind};
 
 pub(crate) use self::client::{builder, pool_options};
+#[cfg(feature = "object-store")]
+pub(crate) use self::client::proxies;
 pub(crate) use self::job::{input_format, named_format};
 use crate::args::RunArgs;
 use crate::aws::Signing;
