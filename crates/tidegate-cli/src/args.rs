@@ -289,6 +289,9 @@ pub(crate) struct WatchArgs {
     /// Show nothing but errors
     #[arg(long)]
     pub(crate) quiet: Option<bool>,
+    /// Show the run on the whole terminal, with keys to steer it
+    #[arg(long, conflicts_with_all = ["quiet", "json_events"])]
+    pub(crate) tui: Option<bool>,
     /// Log requests; twice: everything
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -380,7 +383,7 @@ const ACTIONS: [&str; 11] = [
 ];
 
 /// Flags of `run` that can also say no (`--each-model=false`), against a file that says yes.
-const SWITCHES: [&str; 13] = [
+const SWITCHES: [&str; 14] = [
     "dedupe",
     "delete_context_cache",
     "allow_duplicate_ids",
@@ -391,6 +394,7 @@ const SWITCHES: [&str; 13] = [
     "stream",
     "quiet",
     "json_events",
+    "tui",
     "allow_global",
     "regions_first",
     "strict_names",

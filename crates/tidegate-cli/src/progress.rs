@@ -5,6 +5,7 @@
 //!
 //! | style | what is shown on standard error |
 //! |---|---|
+//! | full | the whole terminal, see `tui` |
 //! | terminal | two lines and a bar, drawn over and over; a third line for several endpoints or one in trouble |
 //! | lines | a line every 10 s |
 //! | json | an object every second |
@@ -17,6 +18,8 @@ mod pace;
 pub(crate) mod screen;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "tui")]
+mod tui;
 
 use std::time::Duration;
 
@@ -35,6 +38,10 @@ const STEPS: u64 = 10_000;
 /// Shows how the run gets on, for ever; dropping the future takes the display away.
 pub(crate) async fn show(client: Client, control: Control, screen: Screen) {
     let every = match screen.style {
+        #[cfg(feature = "tui")]
+        Style::Full => match tui::show(client, control, screen).await {},
+        #[cfg(not(feature = "tui"))]
+        Style::Full => return std::future::pending().await,
         Style::Terminal => Duration::from_millis(250),
         Style::Json => Duration::from_secs(1),
         Style::Lines => Duration::from_secs(10),

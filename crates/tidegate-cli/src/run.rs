@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use tidegate::run::job::{Control, Job, Onlooker};
 use tidegate::run::summary::{Stopped, Summary};
-use tidegate::{Client, TaskKind};
+use tidegate::{Client, Outcome, TaskKind};
 
-pub(crate) use self::client::{builder, pool_options};
 #[cfg(feature = "object-store")]
 pub(crate) use self::client::proxies;
+pub(crate) use self::client::{builder, pool_options};
 pub(crate) use self::job::{input_format, named_format};
 use crate::args::RunArgs;
 use crate::aws::Signing;
@@ -42,9 +42,9 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 /// Runs the job with everything that watches it, and says what it came to.
 async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
-    let (calls, onlooker) = calls(job, settings);
+    let screen = screen(job, settings)?;
+    let (calls, onlooker) = calls(job, settings, &screen);
     let control = Control { onlooker, ..Control::default() };
-    let screen = screen(job, settings);
     logging::start(&log_options(settings), &screen)?;
     let observer = Events::new(screen.clone(), settings.run.verbose);
     let client = client::client(settings, Some(Arc::new(observer)), keys::find, Signing::Needed)?;
@@ -60,10 +60,12 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     let metrics = serve(settings, Metrics::new(client.clone(), control.progress.clone(), calls), &screen).await?;
     let summary = tokio::select! {
         biased;
-        summary = job.run(&client, &control) => summary?,
+        summary = job.run(&client, &control) => summary,
         () = display => unreachable!("it is shown for ever"),
         never = metrics => match never {},
     };
+    screen.repeat_warnings();
+    let summary = summary?;
     client.close().await;
     if let Some(path) = &settings.output.summary {
         crate::summary::write_json(&summary, path)?;
@@ -77,12 +79,17 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
 }
 
 /// Makes the counts of calls, and who counts them, if anybody wants to know.
-fn calls(job: &Job, settings: &Settings) -> (Calls, Option<Onlooker>) {
+fn calls(job: &Job, settings: &Settings, screen: &Screen) -> (Calls, Option<Onlooker>) {
     let kind = if job.prompt.embed.is_some() { TaskKind::Embed } else { TaskKind::Chat };
     let calls = Calls::new(kind);
-    let counted = calls.clone();
-    let onlooker = settings.run.metrics_listen.map(|_| Onlooker::new(move |outcome| counted.note(outcome)));
-    (calls, onlooker)
+    let counted = settings.run.metrics_listen.map(|_| calls.clone());
+    let shown = (screen.style == Style::Full).then(|| screen.clone());
+    let wanted = counted.is_some() || shown.is_some();
+    let see = move |outcome: &Outcome| {
+        counted.iter().for_each(|calls| calls.note(outcome));
+        shown.iter().for_each(|screen| screen.note_latency(outcome));
+    };
+    (calls, wanted.then(|| Onlooker::new(see)))
 }
 
 /// Takes the address of the metrics, and returns what serves them for ever.
@@ -106,12 +113,15 @@ async fn serve(
     })
 }
 
-fn screen(job: &Job, settings: &Settings) -> Screen {
-    Screen::new(match (settings.run.quiet, settings.run.json_events) {
-        (_, true) => Style::Json,
-        (true, _) => Style::Quiet,
+fn screen(job: &Job, settings: &Settings) -> anyhow::Result<Screen> {
+    let run = &settings.run;
+    let style = match (run.json_events, run.quiet, run.tui) {
+        (true, ..) => Style::Json,
+        (_, true, _) => Style::Quiet,
+        (.., true) => Style::full()?,
         _ => Style::fitting(job.out.as_deref()),
-    })
+    };
+    Ok(Screen::new(style))
 }
 
 /// Returns the exit code that tells how it went.

@@ -302,6 +302,8 @@ pub(crate) struct Run {
     pub(crate) scenario: Option<PathBuf>,
     /// Whether nothing but errors is shown; default: false.
     pub(crate) quiet: bool,
+    /// Whether the run is shown on the whole terminal; default: false.
+    pub(crate) tui: bool,
     /// How much is logged: 0 warnings, 1 requests, 2 everything; default 0.
     pub(crate) verbose: u8,
     /// Whether progress is written as JSON lines; default: false.
@@ -326,6 +328,7 @@ impl Default for Run {
             http2: Http2::default(),
             scenario: None,
             quiet: false,
+            tui: false,
             verbose: 0,
             json_events: false,
             metrics_listen: None,

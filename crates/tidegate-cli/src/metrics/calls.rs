@@ -130,7 +130,8 @@ pub(crate) fn operation(kind: TaskKind) -> &'static str {
 /// Parts a model as the user named it, with the provider's name as OpenTelemetry has it.
 pub(crate) fn provider_and_model(model: &str) -> (&str, &str) {
     let (provider, name) = model.split_once('/').unwrap_or(("", model));
-    if provider::PROVIDERS.iter().all(|known| known.name != provider) {
+    let is_known = provider::PROVIDERS.iter().chain([&provider::COMPATIBLE]).any(|known| known.name == provider);
+    if !is_known {
         return ("", model);
     }
     let provider = match provider {
@@ -173,6 +174,7 @@ mod tests {
     fn providers_have_the_names_of_the_convention() {
         assert_eq!(provider_and_model("bedrock/Claude 3.5 Sonnet"), ("aws.bedrock", "Claude 3.5 Sonnet"));
         assert_eq!(provider_and_model("groq/openai/gpt-oss-120b"), ("groq", "openai/gpt-oss-120b"));
+        assert_eq!(provider_and_model("compatible/org/m"), ("compatible", "org/m"));
         assert_eq!(provider_and_model("my-model"), ("", "my-model"));
     }
 }

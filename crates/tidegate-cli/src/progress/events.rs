@@ -35,7 +35,7 @@ impl Observer for Events {
     fn event(&self, event: &Event) {
         if self.screen.style == Style::Json {
             json_line(&self.screen, event);
-        } else if let Some(text) = words(event, self.verbose) {
+        } else if let Some(text) = words(event, if self.screen.style == Style::Full { 1 } else { self.verbose }) {
             self.screen.line(&text);
         }
     }

@@ -178,6 +178,7 @@ fn output(table: &mut Table, args: &OutputArgs) -> Result<()> {
 
 fn watch(table: &mut Table, args: &WatchArgs) -> Result<()> {
     set(table, "run.quiet", args.quiet);
+    set(table, "run.tui", args.tui);
     set(table, "run.verbose", (args.verbose > 0).then_some(args.verbose));
     set(table, "run.json_events", args.json_events);
     set(table, "run.metrics_listen", args.metrics_listen.map(|address| address.to_string()));

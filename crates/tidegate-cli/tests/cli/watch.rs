@@ -128,3 +128,22 @@ fn an_address_that_is_taken_is_named_before_anything_is_sent() {
         .says(&["--metrics-listen", &taken]);
     assert_eq!(sim.count("arrivals"), 0);
 }
+
+#[cfg(not(feature = "tui"))]
+#[test]
+fn a_build_without_the_full_screen_says_how_to_get_it() {
+    let place = Place::new();
+    place.write("rows.csv", "id,text\n1,a\n");
+    let install = "cargo install --locked --path crates/tidegate-cli --features tui";
+    place.run("run rows.csv -m sim/echo -p {{text}} -o out.jsonl --tui").exits(2).says(&["'tui'", install]);
+    assert!(!place.path("out.jsonl").exists());
+}
+
+#[cfg(feature = "tui")]
+#[test]
+fn the_full_screen_needs_a_terminal() {
+    let place = Place::new();
+    place.write("rows.csv", "id,text\n1,a\n");
+    place.run("run rows.csv -m sim/echo -p {{text}} -o out.jsonl --tui").exits(2).says(&["--tui needs a terminal"]);
+    assert!(!place.path("out.jsonl").exists());
+}
