@@ -285,6 +285,25 @@ async fn a_reply_cut_in_its_body_is_cut() {
 }
 
 #[tokio::test]
+async fn a_reply_to_head_has_no_body_and_leaves_the_connection_whole() {
+    let (listener, address) = listener().await;
+    spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = read_request(&mut stream).await.unwrap();
+        assert!(head.starts_with("HEAD / "), "{head}");
+        reply(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await;
+        read_request(&mut stream).await.unwrap();
+        reply(&mut stream, OK).await;
+        std::future::pending::<()>().await;
+    });
+    let pool = pool();
+    let head = http::Request::head(format!("http://{address}/")).body(Bytes::new()).unwrap();
+    let described = pool.send(head).await.unwrap();
+    assert_eq!((described.headers()["content-length"].as_bytes(), described.body().len()), (&b"1000"[..], 0));
+    assert_eq!(&pool.send(post(format!("http://{address}/"), "x")).await.unwrap().body()[..], b"ok");
+}
+
+#[tokio::test]
 async fn a_reply_ends_where_it_says() {
     let (listener, address) = listener().await;
     spawn(async move {

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -73,6 +74,8 @@ pub(super) async fn exchange(
     let length = connection.head.len();
     match poll_fn(|cx| connection.poll_head(length, cx)).await {
         Ok(Head { reply, framing, reusable }) => {
+            // What would have been sent is described, and not sent.
+            let framing = if request.method() == Method::HEAD { Framing::Length(0) } else { framing };
             let body = Body { connection: Some(connection), framing, reusable, origin: origin.clone() };
             Ok(Some(reply.map(|()| body::Body::One(body))))
         }
