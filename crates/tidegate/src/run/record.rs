@@ -345,15 +345,7 @@ mod tests {
             cost: Some(Money::from_usd(0.000_031)),
             latency: Duration::from_nanos(12_345_678),
             attempts: 1,
-            request_id: None,
-            fallback: false,
-            cached: false,
-            shared: false,
-            packed: None,
-            calls: None,
-            checked: None,
-            error: None,
-            warnings: Vec::new(),
+            ..Record::blank()
         }
     }
 
