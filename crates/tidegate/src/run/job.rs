@@ -233,6 +233,9 @@ impl Job {
             ..self.output_options(&input)
         };
         Projection::new(&output)?;
+        if let Some(columns) = input.fixed_columns() {
+            output.check(columns)?;
+        }
         let mut identity = identity::of(self, client, &renderer);
         let opened = self.home().map(Journal::open).transpose()?;
         let (journal, old, repaired) = match opened {
