@@ -433,7 +433,7 @@ impl Dispatcher {
         }
         let (usage, failure) = match result {
             Ok(response) => (response.usage, None),
-            Err(failure) => (failure.usage, Some(failure)),
+            Err(failure) => (failure.usage.as_deref().copied(), Some(failure)),
         };
         let settled = lease.settle(usage.as_ref(), failure, hints);
         let attempt = Attempt {
@@ -446,7 +446,7 @@ impl Dispatcher {
             backoff,
             took,
             usage,
-            cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
+            cost: usage.and_then(|usage| usage.cost(endpoint.price)),
             estimated: false,
             failure: failure.cloned(),
             partial: None,

@@ -48,7 +48,8 @@ impl Work<'_> {
         for attempt in &outcome.attempts {
             let used = |usage: &Usage| usage.cached_tokens > 0 || usage.cache_write_tokens > 0;
             let Some(usage) = attempt.usage.filter(used) else { continue };
-            if let Some(price) = self.client.price(&attempt.model) {
+            let price = self.client.price(&attempt.model);
+            if let Some(price) = price.and_then(|price| price.of_tier(usage.tier)) {
                 *self.saved.get_or_insert(0.0) += price.saved_by_cache(&usage);
             }
         }
