@@ -178,8 +178,13 @@ pub use request::{
 pub use response::{Delta, Finish, Output, Response, Tier, Usage};
 pub use run::batch::Batch;
 pub use run::prompt::Template;
-pub use run::{Dedupe, Item, Middleware, Run, RunProgress};
+pub use run::{Dedupe, Item, Middleware, Run, RunProgress, StopOn};
 pub use schema::Schema;
+
+/// Compiles and runs the code of the page about the simulated provider.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/simulator.md")]
+struct SimulatorPage;
 
 /// Compiles and runs the code of the pages for those who come from another system.
 #[cfg(doctest)]

@@ -227,6 +227,7 @@ fn detail(outcome: &Outcome, task: &Task) -> Option<Vec<u8>> {
 pub(in crate::run) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
     Finished {
         model: record.model.as_deref().unwrap_or_default(),
+        endpoint: record.endpoint.as_deref().unwrap_or_default(),
         failure: record.error.as_ref().map(|error| (error.kind, &*error.message)),
         usage: record.usage,
         cost: record.cost.or(record.error.as_ref().map(|_| Money::ZERO)),
