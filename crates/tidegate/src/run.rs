@@ -94,6 +94,9 @@ pub(crate) struct Done<C> {
     pub(crate) rest: Vec<(Outcome, C)>,
 }
 
+/// Whom items ask: models, and the regions in which alone they are asked.
+type Whom = (Vec<Arc<str>>, Option<Box<[String]>>);
+
 /// Many requests under way: a stream of their outcomes, in the order in which they are done.
 ///
 /// # Cancel safety
@@ -113,7 +116,7 @@ pub struct Run<S, C> {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
     most_ahead: usize,
-    routes: Vec<(Vec<Arc<str>>, RouteId)>,
+    routes: Vec<(Whom, RouteId)>,
     twins: Twins<C>,
     /// Where requests gather that are asked together, if any are.
     packer: Option<Packer<C>>,
@@ -181,12 +184,12 @@ impl<S, C> Run<S, C> {
             && (self.bytes < MOST_BYTES || self.asked.is_empty())
     }
 
-    fn route(&mut self, models: Vec<Arc<str>>) -> RouteId {
-        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == models) {
+    fn route(&mut self, whom: Whom) -> RouteId {
+        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == whom) {
             return *route;
         }
-        let route = self.asker.client.route_in(&models, &self.asker.regions);
-        self.routes.push((models, route));
+        let route = self.asker.route(&whom.0, whom.1.as_deref());
+        self.routes.push((whom, route));
         route
     }
 }
@@ -240,12 +243,14 @@ where
         let urgency = Urgency::new(item.priority, deadline);
         // Middleware may want to see them, and to name others.
         let models = if self.hooks.is_some() { item.models.clone() } else { std::mem::take(&mut item.models) };
+        let regions = (!item.regions.is_empty()).then(|| item.regions.clone().into_boxed_slice());
         let twin = match self.hooks {
             // What hooks make of an item is known only once they have run.
             Some(_) => None,
-            None => self.twins.key((&models, &item.labels), &item.request, &self.asker.policy),
+            None => self.twins.key((&models, &regions, &item.labels), &item.request, &self.asker.policy),
         };
-        let place = Place { index: self.index, route: self.route(models), urgency, retry: item.retry.take() };
+        let route = self.route((models, regions.clone()));
+        let place = Place { index: self.index, route, regions, urgency, retry: item.retry.take() };
         let bytes = item.request.size();
         self.bytes += bytes;
         self.index += 1;

@@ -82,8 +82,9 @@ impl Asker {
                 outcome
             }
             None => {
-                if !item.models.is_empty() {
-                    place.route = self.client.route_in(&item.models, &self.regions);
+                if !(item.models.is_empty() && item.regions.is_empty()) {
+                    place.regions = Some(item.regions.clone().into_boxed_slice()).filter(|regions| !regions.is_empty());
+                    place.route = self.route(&item.models, place.regions.as_deref());
                 }
                 let tries = Tries::default();
                 let (answers, begun) = (self.answers.as_ref(), Begun::default());
@@ -142,6 +143,11 @@ impl Asker {
         }
     }
 
+    /// Returns the route over these models in an item's own regions, or the run's.
+    pub(super) fn route(&self, models: &[Arc<str>], regions: Option<&[String]>) -> RouteId {
+        self.client.route_in(models, regions.unwrap_or(&self.regions))
+    }
+
     /// Returns the order for a request.
     pub(super) fn order<'a>(
         &'a self,
@@ -152,7 +158,7 @@ impl Asker {
         Order {
             request,
             route: place.route,
-            regions: &self.regions,
+            regions: place.regions.as_deref().unwrap_or(&self.regions),
             stop: &self.stop,
             retry: place.retry.as_deref().unwrap_or(&self.retry),
             urgency: place.urgency,
