@@ -250,7 +250,7 @@ pub(in crate::run) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
 /// No journal beside that output, damage, storage.
 pub fn report(out: &Path) -> Result<Summary> {
     let mut tally = Tally::default();
-    Snapshot::open(&Home::named(out).dir)?.scan(|row, _| {
+    Snapshot::open(&Home::of_run(out)?.dir)?.scan(|row, _| {
         let record = Record::parse(row.record)
             .map_err(|error| Error::damaged(out, format!("a record cannot be read: {error}")))?;
         tally.add(&finished(&record));
