@@ -19,6 +19,7 @@ mod results;
 mod show;
 mod spending;
 mod tasks;
+mod upload;
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
