@@ -350,13 +350,6 @@ impl Dispatcher {
         self.endpoints.iter().find(|endpoint| &*endpoint.model == model)
     }
 
-    /// Tells the caller of an endpoint that its answer was refused.
-    pub(crate) fn refused(&self, endpoint: &str, failure: &Failure, tries: &Tries) {
-        if let Some(endpoint) = self.endpoints.iter().find(|known| &*known.name == endpoint) {
-            tries.failed(&*endpoint.caller, failure);
-        }
-    }
-
     /// Returns the models of a route, each once.
     pub(crate) fn models(&self, route: RouteId) -> Vec<Arc<str>> {
         let endpoints = self.admission.endpoints_of(route);
