@@ -82,9 +82,8 @@ pub struct RetryPolicy {
     pub first_delta: Duration,
     /// How long nothing may come of a stream after its first piece. Default 60 s.
     pub idle: Duration,
-    /// Whether a reply that is taken piece by piece and breaks off goes on elsewhere, marked by
-    /// [`Delta::Switched`](crate::Delta::Switched), at the cost of both calls: see [`Streaming`](crate::Streaming). Default
-    /// false: it fails.
+    /// Whether a reply that is taken piece by piece and breaks off goes on elsewhere, at the cost of both calls: see
+    /// [`Streaming`](crate::Streaming). Default false: it fails.
     pub switch_streams: bool,
     /// The mean of the first backoff; it doubles each time. Default 500 ms.
     pub backoff: Duration,
@@ -250,15 +249,14 @@ impl Dispatcher {
         attempts: &mut Vec<Attempt>,
         admitted: G,
     ) -> impl Future<Output = Result<Response, Failure>> {
-        let ask = self.ask(&order);
-        self.go_on(order, ask, Spent::default(), attempts, admitted)
+        self.go_on(self.ask(&order), order, Spent::default(), attempts, admitted)
     }
 
     /// Goes on with a request that has used up some of its policy.
     async fn go_on<G>(
         &self,
-        order: Order<'_>,
         mut ask: Ask,
+        order: Order<'_>,
         mut spent: Spent,
         attempts: &mut Vec<Attempt>,
         admitted: G,
@@ -330,9 +328,8 @@ impl Dispatcher {
             }
             if let Some(request) = began.and_then(|outlet| outlet.rest_of(order.request)) {
                 ask.bytes = request.text_size();
-                let order = Order { request: &request, ..order };
                 // Boxed, because it is rare: it ends with the attempts that are left.
-                return Box::pin(self.go_on(order, ask, spent, attempts, ())).await;
+                return Box::pin(self.go_on(ask, Order { request: &request, ..order }, spent, attempts, ())).await;
             }
         }
     }
@@ -464,7 +461,6 @@ impl Dispatcher {
         };
         let guess = failure.filter(|_| usage.is_none()).and(order.outlet).and_then(|said| said.spent(lease.estimate()));
         let settled = lease.settle(usage.as_ref(), failure, hints);
-        let usage = usage.or(guess);
         let attempt = Attempt {
             endpoint: endpoint.name.clone(),
             model: endpoint.model.clone(),
@@ -474,8 +470,8 @@ impl Dispatcher {
             cooled,
             backoff,
             took,
-            usage,
-            cost: usage.and_then(|usage| usage.cost(endpoint.price)),
+            usage: usage.or(guess),
+            cost: usage.or(guess).and_then(|usage| usage.cost(endpoint.price)),
             estimated: guess.is_some(),
             failure: failure.cloned(),
             partial: None,
