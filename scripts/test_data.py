@@ -3,6 +3,7 @@
 Usage: test_data.py BINARY
 """
 
+import base64
 import contextlib
 import datetime
 import http.server
@@ -174,6 +175,34 @@ def check_store(place, client):
     assert "s3://lake/none.jsonl: there is no such object" in missing, missing
 
 
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+
+
+def check_media(place, client):
+    """Images in a bucket are fetched and sent as bytes, except to a provider that reads the bucket itself."""
+    client.put_object(Bucket="lake", Key="photos/a.png", Body=PNG)
+    rows = [{"id": 1, "photo": "s3://lake/photos/a.png"}, {"id": 2, "photo": "s3://lake/photos/none.png"}]
+    place.folder.joinpath("photos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["run", "photos.jsonl", "-p", "What is this?", "--image-column", "photo"]
+    shown = place.run(*asked, "-m", "sim/echo", "--dry-run", "--rows", "1")
+    assert base64.b64encode(PNG).decode()[:40] in shown.stdout + shown.stderr, shown
+    place.run(*asked, "-m", "sim/echo", "-o", "photos.out.jsonl", "--quiet", code=1)
+    records = {row["id"]: row for row in map(json.loads, place.folder.joinpath("photos.out.jsonl").open())}
+    assert records[1]["error"] is None, records[1]
+    assert "s3://lake/photos/none.png: there is no such object" in records[2]["error"]["message"], records[2]
+    # The same command sends nothing again; a picture that was changed is asked about anew.
+    place.run(*asked, "-m", "sim/echo", "-o", "photos.out.jsonl", "--quiet", "--summary", "p.json", "--rows", "1")
+    assert json.loads(place.folder.joinpath("p.json").read_text())["succeeded"] == 0
+    client.put_object(Bucket="lake", Key="photos/a.png", Body=PNG + b"!")
+    assert "asks something else now" in place.run(
+        *asked, "-m", "sim/echo", "-o", "photos.out.jsonl", "--quiet", "--rows", "1", code=2
+    ).stderr
+    nova = place.run(*asked, "-m", "bedrock/amazon.nova-lite-v1:0", "--region", "us-east-1", "--dry-run", "--rows", "1")
+    assert '"s3://lake/photos/a.png"' in nova.stdout + nova.stderr, nova
+
+
 def check_web(place, rows):
     """A file of a web server that answers with parts, moves things, and is out of order now and then."""
     content = "".join(f'{{"id":{n},"text":"t{n}"}}\n' for n in range(rows)).encode()
@@ -221,6 +250,7 @@ def main(binary):
         check_outputs(place)
         with bucket(place) as client:
             check_store(place, client)
+            check_media(place, client)
         check_web(place, 3000)
     print("test-data: pyarrow reads what we write and we read what it writes; S3 and https work")
 

@@ -41,7 +41,7 @@ fn job(args: &ExportArgs) -> anyhow::Result<Export> {
         asked = tidegate::run::export::last_input_of(&args.from);
     }
     let names = join.paths.iter().chain(&asked).map(String::as_str).chain([name.as_str()]);
-    let store = store::needed(names)?;
+    let store = store::needed(names, false)?;
     let join = InputOptions { store: store.clone(), ..join };
     Ok(Export {
         from: args.from.clone(),

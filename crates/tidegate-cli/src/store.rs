@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use tidegate::run::store::{Store, is_url};
 
-/// Returns a store if any of the names is an address; without the feature there is none, and the library says so.
-pub(crate) fn needed<'n>(names: impl IntoIterator<Item = &'n str>) -> anyhow::Result<Option<Arc<dyn Store>>> {
-    if !names.into_iter().any(is_url) {
+/// Returns a store if any of the names is an address, or rows may name some; without the feature there is none, and the
+/// library says so.
+pub(crate) fn needed<'n>(
+    names: impl IntoIterator<Item = &'n str>,
+    rows_may: bool,
+) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    if !rows_may && !names.into_iter().any(is_url) {
         return Ok(None);
     }
     #[cfg(feature = "object-store")]

@@ -43,6 +43,13 @@ type Job = BoxFuture<'static, ()>;
 pub type Items<C> = stream::Iter<std::vec::IntoIter<Item<C>>>;
 
 /// Sends requests and blocks until they are done. Clones share limits, connections and the thread.
+///
+/// ```
+/// use tidegate::{Request, Target, blocking};
+/// let client = blocking::Client::new(tidegate::Client::builder().target(Target::new("sim/echo")?))?;
+/// assert!(client.send(Request::prompt("Is it low tide?"))?.result.is_ok());
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Client {
     client: crate::Client,

@@ -394,6 +394,11 @@ impl Caller for HttpCaller {
         self.encode(request).ok().map(|encoded| encoded.body)
     }
 
+    fn reads(&self, address: &str) -> bool {
+        let stores = self.spoken[0].wire.wire().stores();
+        stores.iter().any(|store| address.starts_with(store))
+    }
+
     fn prefix(&self, request: &Request) -> Option<u64> {
         self.prompt_cache?.prefix(request)
     }

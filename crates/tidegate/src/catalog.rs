@@ -68,6 +68,11 @@ static TABLE: &str = include_str!("catalog/models.csv");
 static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| lines().filter_map(parse).collect());
 
 /// Returns every model in the table, grouped by provider.
+///
+/// ```
+/// let of_openai = tidegate::catalog::models().iter().filter(|model| model.provider == "openai");
+/// assert!(of_openai.count() > 10);
+/// ```
 #[must_use]
 pub fn models() -> &'static [Model] {
     &MODELS
@@ -77,6 +82,11 @@ pub fn models() -> &'static [Model] {
 /// undated one (`claude-haiku-4-5`) its latest version.
 ///
 /// Dated versions whose price differs from the undated name's have rows of their own.
+///
+/// ```
+/// let model = tidegate::catalog::find("openai", "gpt-5-mini").unwrap();
+/// assert!(model.price.is_some() && model.max_input > Some(100_000));
+/// ```
 #[must_use]
 pub fn find(provider: &str, model: &str) -> Option<&'static Model> {
     let exact = |name: &str| models().iter().find(|row| row.provider == provider && row.name == name);
@@ -89,6 +99,11 @@ fn latest(provider: &str, model: &str) -> Option<&'static Model> {
 }
 
 /// Returns the models of that bare name, one for each provider that has it.
+///
+/// ```
+/// let models = tidegate::catalog::providers_of("gpt-5-mini");
+/// assert!(models.iter().any(|model| model.provider == "openai"));
+/// ```
 #[must_use]
 pub fn providers_of(name: &str) -> Vec<&'static Model> {
     let mut found: Vec<_> = models().iter().filter_map(|row| find(row.provider, name)).collect();

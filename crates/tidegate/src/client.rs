@@ -6,6 +6,7 @@ mod control;
 mod defaults;
 mod dry_run;
 mod google;
+mod media;
 mod outputs;
 mod refresh;
 mod single;

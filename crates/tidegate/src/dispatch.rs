@@ -66,6 +66,12 @@ use crate::request::Request;
 use crate::response::Response;
 
 /// How often and how patiently a request is tried.
+///
+/// ```
+/// use std::time::Duration;
+/// let retry = tidegate::RetryPolicy { timeout: Duration::from_secs(60), hedge: Some(0.02), ..Default::default() };
+/// # let _ = retry;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryPolicy {
     /// Attempts per request, the first included; rejections for load do not count. Default 5.

@@ -25,6 +25,13 @@ use crate::request::Feature;
 use crate::response::Usage;
 
 /// The cause of a failed attempt or row.
+///
+/// ```
+/// use tidegate::{Kind, Retry};
+/// assert_eq!(Kind::RateLimited.advice().retry, Retry::Here);
+/// assert_eq!(Kind::BadRequest.advice().retry, Retry::Never);
+/// assert_eq!(Kind::from_name("day_quota"), Some(Kind::DayQuota));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -240,6 +247,13 @@ impl fmt::Display for Kind {
 }
 
 /// One failure, as data: it is journaled, counted and shown, and holds no key.
+///
+/// ```
+/// use tidegate::{Failure, Kind};
+/// // What a caller of your own returns.
+/// let failure = Failure::new(Kind::Overloaded, "no slot is free").with_status(503);
+/// assert_eq!(failure.kind.name(), "overloaded");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Failure {

@@ -12,6 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::response::{Tier, Usage};
 
 /// An amount in US dollars, exact to a picodollar; at most 18 million dollars.
+///
+/// ```
+/// use tidegate::Money;
+/// let spent: Money = [Money::from_usd(1.25), Money::from_usd(0.5)].into_iter().sum();
+/// assert_eq!((spent.usd(), spent.to_string()), (1.75, "$1.75".to_owned()));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Money(u64);
@@ -105,6 +111,13 @@ impl Sub for Spend {
 }
 
 /// The most that may be spent; what is not stated has no bound.
+///
+/// ```
+/// use tidegate::run::job::Job;
+/// use tidegate::{Budget, Money};
+/// let job = Job { budget: Budget { usd: Some(Money::from_usd(20.0)), tokens: None }, ..Job::default() };
+/// # let _ = job;
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Budget {
     /// Money.
@@ -151,6 +164,14 @@ impl fmt::Display for Money {
 const HOUR_WRITE: f64 = 2.0;
 
 /// What a model's tokens cost, in US dollars per million.
+///
+/// ```
+/// use tidegate::{Price, Target};
+/// let price = Price { cached_input: Some(0.025), ..Price::new(0.25, 2.0) };
+/// let target = Target::new("openai/gpt-5-mini")?.price(price);
+/// assert_eq!(target.known_price(), Some(price));
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {

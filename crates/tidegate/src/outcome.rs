@@ -132,6 +132,21 @@ pub struct Fault {
 }
 
 /// One call made for a request.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> tidegate::Result<()> {
+/// use tidegate::{Client, Request, Target};
+/// # let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+/// let outcome = client.send(&Request::prompt("Is it high tide?")).await;
+/// for attempt in &outcome.attempts {
+///     let end = attempt.failure.as_ref().map_or("answered".to_owned(), |failure| failure.to_string());
+///     println!("{}: waited {:?}, took {:?}, {end}", attempt.endpoint, attempt.waited, attempt.took);
+/// }
+/// assert_eq!(outcome.attempts.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Attempt {

@@ -38,6 +38,22 @@ pub struct Response {
 }
 
 /// The answer itself.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> tidegate::Result<()> {
+/// use tidegate::{Client, Output, Request, Target};
+/// # let client = Client::builder().target(Target::new("sim/embed")?).build()?;
+/// let outcome = client.send(&Request::embed("the tide")).await;
+/// match outcome.result.map(|response| response.output) {
+///     Ok(Output::Embedding(vector)) => assert!(!vector.is_empty()),
+///     Ok(Output::Text(text)) => println!("{text}"),
+///     Ok(other) => println!("{other:?}"),
+///     Err(failure) => eprintln!("{failure}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -110,6 +126,14 @@ pub enum Delta {
 
 /// Tokens used by one call. Cached and cache-write tokens are part of the input, reasoning tokens part of the output,
 /// whatever the provider's own convention.
+///
+/// ```
+/// use tidegate::{Response, Usage};
+/// // What a caller of your own says that its answer used.
+/// let usage = Usage { input_tokens: 120, output_tokens: 30, cached_tokens: 100, ..Usage::default() };
+/// let response = Response::text("low tide").with_usage(usage);
+/// assert_eq!(response.usage.map(|usage| usage.total()), Some(150));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {

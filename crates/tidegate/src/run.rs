@@ -119,6 +119,21 @@ type Whom = (Vec<Arc<str>>, Option<Box<[String]>>);
 ///
 /// Dropping it cancels what is in flight. Dropping a wait for its next outcome loses nothing: the outcome comes with the next
 /// wait. The run works only while somebody waits.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> tidegate::Result<()> {
+/// use futures_util::StreamExt;
+/// use tidegate::{Client, Item, Request, Target};
+/// # let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+/// let items = ["ebb", "flow"].map(|word| Item::new(Request::prompt(word), word));
+/// let mut run = client.run_items(futures_util::stream::iter(items));
+/// while let Some((outcome, word)) = run.next().await {
+///     assert!(outcome.text().unwrap().ends_with(word));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a run does nothing until its outcomes are taken"]
 pub struct Run<S, C> {
     /// Behind one pointer, because every request on its way holds it.

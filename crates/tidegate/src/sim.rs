@@ -79,6 +79,21 @@ const UNKNOWN_PATH: &str = "Unknown path: the simulator has /v1/chat/completions
                             /v1beta/models/MODEL:generateContent, /v1beta/cachedContents, /model/MODEL/converse, /foundation-models, /inference-profiles, /v1/models, /__sim/stats and /__sim/reset.";
 
 /// A simulated provider; clones are the same one.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> tidegate::Result<()> {
+/// use std::sync::Arc;
+/// use tidegate::sim::{Scenario, SimTransport, Simulator};
+/// use tidegate::{Client, Request, Target};
+/// let simulator = Simulator::new(Scenario::from_yaml("limits: [{of: requests, limit: 600}]")?);
+/// let transport = Arc::new(SimTransport::to(simulator.clone()));
+/// let client = Client::builder().target(Target::new("openai/gpt-5-mini")?.key("none")).transport(transport).build()?;
+/// client.send(&Request::prompt("Is it low tide?")).await;
+/// assert_eq!(simulator.stats().arrivals, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Simulator {
     shared: Arc<Shared>,

@@ -31,6 +31,7 @@ pub(super) fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
     };
     let inputs: Vec<String> = args.input.inputs.iter().map(|path| path.display().to_string()).collect();
     let out = settings.output.path.as_ref().and_then(|path| path.to_str());
+    let media = media_columns(settings);
     let names = inputs.iter().map(String::as_str).chain(out);
     let (redo, keep) = (args.resume.redo_changed, args.resume.keep_changed);
     Ok(Job {
@@ -38,14 +39,14 @@ pub(super) fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
             paths: inputs.clone(),
             format: settings.format.map(input_format),
             max_row_bytes: settings.run.max_row_bytes as usize,
-            store: store::needed(names)?,
+            store: store::needed(names, !media.is_empty())?,
             ..InputOptions::default()
         },
         prompt: PromptOptions {
             template,
             system: settings.system.clone(),
             embed: settings.embed.clone(),
-            media: media_columns(settings),
+            media,
             lossy: settings.lossy,
             params: settings.params.clone(),
             schema: settings.schema.as_deref().map(schema).transpose()?,

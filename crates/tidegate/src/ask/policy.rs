@@ -34,6 +34,12 @@ pub struct AskPolicy {
 }
 
 /// One step of a ladder.
+///
+/// ```
+/// // The same model again, but with room for a longer answer.
+/// let mut longer = tidegate::Rung::default();
+/// longer.params.max_tokens = Some(4000);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rung {
     /// The model to ask; the request's own where absent.

@@ -123,6 +123,12 @@ pub trait Caller: Send + Sync {
         None
     }
 
+    /// Returns whether the provider reads media at this address in a store, such as `s3://bucket/a.png`, by itself.
+    fn reads(&self, address: &str) -> bool {
+        let _ = address;
+        false
+    }
+
     /// Returns what tells the prefix of a request that its provider is to keep from others; nothing if none is.
     fn prefix(&self, request: &Request) -> Option<u64> {
         let _ = request;

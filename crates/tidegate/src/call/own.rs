@@ -96,6 +96,10 @@ impl Caller for Own {
         self.caller.preview(request)
     }
 
+    fn reads(&self, address: &str) -> bool {
+        self.caller.reads(address)
+    }
+
     fn prefix(&self, request: &Request) -> Option<u64> {
         self.caller.prefix(request)
     }

@@ -26,6 +26,13 @@ const APART: usize = 500;
 const MOST: usize = 4;
 
 /// How cache points are placed in requests to providers that want them.
+///
+/// ```
+/// use tidegate::{PromptCache, Target};
+/// let target = Target::new("anthropic/claude-haiku-4-5")?.prompt_cache(PromptCache::Conservative);
+/// # let _ = target;
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PromptCache {
     /// None are: a request has those that it came with.

@@ -147,6 +147,11 @@ pub trait Wire: Send + Sync {
         None
     }
 
+    /// Returns how the addresses of stores begin from which a provider reads media itself, such as `s3://`.
+    fn stores(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Returns what is taken of media in one request.
     fn media_limits(&self) -> &'static MediaLimits {
         &MediaLimits::NONE

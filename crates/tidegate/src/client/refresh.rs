@@ -28,6 +28,22 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 10;
 
 /// Where it is asked what accounts have, and how long the answers are good.
+///
+/// ```
+/// use tidegate::{Bedrock, Client, Refresh, Target};
+/// # async fn ask() -> tidegate::Result<()> {
+/// let regions = ["us-east-1", "eu-west-1"].map(str::to_owned).to_vec();
+/// let target = Target::new("bedrock/Claude 3 Haiku")?.bedrock(Bedrock { regions, ..Bedrock::default() });
+/// let mut builder = Client::builder().target(target);
+/// let refreshed = builder.refresh(&Refresh { folder: Some("inventory".into()), ..Refresh::default() }).await;
+/// for warning in &refreshed.warnings {
+///     eprintln!("{warning}");
+/// }
+/// let client = builder.build()?;
+/// # let _ = client;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refresh {
     /// The folder in which answers are kept; default: none, they are forgotten with the process.

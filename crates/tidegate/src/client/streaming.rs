@@ -27,6 +27,23 @@ use crate::response::Delta;
 ///
 /// Nothing is read from the connection before it is asked for here. Dropping the stream closes the connection and frees its place; what
 /// the call has used up to then stays counted.
+///
+/// ```
+/// use futures_util::StreamExt;
+/// use tidegate::{Client, Delta, Request, Target};
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+/// let mut reply = client.stream(&Request::prompt("When does the tide turn?"));
+/// while let Some(delta) = reply.next().await {
+///     if let Delta::Text(more) = delta? {
+///         print!("{more}");
+///     }
+/// }
+/// assert!(reply.outcome().await.result.is_ok());
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a stream does nothing until its pieces are taken"]
 pub struct Streaming {
     outlet: Arc<Outlet>,

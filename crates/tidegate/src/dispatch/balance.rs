@@ -107,6 +107,17 @@ impl<F: FnMut(&Ask<'_>, &[Candidate<'_>]) -> Option<usize> + Send> Policy for F 
 }
 
 /// The policies by name.
+///
+/// ```
+/// use tidegate::{Balance, Client, Target};
+/// let client = Client::builder()
+///     .target(Target::new("sim/a")?.weight(3.0))
+///     .target(Target::new("sim/b")?.weight(1.0))
+///     .balance(Balance::Weighted)
+///     .build()?;
+/// # let _ = client;
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

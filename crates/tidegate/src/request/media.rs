@@ -14,6 +14,17 @@ use super::format::{Format, MediaKind};
 pub const MOST_FILE_BYTES: u64 = 100_000_000;
 
 /// An image, a document, a video or a sound.
+///
+/// ```
+/// use tidegate::{Media, Message, Request};
+/// let png = b"\x89PNG\r\n\x1a\n...".as_slice();
+/// let media = Media::bytes(png, Some("boat.png"), None)?;
+/// assert_eq!(media.mime, "image/png");
+/// let asked = Message::user().text("What is this?").part(tidegate::Part::Image(media));
+/// let request = Request::chat(vec![asked]);
+/// # let _ = request;
+/// # Ok::<(), tidegate::request::media::MediaError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Media {

@@ -8,6 +8,12 @@ use super::media::Media;
 use crate::call::wire::WireId;
 
 /// One piece of a message. A wire that has no place for one refuses the request and names it.
+///
+/// ```
+/// use tidegate::{Media, Message, Part};
+/// let message = Message::user().part(Part::Text("What is this?".to_owned())).part(Part::Image(Media::url("https://example.org/a.png")));
+/// assert_eq!(message.parts.len(), 2);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

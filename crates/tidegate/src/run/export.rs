@@ -29,6 +29,15 @@ pub enum Only {
 }
 
 /// What is to be written, and where: plain data.
+///
+/// ```
+/// use tidegate::run::export::{Export, Only};
+/// # fn export() -> tidegate::Result<()> {
+/// let export = Export { from: "out.jsonl".into(), to: Some("failed.jsonl".into()), only: Only::Failed, ..Export::default() };
+/// println!("{} rows", export.run()?.rows);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Export {
     /// The output whose journal is read, or the directory of a journal.

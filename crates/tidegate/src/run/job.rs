@@ -168,6 +168,14 @@ impl Default for Job {
 }
 
 /// How a running job is watched and stopped.
+///
+/// ```
+/// use tidegate::run::job::Control;
+/// let control = Control::default();
+/// // Another task may stop the job that runs with it, and see how far it has come.
+/// control.stop.cancel();
+/// assert_eq!(control.progress.numbers().succeeded, 0);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Control {
     /// Stop taking rows, finish what is in flight, write.

@@ -24,7 +24,7 @@ use crate::run::key;
 use crate::schema::Schema;
 use crate::suggest;
 
-pub use self::attach::{Attached, MediaColumn};
+pub use self::attach::{Attached, Fetching, MediaColumn};
 pub use self::fingerprint::fingerprint;
 use self::template::Templates;
 pub use self::values::Template;
@@ -134,8 +134,8 @@ impl Renderer {
     /// # Errors
     ///
     /// Names the column and the file that is missing, too large or of another kind.
-    pub fn attach(&self, row: &Row) -> Result<Attached, String> {
-        attach::attach(&self.media, row.text()?, &row.place)
+    pub fn attach(&self, row: &Row, fetching: &Fetching) -> Result<Attached, String> {
+        attach::attach(&self.media, row.text()?, &row.place, fetching)
     }
 
     /// Makes the request of a row, with what was [attached](Renderer::attach) to it.

@@ -9,6 +9,13 @@ use crate::run::Run;
 use crate::run::summary::{FailureRule, Stopped};
 
 /// Which failed requests stop a run. By default none.
+///
+/// ```
+/// use tidegate::{Kind, StopOn};
+/// // When a fifth of at least 50 requests has failed, or the account is out of money.
+/// let stop = StopOn { failure_rate: Some(0.2), min_sample: 50, kinds: vec![Kind::OutOfCredit], ..StopOn::default() };
+/// # let _ = stop;
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct StopOn {
     /// Any.

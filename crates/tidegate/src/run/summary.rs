@@ -49,6 +49,18 @@ pub struct ModelTally {
 }
 
 /// Counts over finished rows.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> tidegate::Result<()> {
+/// use tidegate::{Client, Request, Target};
+/// # let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+/// let batch = client.run((0..20).map(|n| Request::prompt(format!("Is {n} a prime number?")))).in_input_order().await;
+/// let tally = batch.tally();
+/// assert_eq!((tally.succeeded, tally.failed), (20, 0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tally {
     /// Rows answered.

@@ -29,6 +29,18 @@ const MOST_BYTES: usize = 64 << 20;
 const BESIDE: usize = 400;
 
 /// When identical requests of one run are asked once and all have the one answer.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> tidegate::Result<()> {
+/// use tidegate::{Client, Dedupe, Request, Target};
+/// let client = Client::builder().target(Target::new("sim/echo")?).dedupe(Dedupe::Always).build()?;
+/// let batch = client.run(vec![Request::prompt("Is it high tide?"); 10]).in_input_order().await;
+/// let calls: u32 = batch.outcomes.iter().map(|(outcome, ())| outcome.calls()).sum();
+/// assert_eq!((batch.tally().succeeded, calls), (10, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Dedupe {
     /// Never: each is asked.

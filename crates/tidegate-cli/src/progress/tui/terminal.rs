@@ -52,3 +52,37 @@ fn restore() {
         let _ = disable_raw_mode();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Panics while it draws. Not run by itself, but by the test below, in a terminal of its own.
+    #[test]
+    #[ignore = "takes the terminal over"]
+    fn panics_while_it_draws() {
+        let mut full = Full::enter().unwrap();
+        full.draw(|frame| frame.buffer_mut()[(u16::MAX, u16::MAX)].reset()).unwrap();
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_is_read_there() {
+        let name = "progress::tui::terminal::tests::panics_while_it_draws";
+        // Before and after: the modes of the terminal, such as whether it echoes.
+        let inside = format!("stty -g; \"$TEST\" --ignored --exact {name} --nocapture; stty -g");
+        let ran = Command::new("script")
+            .args(["--quiet", "--return", "--command", &inside, "/dev/null"])
+            .env("TEST", std::env::current_exe().unwrap())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let seen = String::from_utf8_lossy(&ran.stdout);
+        let [entered, left, shown] = ["\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"].map(|code| seen.find(code));
+        let said = seen.find("panicked at");
+        assert!(entered.is_some() && entered < left && left < shown && shown < said, "{seen:?}");
+        let modes: Vec<&str> = seen.lines().filter(|line| line.matches(':').count() > 30).collect();
+        assert!(modes.len() == 2 && modes[0] == modes[1], "{seen:?}");
+    }
+}

@@ -52,6 +52,13 @@ const USED: &str = "SELECT (page_count - freelist_count) * page_size
     FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
 
 /// How long stored answers are used, and how many there may be.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::CacheOptions;
+/// let a_week = CacheOptions { ttl: Some(Duration::from_secs(7 * 24 * 3600)), ..CacheOptions::default() };
+/// # let _ = a_week;
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct CacheOptions {
     /// The age from which a stored answer is asked for anew. Default: none.

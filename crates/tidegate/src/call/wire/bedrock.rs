@@ -107,6 +107,10 @@ impl Wire for Bedrock {
         content::refuses(part)
     }
 
+    fn stores(&self) -> &'static [&'static str] {
+        &["s3://"]
+    }
+
     fn media_limits(&self) -> &'static MediaLimits {
         &MEDIA
     }

@@ -99,6 +99,10 @@ impl Wire for Gemini {
         media::refuses(part)
     }
 
+    fn stores(&self) -> &'static [&'static str] {
+        &["gs://"]
+    }
+
     fn media_limits(&self) -> &'static MediaLimits {
         &MEDIA
     }

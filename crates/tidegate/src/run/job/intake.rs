@@ -19,7 +19,7 @@ use crate::run::input::{Input, InputOptions, Row};
 use crate::run::journal::{Decision, Identity, Manifest, Resume};
 use crate::run::key::{KeyRule, bad_key, peek, record_key};
 use crate::run::progress::Progress;
-use crate::run::prompt::{Attached, MediaColumn, Rendered, Renderer, fingerprint};
+use crate::run::prompt::{Attached, Fetching, MediaColumn, Rendered, Renderer, fingerprint};
 use crate::run::redact;
 
 /// Rows handed over together, so that two threads meet once per chunk and not once per row.
@@ -64,6 +64,7 @@ pub(super) enum Taken {
 pub(super) struct Intake {
     input: Input,
     renderer: Arc<Renderer>,
+    fetching: Fetching,
     resume: Resume,
     rule: KeyRule,
     seed: u64,
@@ -201,6 +202,7 @@ impl Intake {
             ready: VecDeque::new(),
             input,
             renderer: Arc::new(renderer),
+            fetching: Fetching { store: job.input.store.clone(), client: Some(client.clone()) },
             resume,
         })
     }
@@ -296,7 +298,7 @@ impl Intake {
             (None, Err(fault)) => return self.take_bad(row, fault),
             (None, Ok(text)) => text,
         };
-        let attached = self.renderer.attach(row);
+        let attached = self.renderer.attach(row, &self.fetching);
         let seen = match self.look(text, attached.as_ref().map_or(0, |attached| attached.digest)) {
             Ok(seen) => seen,
             Err(fault) => return self.take_bad(row, fault),

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use serde_json::json;
 
-use super::{Attached, MediaColumn, PromptOptions, Rendered, Renderer, fingerprint};
+use super::{Attached, Fetching, MediaColumn, PromptOptions, Rendered, Renderer, fingerprint};
 use crate::call::wire::WireId;
 use crate::request::{MediaKind, Message, Part, Request, Role, Task, TaskKind};
 use crate::run::input::{Place, Row};
@@ -292,7 +292,7 @@ fn media_go_in_front_of_what_the_user_says() {
     assert_eq!(renderer.used_columns(), ["name", "pdf"]);
     let mut row = row(r#"{"name":"May","pdf":"a.pdf"}"#);
     row.place.file = folder.path().join("rows.jsonl").display().to_string().into();
-    let attached = renderer.attach(&row).unwrap();
+    let attached = renderer.attach(&row, &Fetching::default()).unwrap();
     let request = renderer.render(&row, attached).unwrap().request;
     let Task::Chat(messages) = &request.task else { unreachable!() };
     assert!(matches!(&messages[0].parts[..], [Part::Document(_), Part::Text(text)] if text == "Total of May?"));
@@ -300,7 +300,7 @@ fn media_go_in_front_of_what_the_user_says() {
     row.json = Bytes::from_static(br#"{"body":{"messages":[]}}"#);
     let body = Renderer::new(&PromptOptions { template: None, ..options.clone() }, None).unwrap();
     let named = row.clone();
-    let attached = || body.attach(&Row { json: other.clone(), ..named.clone() }).unwrap();
+    let attached = || body.attach(&Row { json: other.clone(), ..named.clone() }, &Fetching::default()).unwrap();
     assert!(body.render(&row, attached()).unwrap_err().contains("cannot be put into a row's own `body`"));
     row.json =
         Bytes::from_static(br#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#);

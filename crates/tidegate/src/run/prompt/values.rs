@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{PromptOptions, Renderer};
+use super::{Fetching, PromptOptions, Renderer};
 use crate::error::{Error, Result};
 use crate::request::Request;
 use crate::run::input::{Place, Row};
@@ -59,7 +59,7 @@ impl Template {
         }
         let place = Place { file: Arc::from("template"), line: 1 };
         let row = Row { place, json: json.into(), fault: None };
-        let attached = self.0.attach(&row)?;
+        let attached = self.0.attach(&row, &Fetching::default())?;
         Ok(self.0.render(&row, attached)?.request)
     }
 }
