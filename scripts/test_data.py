@@ -199,7 +199,7 @@ def check_media(place, client):
     assert "asks something else now" in place.run(
         *asked, "-m", "sim/echo", "-o", "photos.out.jsonl", "--quiet", "--rows", "1", code=2
     ).stderr
-    nova = place.run(*asked, "-m", "bedrock/amazon.nova-lite-v1:0", "--region", "us-east-1", "--dry-run", "--rows", "1")
+    nova = place.run(*asked, "-m", "bedrock/amazon.nova-lite-v1:0", "--regions", "us-east-1", "--dry-run", "--rows", "1")
     assert '"s3://lake/photos/a.png"' in nova.stdout + nova.stderr, nova
 
 
