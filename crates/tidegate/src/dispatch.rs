@@ -233,24 +233,27 @@ enum Next {
 impl Dispatcher {
     /// Sends a request until it is answered or there is no sense in trying again. Every attempt is added to `attempts`;
     /// `admitted` is dropped when the first one is admitted.
+    ///
+    /// Thousands of requests are in here at a time, so what few of them do (copies, backoffs, budgets) is boxed: all would
+    /// have to hold the room for it, and memory that is out of the cache costs more than the rest.
     pub(crate) async fn dispatch<G>(
         &self,
-        order: Order<'_>,
+        order: &Order<'_>,
         attempts: &mut Vec<Attempt>,
         admitted: G,
     ) -> Result<Response, Failure> {
         let mut admitted = Some(admitted);
         let mut spent = Spent::default();
-        let mut ask = self.ask(&order);
+        let mut ask = self.ask(order);
         let payer = Payer::new(order.purse, order.request, &self.endpoints);
         let mut backoff = Duration::ZERO;
         loop {
             let waiting = Instant::now();
-            let mut paid = self.pay(&order, &payer, ask.route).await?;
+            let mut paid = self.pay(order, &payer, ask.route).await?;
             let lease = match order.wait(self.admission.acquire(ask.clone())).await? {
                 Ok(lease) => lease,
                 Err(refused) => {
-                    ask.route = self.elsewhere(&order, ask.route, attempts, refused)?;
+                    ask.route = self.elsewhere(order, ask.route, attempts, refused)?;
                     continue;
                 }
             };
@@ -261,21 +264,36 @@ impl Dispatcher {
             admitted.take();
             payer.sent(&mut paid, lease.place)?;
             let sent = Sent::new(lease, waiting, std::mem::take(&mut backoff), paid);
-            self.admitted(&order, &sent);
-            let (place, failure) = match self.attempt(&order, &payer, &ask, sent, attempts).await {
-                (_, Ok(response)) => return Ok(response),
-                (place, Err(failure)) => (place, failure),
+            self.admitted(order, &sent);
+            let (place, failure) = {
+                let called = match order.retry.hedge {
+                    None => {
+                        let (place, mut hints) = (sent.lease.place, Hints::default());
+                        let result = self.call(order, place, (sent.lease.sent, 1), &mut hints).await;
+                        self.settle(sent, &result, &hints, attempts);
+                        (place, result)
+                    }
+                    Some(cap) => Box::pin(self.race(order, (&payer, cap), &ask, sent, attempts)).await,
+                };
+                match called {
+                    (_, Ok(response)) => return Ok(response),
+                    (place, Err(failure)) => (place, failure),
+                }
             };
             order.tries.failed(&*self.endpoints[place].caller, &failure);
-            self.limited(&order, place, &failure);
+            self.limited(order, place, &failure);
             if order.outlet.is_some_and(Outlet::began) {
                 return Err(failure);
             }
             if let Some(lesser) = lesser(order.request, &failure) {
                 self.tried.count_lesser(&failure);
-                let order = Order { request: &lesser, route: ask.route, ..order };
-                // Boxed, because it is rare: it ends when there is nothing left to leave out.
-                return Box::pin(self.dispatch(order, attempts, ())).await;
+                let route = ask.route;
+                // It ends when there is nothing left to leave out.
+                let again = async move {
+                    let order = Order { request: &lesser, route, ..*order };
+                    self.dispatch(&order, attempts, ()).await
+                };
+                return Box::pin(again).await;
             }
             let next = order.retry.next(&failure, &mut spent);
             self.tried.count(&failure, &next);
@@ -297,9 +315,9 @@ impl Dispatcher {
                     pause
                 }
             };
-            self.retried(&order, place, &failure, pause);
+            self.retried(order, place, &failure, pause);
             if !pause.is_zero() {
-                order.wait(tokio::time::sleep(pause)).await?;
+                Box::pin(order.wait(tokio::time::sleep(pause))).await?;
                 backoff = pause;
             }
         }
@@ -308,7 +326,7 @@ impl Dispatcher {
     /// Waits until the budget, if there is one, has room for one call, wherever on the route it will go.
     async fn pay<'a>(&self, order: &Order<'a>, payer: &Payer<'a>, route: RouteId) -> Result<Paid<'a>, Failure> {
         match order.purse {
-            Some(_) => order.wait(payer.reserve(&self.admission.endpoints_of(route))).await?,
+            Some(_) => Box::pin(order.wait(payer.reserve(&self.admission.endpoints_of(route)))).await?,
             None => Ok(None),
         }
     }
@@ -367,26 +385,6 @@ impl Dispatcher {
             Some(next) if next != left => Ok(next),
             _ => Err(last.unwrap_or(refused)),
         }
-    }
-
-    /// Makes one call, with copies of it if it is slow and that is wanted, and returns where it ended.
-    async fn attempt(
-        &self,
-        order: &Order<'_>,
-        payer: &Payer<'_>,
-        ask: &Ask,
-        sent: Sent<'_>,
-        attempts: &mut Vec<Attempt>,
-    ) -> (usize, Result<Response, Failure>) {
-        let place = sent.lease.place;
-        if let Some(cap) = order.retry.hedge {
-            // Boxed, so that those who want no copies need not hold what it takes.
-            return Box::pin(self.race(order, (payer, cap), ask, sent, attempts)).await;
-        }
-        let mut hints = Hints::default();
-        let result = self.call(order, place, (sent.lease.sent, 1), &mut hints).await;
-        self.settle(sent, &result, &hints, attempts);
-        (place, result)
     }
 
     /// Makes one call within its time, the `copy`th of its kind.

@@ -50,7 +50,7 @@ use self::asker::Asker;
 use self::hooks::Hooks;
 pub use self::hooks::Middleware;
 pub use self::item::Item;
-use self::item::{Kept, Member, Place};
+use self::item::{Answered, Kept, Member, Place};
 use self::ledger::Ledger;
 use self::pack::{Load, Packer, Unpacked, ask_together};
 use self::reporter::Reporter;
@@ -82,16 +82,15 @@ const MOST_BYTES: usize = 256 << 20;
 type Asked<C> = BoxFuture<'static, (Came<C>, Option<u64>)>;
 
 /// What a future of the run came to.
-#[expect(clippy::large_enum_variant, reason = "without packing, all are of the large kind")]
 enum Came<C> {
-    One(Outcome, Kept<C>),
+    One(Box<Answered<C>>),
     Many(Unpacked<C>),
 }
 
-/// An outcome, and those that are to be kept together with it or not at all.
-pub(crate) struct Done<C> {
-    pub(crate) first: (Outcome, C),
-    pub(crate) rest: Vec<(Outcome, C)>,
+/// An outcome, and those that are to be kept together with it or not at all. Boxed, because it is handed on several times.
+struct Done<C> {
+    first: Box<Answered<C>>,
+    rest: Vec<Answered<C>>,
 }
 
 /// Many requests under way: a stream of their outcomes, in the order in which they are done.
@@ -126,7 +125,7 @@ pub struct Run<S, C> {
     /// What is done and not taken yet.
     ready: VecDeque<Done<C>>,
     /// What was done together with the last outcome that was taken.
-    rest: std::vec::IntoIter<(Outcome, C)>,
+    rest: std::vec::IntoIter<Answered<C>>,
     hooks: Option<Arc<Hooks<C>>>,
     reporter: Option<Box<Reporter>>,
     ledger: Ledger,
@@ -216,10 +215,16 @@ where
         self.reporter.as_mut().map_or(Poll::Ready(()), |reporter| reporter.poll(cx))
     }
 
+    /// Returns whether the run has been stopped and has not looked up yet; if not, the task is woken when it is. Waiting for
+    /// that costs more than to look whether it is so, and is only for who has nothing else to do.
+    fn is_stopped(&mut self, cx: &mut Context<'_>) -> bool {
+        !self.source_ended && self.stopped.as_mut().poll(cx).is_ready()
+    }
+
     /// Takes items while there is use for them. Returns whether any was taken, or has turned out to be the last.
     fn take(&mut self, cx: &mut Context<'_>) -> bool {
         let before = (self.index, self.source_ended);
-        if !self.source_ended && self.stopped.as_mut().poll(cx).is_ready() {
+        if !self.source_ended && self.asker.stop.is_cancelled() {
             self.source_ended = true;
             self.ledger.stopped(Ended::Stopped);
         }
@@ -253,22 +258,22 @@ where
             return self.begin_within(hooks, place, item, bytes);
         }
         let Item { request, context, id, labels, .. } = item;
-        self.meet(Member { place, request, context, id, labels, bytes, twin, begun: Begun::default() });
+        self.meet(Box::new(Member { place, request, context, id, labels, bytes, twin, begun: Begun::default() }));
     }
 
-    fn meet(&mut self, member: Member<C>) {
+    fn meet(&mut self, member: Box<Member<C>>) {
         match self.twins.meet(member) {
             Met::Alone(member) => self.gather(member),
             Met::Waits => {}
-            Met::Known(outcome, kept) => {
-                self.asker.tell(&outcome);
-                self.bytes -= kept.bytes;
-                self.ready.push_back(Done { first: kept.with(outcome), rest: Vec::new() });
+            Met::Known(first) => {
+                self.asker.tell(&first.0);
+                self.bytes -= first.1.bytes;
+                self.ready.push_back(Done { first, rest: Vec::new() });
             }
         }
     }
 
-    fn gather(&mut self, member: Member<C>) {
+    fn gather(&mut self, member: Box<Member<C>>) {
         // One that is tried in a way of its own goes alone.
         let Some(packer) = self.packer.as_mut().filter(|_| member.place.retry.is_none()) else {
             return self.ask(Load::One(member));
@@ -294,8 +299,8 @@ where
         let (asker, admitted) = (self.asker.clone(), Waiting::new(&self.waiting));
         self.asked.push(match load {
             Load::One(member) => Box::pin(async move {
-                let (outcome, kept) = asker.ask(member, admitted).await;
-                (Came::One(outcome, kept), first)
+                let answered = asker.ask(member, admitted).await;
+                (Came::One(Box::new(answered)), first)
             }),
             Load::Many(pack) => Box::pin(async move { (Came::Many(ask_together(asker, pack, admitted).await), first) }),
         });
@@ -307,7 +312,7 @@ where
         self.asked.push(Box::pin(async move {
             let id = item.id.clone();
             let (outcome, context) = asker.ask_within(place, &hooks, item, admitted).await;
-            (Came::One(outcome, Kept { context, id, bytes, twin: None }), None)
+            (Came::One(Box::new((outcome, Kept { context, id, bytes, twin: None }))), None)
         }));
     }
 
@@ -351,9 +356,11 @@ where
     fn settle(&mut self, came: Came<C>) {
         let mut done = Vec::new();
         match came {
-            Came::One(outcome, kept) => {
-                self.end(&outcome, &kept, &mut done);
-                self.ready.push_back(Done { first: kept.with(outcome), rest: done });
+            Came::One(mut first) => {
+                let (outcome, kept) = &mut *first;
+                self.end(outcome, kept, &mut done);
+                outcome.id = kept.id.take();
+                self.ready.push_back(Done { first, rest: done });
             }
             Came::Many(unpacked) => {
                 if let Some(packer) = &mut self.packer {
@@ -365,14 +372,14 @@ where
                     done.push(kept.with(outcome));
                 }
                 let last = done.pop();
-                self.ready.extend(last.map(|first| Done { first, rest: done }));
+                self.ready.extend(last.map(|first| Done { first: Box::new(first), rest: done }));
                 unpacked.again.into_iter().for_each(|load| self.ask(load));
             }
         }
     }
 
     /// Notes that a request has its outcome; identical ones that have it too are added to `done`.
-    fn end(&mut self, outcome: &Outcome, kept: &Kept<C>, done: &mut Vec<(Outcome, C)>) {
+    fn end(&mut self, outcome: &Outcome, kept: &Kept<C>, done: &mut Vec<Answered<C>>) {
         self.bytes -= kept.bytes;
         if outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget) {
             self.source_ended = true;
@@ -389,22 +396,22 @@ where
     }
 
     /// Counts what is handed out.
-    fn hand_out(&mut self, done: Done<C>) -> Done<C> {
-        for (outcome, _) in std::iter::once(&done.first).chain(&done.rest) {
+    fn hand_out(&mut self, done: &Done<C>) {
+        for (outcome, _) in std::iter::once(&*done.first).chain(&done.rest) {
             self.ledger.add(outcome);
             self.note(outcome);
         }
-        done
     }
 
     /// Returns what is done next.
-    pub(crate) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<C>>> {
+    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<C>>> {
         self.ledger.began();
         self.take(cx);
         let reported = self.report(cx);
         loop {
             if let Some(done) = self.ready.pop_front() {
-                return Poll::Ready(Some(self.hand_out(done)));
+                self.hand_out(&done);
+                return Poll::Ready(Some(done));
             }
             match Pin::new(&mut self.asked).poll_next(cx) {
                 Poll::Ready(Some((came, first))) => {
@@ -412,7 +419,7 @@ where
                     first.into_iter().for_each(|prefix| self.warmed(prefix));
                 }
                 // Admissions during this poll may have made room for more.
-                _ if self.take(cx) || self.hurry(cx) => {}
+                _ if self.take(cx) || self.hurry(cx) || self.is_stopped(cx) => {}
                 Poll::Ready(None) if self.source_ended && reported.is_ready() => {
                     self.ledger.completed();
                     return Poll::Ready(None);
@@ -423,7 +430,7 @@ where
     }
 
     /// Turns the run into a stream of what is done together.
-    pub(crate) fn together(mut self) -> impl Stream<Item = Done<C>> {
+    fn together(mut self) -> impl Stream<Item = Done<C>> {
         stream::poll_fn(move |cx| self.poll_done(cx))
     }
 }
@@ -436,13 +443,14 @@ where
     type Item = (Outcome, C);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(Outcome, C)>> {
+        let with_context = |(outcome, kept): Answered<C>| (outcome, kept.context);
         if let Some(next) = self.rest.next() {
-            return Poll::Ready(Some(next));
+            return Poll::Ready(Some(with_context(next)));
         }
         self.poll_done(cx).map(|done| {
             done.map(|Done { first, rest }| {
                 self.rest = rest.into_iter();
-                first
+                with_context(*first)
             })
         })
     }

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fallback::Fallback;
 use super::hooks::Hooks;
-use super::item::{Item, Kept, Member, Place};
+use super::item::{Answered, Item, Member, Place};
 use super::pack::Room;
 use crate::ask::cache::Answers;
 use crate::ask::policy::AskPolicy;
@@ -57,13 +57,13 @@ impl Asker {
     }
 
     /// Asks one request until it has its outcome; `admitted` is dropped when its first call is admitted.
-    pub(super) async fn ask<C, G>(&self, mut member: Member<C>, admitted: G) -> (Outcome, Kept<C>) {
-        let begun = std::mem::take(&mut member.begun);
-        let tries = Tries::default();
+    pub(super) async fn ask<C, G>(&self, mut member: Box<Member<C>>, admitted: G) -> Answered<C> {
+        let (tries, begun) = (Tries::default(), &mut member.begun);
         let (answers, index) = (self.answers.as_ref(), member.place.index);
         let order = self.order(&member.place, (&member.request, &member.labels), &tries);
-        let outcome = ask(&self.client.dispatcher, &self.policy, answers, order, index, begun, admitted).await;
-        (self.with_fallback(outcome, &member.request), member.keep())
+        let mut outcome = ask(&self.client.dispatcher, &self.policy, answers, &order, index, begun, admitted).await;
+        self.fall_back(&mut outcome, &member.request);
+        (outcome, member.keep())
     }
 
     /// Asks with the run's hooks around it.
@@ -86,9 +86,9 @@ impl Asker {
                     place.route = self.client.route_in(&item.models, &self.regions);
                 }
                 let tries = Tries::default();
-                let (answers, begun) = (self.answers.as_ref(), Begun::default());
+                let (answers, begun) = (self.answers.as_ref(), &mut Begun::default());
                 let order = self.order(&place, (&item.request, &item.labels), &tries);
-                ask(&self.client.dispatcher, &self.policy, answers, order, place.index, begun, admitted).await
+                ask(&self.client.dispatcher, &self.policy, answers, &order, place.index, begun, admitted).await
             }
         };
         if let Err(failure) = &outcome.result
@@ -96,7 +96,7 @@ impl Asker {
         {
             outcome.result = Ok(response);
         }
-        let mut outcome = self.with_fallback(outcome, &item.request);
+        self.fall_back(&mut outcome, &item.request);
         outcome.id = item.id.clone();
         hooks.after(passed, &mut item, &mut outcome).await;
         (outcome, item.context)
@@ -110,11 +110,10 @@ impl Asker {
     }
 
     /// Puts the last resort in the place of an answer that is not to be had.
-    pub(super) fn with_fallback(&self, mut outcome: Outcome, request: &Request) -> Outcome {
+    pub(super) fn fall_back(&self, outcome: &mut Outcome, request: &Request) {
         if let (Some(fallback), Err(failure)) = (&self.fallback, &outcome.result) {
             outcome.fallback = fallback.answer(request, failure);
         }
-        outcome
     }
 
     /// Returns what tells the prefix of a request, that the model asked first is to keep, from others.

@@ -125,7 +125,8 @@ pub(super) struct Place {
     pub(super) retry: Option<Box<RetryPolicy>>,
 }
 
-/// An item under way: it has arrived, and where and how urgently it is to be asked is known.
+/// An item under way: it has arrived, and where and how urgently it is to be asked is known. Boxed wherever it goes: a way
+/// of ten moves would cost more.
 pub(super) struct Member<C> {
     pub(super) place: Place,
     pub(super) request: Request,
@@ -150,14 +151,18 @@ pub(super) struct Kept<C> {
 
 impl<C> Member<C> {
     /// Lets the request go.
-    pub(super) fn keep(self) -> Kept<C> {
+    #[expect(clippy::boxed_local, reason = "otherwise all of it would be moved to keep a part")]
+    pub(super) fn keep(self: Box<Self>) -> Kept<C> {
         Kept { context: self.context, id: self.id, bytes: self.bytes, twin: self.twin }
     }
 }
 
+/// An outcome, with what is kept of the member that it is of.
+pub(super) type Answered<C> = (Outcome, Kept<C>);
+
 impl<C> Kept<C> {
-    /// Returns an outcome under the item's id, with the item's context.
-    pub(super) fn with(self, outcome: Outcome) -> (Outcome, C) {
-        (Outcome { id: self.id, ..outcome }, self.context)
+    /// Returns an outcome under the item's id, with this.
+    pub(super) fn with(mut self, outcome: Outcome) -> Answered<C> {
+        (Outcome { id: self.id.take(), ..outcome }, self)
     }
 }

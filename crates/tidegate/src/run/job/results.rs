@@ -13,6 +13,7 @@ use crate::money::Money;
 use crate::outcome::Outcome;
 use crate::response::Usage;
 use crate::run::Done;
+use crate::run::item::Kept;
 use crate::run::journal::{Home, Row, RowHead, Snapshot};
 use crate::run::record::{Answer, Json, Record, RecordError, write_record};
 use crate::run::summary::{Finished, Summary, Tally};
@@ -22,13 +23,13 @@ impl Work<'_> {
     pub(super) fn finish(&mut self, done: &Done<Task>) -> Result<()> {
         let Done { first, rest } = done;
         if let Some(onlooker) = &self.control.onlooker {
-            std::iter::once(first).chain(rest).for_each(|(outcome, _)| onlooker.see(outcome));
+            std::iter::once(&**first).chain(rest).for_each(|(outcome, _)| onlooker.see(outcome));
         }
         if rest.is_empty() {
-            return self.finish_one(&first.0, &first.1);
+            return self.finish_one(&first.0, &first.1.context);
         }
         let (mut lines, mut halt) = (Vec::with_capacity(1 + rest.len()), None);
-        for (outcome, task) in std::iter::once(first).chain(rest) {
+        for (outcome, Kept { context: task, .. }) in std::iter::once(&**first).chain(rest) {
             let why = if stays_unsent(outcome) {
                 outcome.result.as_ref().err().and_then(|failure| self.policy.unsent(failure, self.client))
             } else {
@@ -85,7 +86,7 @@ impl Work<'_> {
             let failure = Failure::new(Kind::BadRow, message);
             // What makes it bad may be that it is no JSON.
             let input = serde_json::from_slice::<&RawValue>(&task.json).ok().map(|raw| Json::known(raw.get()));
-            let record = Record { id: id(&task), input, error: Some((&failure).into()), ..empty(&task) };
+            let record = Record { id: row(&task).1, input, error: Some((&failure).into()), ..empty(&task) };
             self.store(&record, task.head(&record), None)?;
         }
         Ok(())
@@ -170,17 +171,18 @@ fn empty(task: &Task) -> Record<'_> {
     Record { sample: task.numbered.then_some(task.sample), ..Record::blank() }
 }
 
-fn id(task: &Task) -> Option<Json<'_>> {
+/// Returns a row's text, and its id as it stands there.
+fn row(task: &Task) -> (Option<&str>, Option<Json<'_>>) {
     let input = std::str::from_utf8(&task.json).ok();
-    input.zip(task.id.clone()).and_then(|(input, id)| input.get(id)).map(Json::known)
+    (input, input.zip(task.id.clone()).and_then(|(input, id)| input.get(id)).map(Json::known))
 }
 
 fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
     let last = outcome.last();
     // The intake has read the row: it is JSON.
-    let input = std::str::from_utf8(&task.json).ok();
+    let (input, id) = row(task);
     let record = Record {
-        id: id(task),
+        id,
         input: input.map(Json::known),
         model: outcome.model().map(|model| (&**model).into()),
         endpoint: last.map(|attempt| (&*attempt.endpoint).into()),
