@@ -79,6 +79,8 @@ fn rows(summary: &Summary) -> String {
     let mut said: Vec<_> = counts.into_iter().filter_map(|(n, what)| count(n, what)).collect();
     if summary.read_all {
         said.extend(count(summary.unsent, "not sent"));
+    } else if said.is_empty() {
+        said.push("none sent".to_owned());
     } else {
         said.push("the rest not sent".to_owned());
     }

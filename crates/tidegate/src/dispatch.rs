@@ -42,7 +42,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::admission::{Admission, Ask, Lease, RouteId, Urgency};
+use self::admission::{Admission, Ask, Lease, RouteId, Urgency, Warmth};
 use self::balance::Labels;
 use self::budget::{Charge, Purse};
 use self::endpoint::Endpoint;
@@ -189,6 +189,8 @@ pub(crate) struct Order<'a> {
     pub(crate) item: ItemRef,
     /// What its earlier attempts came to.
     pub(crate) tries: &'a Tries,
+    /// Where what it begins with is kept, if that matters.
+    pub(crate) warmth: Option<&'a Warmth>,
     /// Where the reply's pieces go, if somebody wants them.
     pub(crate) outlet: Option<&'a Outlet>,
 }
@@ -276,7 +278,10 @@ impl Dispatcher {
                     Some(cap) => Box::pin(self.race(order, (&payer, cap), &ask, sent, attempts)).await,
                 };
                 match called {
-                    (_, Ok(response)) => return Ok(response),
+                    (place, Ok(response)) => {
+                        order.warmth.into_iter().for_each(|warmth| warmth.kept_at(place));
+                        return Ok(response);
+                    }
                     (place, Err(failure)) => (place, failure),
                 }
             };
@@ -353,8 +358,8 @@ impl Dispatcher {
 
     /// Returns what a request asks of admission at its arrival.
     fn ask(&self, order: &Order<'_>) -> Ask {
-        Ask {
-            route: self.route_of(order),
+        let mut ask = Ask {
+            route: self.regions.map_or(order.route, |count| self.admission.in_regions(order.route, count.get())),
             rank: self.admission.rank(Instant::now(), order.urgency),
             priority: order.urgency.priority,
             deadline: order.urgency.deadline,
@@ -362,15 +367,14 @@ impl Dispatcher {
             bytes: order.request.text_size(),
             max_tokens: order.request.params.max_tokens,
             tried: Vec::new(),
+        };
+        if let Some(warmth) = order.warmth {
+            ask.route = self.admission.beside(&ask, warmth);
         }
+        ask
     }
 
-    /// Returns the route of a request: all that it may go to, or what lies in the regions that it gets.
-    fn route_of(&self, order: &Order<'_>) -> RouteId {
-        self.regions.map_or(order.route, |count| self.admission.in_regions(order.route, count.get()))
-    }
-
-    /// Returns the route of a request after nothing on its own serves any more: other regions, if it had only some.
+    /// Returns the route of a request after nothing on its own serves any more: another part, if it had only a part.
     fn elsewhere(
         &self,
         order: &Order<'_>,
@@ -381,7 +385,8 @@ impl Dispatcher {
         let last = own_fault(attempts);
         // What no place of this model takes is the request's own affair; what a place refuses is not.
         let own = last.as_ref().is_some_and(|failure| failure.kind.advice().aside.is_none());
-        match self.regions.filter(|_| !own).map(|_| self.route_of(order)) {
+        let in_part = self.regions.is_some() || order.warmth.is_some();
+        match (in_part && !own).then(|| self.ask(order).route) {
             Some(next) if next != left => Ok(next),
             _ => Err(last.unwrap_or(refused)),
         }
@@ -426,7 +431,7 @@ impl Dispatcher {
         }
         let (usage, failure) = match result {
             Ok(response) => (response.usage, None),
-            Err(failure) => (failure.usage, Some(failure)),
+            Err(failure) => (failure.usage.as_deref().copied(), Some(failure)),
         };
         let settled = lease.settle(usage.as_ref(), failure, hints);
         let attempt = Attempt {
@@ -439,7 +444,7 @@ impl Dispatcher {
             backoff,
             took,
             usage,
-            cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
+            cost: usage.and_then(|usage| usage.cost(endpoint.price)),
             estimated: false,
             failure: failure.cloned(),
             partial: None,

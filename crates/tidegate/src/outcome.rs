@@ -69,7 +69,7 @@ mod answer_or_failure {
     #[derive(Deserialize)]
     #[serde(rename_all = "snake_case")]
     enum Read {
-        Answer(Response),
+        Answer(Box<Response>),
         Failure(Failure),
     }
 
@@ -79,7 +79,7 @@ mod answer_or_failure {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Result<Response, Failure>, D::Error> {
         Ok(match Read::deserialize(from)? {
-            Read::Answer(response) => Ok(response),
+            Read::Answer(response) => Ok(*response),
             Read::Failure(failure) => Err(failure),
         })
     }

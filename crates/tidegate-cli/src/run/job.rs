@@ -151,6 +151,11 @@ pub(super) fn ask_policy(settings: &Settings) -> anyhow::Result<AskPolicy> {
     for pattern in &checks.regexes {
         all.push(Check::regex(pattern)?);
     }
+    if checks.command.as_deref().is_some_and(|command| command.trim().is_empty()) {
+        anyhow::bail!(tidegate::Error::Usage(
+            "--check-command is empty: write the program, or leave it out".to_owned()
+        ));
+    }
     all.extend(checks.command.iter().map(|command| Check::command(command, checks.timeout)));
     let mut ladder = Vec::new();
     for rung in &settings.ladder {

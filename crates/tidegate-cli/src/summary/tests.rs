@@ -22,7 +22,7 @@ fn whole() -> Summary {
     (summary.usage.input_tokens, summary.usage.output_tokens) = (1_234_567, 345_678);
     summary.cost_usd = Some(12.34);
     summary.models = BTreeMap::from([("openai/gpt-5-mini".to_owned(), model(10_000, 0, 12.34))]);
-    summary.latency_ms = Percentiles { p50: 812.3, p95: 1904.0, p99: 12_345.6 };
+    summary.latency_ms = Percentiles { p50: 812.3, p95: 1904.0, p99: 12_345.6, ..Percentiles::default() };
     let mut endpoint = EndpointSnapshot::default();
     "openai/gpt-5-mini".clone_into(&mut endpoint.name);
     (endpoint.sent, endpoint.succeeded, endpoint.tokens) = (10_000, 10_000, 1_580_245);

@@ -89,6 +89,7 @@ impl Client {
             purse: None,
             item: ItemRef::default(),
             tries: &tries,
+            warmth: None,
             outlet: wish.outlet,
         };
         ask(&self.dispatcher, policy, self.answers.as_ref(), &order, 0, &mut Begun::default(), ()).await

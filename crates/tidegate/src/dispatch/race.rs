@@ -154,7 +154,7 @@ impl Dispatcher {
             backoff,
             took,
             usage: Some(usage),
-            cost: endpoint.price.map(|price| price.cost(&usage)),
+            cost: usage.cost(endpoint.price),
             estimated: true,
             failure: Some(why),
             partial: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::ask::Begun;
 use crate::ask::cache::Key;
 use crate::dispatch::RetryPolicy;
-use crate::dispatch::admission::{RouteId, Urgency};
+use crate::dispatch::admission::{RouteId, Urgency, Warmth};
 use crate::dispatch::balance::Labels;
 use crate::outcome::Outcome;
 use crate::request::Request;
@@ -59,6 +59,12 @@ impl<C> Item<C> {
             labels: Labels::default(),
             retry: None,
         }
+    }
+
+    /// Exchanges the context, and returns the one before too.
+    pub(super) fn with<D>(self, context: D) -> (Item<D>, C) {
+        let Item { request, context: before, id, priority, deadline, labels, models, retry } = self;
+        (Item { request, context, id, priority, deadline, labels, models, retry }, before)
     }
 
     /// Sets what the outcome is called.
@@ -123,6 +129,8 @@ pub(super) struct Place {
     pub(super) urgency: Urgency,
     /// How it is tried, if otherwise than the run's others.
     pub(super) retry: Option<Box<RetryPolicy>>,
+    /// Where what it begins with is kept, if that matters.
+    pub(super) warmth: Option<Arc<Warmth>>,
 }
 
 /// An item under way: it has arrived, and where and how urgently it is to be asked is known. Boxed wherever it goes: a way
@@ -139,6 +147,14 @@ pub(super) struct Member<C> {
     pub(super) twin: Option<Box<Key>>,
     /// What was done for it together with others.
     pub(super) begun: Begun,
+    /// What the run's hooks want to see of it at its end, if there are any.
+    pub(super) hooked: Option<Box<Hooked>>,
+}
+
+/// An item as middleware has left it, and how many of them let it through.
+pub(super) struct Hooked {
+    pub(super) passed: usize,
+    pub(super) item: Item<()>,
 }
 
 /// What is kept of a member once its request has been answered.
@@ -147,22 +163,17 @@ pub(super) struct Kept<C> {
     pub(super) id: Option<Arc<str>>,
     pub(super) bytes: usize,
     pub(super) twin: Option<Box<Key>>,
+    pub(super) hooked: Option<Box<Hooked>>,
 }
 
 impl<C> Member<C> {
     /// Lets the request go.
     #[expect(clippy::boxed_local, reason = "otherwise all of it would be moved to keep a part")]
     pub(super) fn keep(self: Box<Self>) -> Kept<C> {
-        Kept { context: self.context, id: self.id, bytes: self.bytes, twin: self.twin }
+        let Member { context, id, bytes, twin, hooked, .. } = *self;
+        Kept { context, id, bytes, twin, hooked }
     }
 }
 
 /// An outcome, with what is kept of the member that it is of.
 pub(super) type Answered<C> = (Outcome, Kept<C>);
-
-impl<C> Kept<C> {
-    /// Returns an outcome under the item's id, with this.
-    pub(super) fn with(mut self, outcome: Outcome) -> Answered<C> {
-        (Outcome { id: self.id.take(), ..outcome }, self)
-    }
-}

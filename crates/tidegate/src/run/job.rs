@@ -33,7 +33,6 @@ pub use self::inspect::{Inspection, Sample};
 use self::intake::{Intake, Task};
 pub use self::onlooker::Onlooker;
 use self::policy::Policy;
-pub use self::policy::StopOn;
 pub(super) use self::results::finished;
 pub use self::results::report;
 pub(super) use self::show::plain;
@@ -52,6 +51,7 @@ use crate::run::output::{Format, OutputOptions, Projection};
 use crate::run::packing::Packing;
 use crate::run::progress::Progress;
 use crate::run::prompt::PromptOptions;
+pub use crate::run::stop_on::StopOn;
 use crate::run::summary::{Stopped, Summary, Tally};
 use crate::run::timeline::Timeline;
 use crate::run::{Dedupe, Item};
@@ -233,6 +233,9 @@ impl Job {
             ..self.output_options(&input)
         };
         Projection::new(&output)?;
+        if let Some(columns) = input.fixed_columns() {
+            output.check(columns)?;
+        }
         let mut identity = identity::of(self, client, &renderer);
         let opened = self.home().map(Journal::open).transpose()?;
         let (journal, old, repaired) = match opened {

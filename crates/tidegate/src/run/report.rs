@@ -187,6 +187,7 @@ mod tests {
         for latency_ms in [0.0, 0.4, 35.0, 35.1, 900.0, 61_000.0] {
             let finished = Finished {
                 model: "m",
+                endpoint: "m",
                 failure: None,
                 usage: None,
                 cost: None,

@@ -110,8 +110,7 @@ impl<C> Twins<C> {
     pub(super) fn meet(&mut self, member: Box<Member<C>>) -> Met<C> {
         let Some(key) = member.twin.as_deref() else { return Met::Alone(member) };
         if let Some(known) = self.known.answers.get(key) {
-            let outcome = shared(known, member.place.index);
-            return Met::Known(Box::new(member.keep().with(outcome)));
+            return Met::Known(Box::new((shared(known, member.place.index), member.keep())));
         }
         match self.under_way.get_mut(key) {
             Some(waiting) => {

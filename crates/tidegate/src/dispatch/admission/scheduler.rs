@@ -177,7 +177,7 @@ impl Scheduler {
 }
 
 impl Route {
-    fn is_waited_for(&self, place: usize) -> bool {
+    pub(super) fn is_waited_for(&self, place: usize) -> bool {
         !self.queue.is_empty() && self.endpoints.contains(&place)
     }
 }

@@ -49,7 +49,8 @@ impl Work<'_> {
         for attempt in &outcome.attempts {
             let used = |usage: &Usage| usage.cached_tokens > 0 || usage.cache_write_tokens > 0;
             let Some(usage) = attempt.usage.filter(used) else { continue };
-            if let Some(price) = self.client.price(&attempt.model) {
+            let price = self.client.price(&attempt.model);
+            if let Some(price) = price.and_then(|price| price.of_tier(usage.tier)) {
                 *self.saved.get_or_insert(0.0) += price.saved_by_cache(&usage);
             }
         }
@@ -228,6 +229,7 @@ fn detail(outcome: &Outcome, task: &Task) -> Option<Vec<u8>> {
 pub(in crate::run) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
     Finished {
         model: record.model.as_deref().unwrap_or_default(),
+        endpoint: record.endpoint.as_deref().unwrap_or_default(),
         failure: record.error.as_ref().map(|error| (error.kind, &*error.message)),
         usage: record.usage,
         cost: record.cost.or(record.error.as_ref().map(|_| Money::ZERO)),

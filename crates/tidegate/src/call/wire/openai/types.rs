@@ -7,6 +7,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
+use crate::money::Money;
+use crate::response::{Tier, Usage};
+
 /// The reply of Chat Completions. Fields that no client needs are only written: to read them costs time with every reply.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct ChatReply<'a> {
@@ -28,6 +31,9 @@ pub struct ChatReply<'a> {
     /// What was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageReply>,
+    /// The tier that served it.
+    #[serde(default, deserialize_with = "tier", skip_serializing)]
+    pub service_tier: Tier,
     /// A failure inside a success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
@@ -86,6 +92,17 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Reads the name of a tier of service, which may be absent.
+pub(crate) fn tier<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tier, D::Error> {
+    let name = Value::deserialize(deserializer)?;
+    Ok(Tier::named(name.as_str().unwrap_or_default()))
+}
+
+/// Reads a number where others write something else under that name.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_f64())
+}
+
 /// Tokens used, in this wire's own convention.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -107,6 +124,50 @@ pub struct UsageReply {
     /// DeepSeek's name for cached input tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_cache_hit_tokens: Option<u64>,
+    /// OpenRouter's charge in US dollars; its own fee alone, if the call was made with a key of the user's.
+    #[serde(deserialize_with = "number", skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
+    /// Whether it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_byok: Option<bool>,
+    /// Parts of the charge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_details: Option<CostDetails>,
+}
+
+impl UsageReply {
+    /// Returns what was charged, where it is told as OpenRouter does. Others mean something else by a bare `cost`.
+    fn charged(&self) -> Option<Money> {
+        let upstream = self.cost_details.and_then(|details| details.upstream_inference_cost);
+        // Before `is_byok` came, only calls with the user's own key told what their provider charges.
+        let own_key = self.is_byok.or(self.cost_details.map(|_| upstream.is_some()))?;
+        Some(Money::from_usd(self.cost? + upstream.filter(|_| own_key).unwrap_or(0.0)))
+    }
+
+    /// Returns the same in our convention.
+    pub(in crate::call::wire) fn usage(self, tier: Tier) -> Usage {
+        let (input, output) =
+            (self.prompt_tokens_details.unwrap_or_default(), self.completion_tokens_details.unwrap_or_default());
+        Usage {
+            input_tokens: self.prompt_tokens,
+            output_tokens: self.completion_tokens,
+            cached_tokens: input.cached_tokens.or(self.prompt_cache_hit_tokens).unwrap_or(0),
+            reasoning_tokens: output.reasoning_tokens.unwrap_or(0),
+            cache_write_tokens: input.cache_write_tokens.unwrap_or(0),
+            tier,
+            charged: self.charged(),
+            ..Usage::default()
+        }
+    }
+}
+
+/// Parts of OpenRouter's charge.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct CostDetails {
+    /// What the model's provider charges, in US dollars.
+    #[serde(deserialize_with = "number", skip_serializing_if = "Option::is_none")]
+    pub upstream_inference_cost: Option<f64>,
 }
 
 /// Parts of the input.
