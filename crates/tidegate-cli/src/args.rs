@@ -301,6 +301,9 @@ pub(crate) struct WatchArgs {
     /// Address for Prometheus' /metrics and for /metrics.json, such as 127.0.0.1:9464
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// OpenTelemetry collector for traces and metrics, such as http://127.0.0.1:4318 [default: OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL", value_parser = value::base_url)]
+    pub(crate) otlp: Option<String>,
     /// File for the log [default: the standard error]
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,

@@ -9,6 +9,7 @@ pub(crate) mod admission;
 pub(crate) mod balance;
 pub(crate) mod budget;
 mod chance;
+mod continued;
 pub(crate) mod cooldown;
 pub(crate) mod endpoint;
 mod ends;
@@ -25,6 +26,7 @@ mod race;
 pub(crate) mod retries;
 #[cfg(test)]
 mod seeds;
+mod sent;
 pub(crate) mod slowdown;
 pub(crate) mod streaming;
 mod telling;
@@ -42,7 +44,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::admission::{Admission, Ask, Lease, RouteId, Urgency, Warmth};
+use self::admission::{Admission, Ask, RouteId, Urgency, Warmth};
 use self::balance::Labels;
 use self::budget::{Charge, Purse};
 use self::endpoint::Endpoint;
@@ -50,10 +52,12 @@ use self::ends::{cancelled, no_reply_within, out_of_time, overdue, own_fault};
 use self::hedge::Hedges;
 use self::payer::{Paid, Payer};
 use self::retries::Retries;
+use self::sent::Sent;
 use self::streaming::Outlet;
 use self::tried::Tried;
 use crate::call::Try;
 use crate::call::caller::Tries;
+use crate::call::lesser::lesser;
 use crate::call::limits::Hints;
 use crate::event::{ItemRef, Observer};
 use crate::failure::{Diagnosis, Failure, Retry};
@@ -78,6 +82,10 @@ pub struct RetryPolicy {
     pub first_delta: Duration,
     /// How long nothing may come of a stream after its first piece. Default 60 s.
     pub idle: Duration,
+    /// Whether a reply that is taken piece by piece and breaks off goes on elsewhere, marked by
+    /// [`Delta::Switched`](crate::Delta::Switched), at the cost of both calls: see [`Streaming`](crate::Streaming). Default
+    /// false: it fails.
+    pub switch_streams: bool,
     /// The mean of the first backoff; it doubles each time. Default 500 ms.
     pub backoff: Duration,
     /// The longest backoff. Default 30 s.
@@ -102,6 +110,7 @@ impl Default for RetryPolicy {
             stream: false,
             first_delta: Duration::from_secs(300),
             idle: Duration::from_secs(60),
+            switch_streams: false,
             backoff: Duration::from_millis(500),
             longest_backoff: Duration::from_secs(30),
             deadline: None,
@@ -235,18 +244,28 @@ enum Next {
 impl Dispatcher {
     /// Sends a request until it is answered or there is no sense in trying again. Every attempt is added to `attempts`;
     /// `admitted` is dropped when the first one is admitted.
-    ///
     /// Thousands of requests are in here at a time, so what few of them do (copies, backoffs, budgets) is boxed: all would
     /// have to hold the room for it, and memory that is out of the cache costs more than the rest.
-    pub(crate) async fn dispatch<G>(
+    pub(crate) fn dispatch<G>(
         &self,
         order: &Order<'_>,
         attempts: &mut Vec<Attempt>,
         admitted: G,
+    ) -> impl Future<Output = Result<Response, Failure>> {
+        let ask = self.ask(order);
+        self.go_on(order, ask, Spent::default(), attempts, admitted)
+    }
+
+    /// Goes on with a request that has used up some of its policy.
+    async fn go_on<G>(
+        &self,
+        order: &Order<'_>,
+        mut ask: Ask,
+        mut spent: Spent,
+        attempts: &mut Vec<Attempt>,
+        admitted: G,
     ) -> Result<Response, Failure> {
         let mut admitted = Some(admitted);
-        let mut spent = Spent::default();
-        let mut ask = self.ask(order);
         let payer = Payer::new(order.purse, order.request, &self.endpoints);
         let mut backoff = Duration::ZERO;
         loop {
@@ -272,7 +291,7 @@ impl Dispatcher {
                     None => {
                         let (place, mut hints) = (sent.lease.place, Hints::default());
                         let result = self.call(order, place, (sent.lease.sent, 1), &mut hints).await;
-                        self.settle(sent, &result, &hints, attempts);
+                        self.settle(order, sent, &result, &hints, attempts);
                         (place, result)
                     }
                     Some(cap) => Box::pin(self.race(order, (&payer, cap), &ask, sent, attempts)).await,
@@ -287,16 +306,15 @@ impl Dispatcher {
             };
             order.tries.failed(&*self.endpoints[place].caller, &failure);
             self.limited(order, place, &failure);
-            if order.outlet.is_some_and(Outlet::began) {
+            let began = order.outlet.filter(|outlet| outlet.began());
+            if began.is_some_and(|outlet| !outlet.broke_off(order, &failure, attempts)) {
                 return Err(failure);
             }
             if let Some(lesser) = lesser(order.request, &failure) {
                 self.tried.count_lesser(&failure);
-                let route = ask.route;
                 // It ends when there is nothing left to leave out.
                 let again = async move {
-                    let order = Order { request: &lesser, route, ..*order };
-                    self.dispatch(&order, attempts, ()).await
+                    self.dispatch(&Order { request: &lesser, route: ask.route, ..*order }, attempts, ()).await
                 };
                 return Box::pin(again).await;
             }
@@ -324,6 +342,13 @@ impl Dispatcher {
             if !pause.is_zero() {
                 Box::pin(order.wait(tokio::time::sleep(pause))).await?;
                 backoff = pause;
+            }
+            if let Some(request) = began.and_then(|outlet| outlet.rest_of(order.request)) {
+                ask.bytes = request.text_size();
+                // It ends with the attempts that are left.
+                let again =
+                    async move { self.go_on(&Order { request: &request, ..*order }, ask, spent, attempts, ()).await };
+                return Box::pin(again).await;
             }
         }
     }
@@ -404,7 +429,7 @@ impl Dispatcher {
         let caller = &*self.endpoints[place].caller;
         let result = if retry.stream || outlet.is_some() {
             // Boxed, because few requests are streamed and all would have to hold it.
-            let outlet = outlet.map(|outlet| (outlet, copy));
+            let outlet = outlet.map(|outlet| outlet.voice(copy, &self.endpoints[place].name));
             let this = Try::new(tries, retry.first_delta, hints);
             let call = Box::pin(streaming::call(caller, request, this, retry, outlet));
             match order.urgency.deadline {
@@ -422,7 +447,14 @@ impl Dispatcher {
     }
 
     /// Settles a call that has ended, and notes it among the attempts.
-    fn settle(&self, sent: Sent<'_>, result: &Result<Response, Failure>, hints: &Hints, attempts: &mut Vec<Attempt>) {
+    fn settle(
+        &self,
+        order: &Order<'_>,
+        sent: Sent<'_>,
+        result: &Result<Response, Failure>,
+        hints: &Hints,
+        attempts: &mut Vec<Attempt>,
+    ) {
         let Sent { lease, waited, cooled, backoff, paid } = sent;
         let endpoint = &self.endpoints[lease.place];
         let took = lease.sent.elapsed();
@@ -433,7 +465,9 @@ impl Dispatcher {
             Ok(response) => (response.usage, None),
             Err(failure) => (failure.usage.as_deref().copied(), Some(failure)),
         };
+        let guess = failure.filter(|_| usage.is_none()).and(order.outlet).and_then(|said| said.spent(lease.estimate()));
         let settled = lease.settle(usage.as_ref(), failure, hints);
+        let usage = usage.or(guess);
         let attempt = Attempt {
             endpoint: endpoint.name.clone(),
             model: endpoint.model.clone(),
@@ -445,7 +479,7 @@ impl Dispatcher {
             took,
             usage,
             cost: usage.and_then(|usage| usage.cost(endpoint.price)),
-            estimated: false,
+            estimated: guess.is_some(),
             failure: failure.cloned(),
             partial: None,
         };
@@ -465,29 +499,4 @@ impl Dispatcher {
         // Nothing in there can panic between two statements that belong together.
         self.hedges[usize::from(order.outlet.is_some())].lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A call under way: its lease, and how long it had waited for that.
-struct Sent<'a> {
-    lease: Lease,
-    waited: Duration,
-    cooled: Duration,
-    /// How long it had waited before it queued.
-    backoff: Duration,
-    /// What is reserved for it: charged in full if the call is given up.
-    paid: Paid<'a>,
-}
-
-impl<'a> Sent<'a> {
-    fn new(lease: Lease, since: Instant, backoff: Duration, paid: Paid<'a>) -> Sent<'a> {
-        Sent { waited: lease.sent.duration_since(since), cooled: lease.cooled(since), backoff, lease, paid }
-    }
-}
-
-/// Returns the request without what was refused in it, if it may do without and has not done so before.
-fn lesser(request: &Request, failure: &Failure) -> Option<Request> {
-    let refused = failure.refused.filter(|feature| !request.without.contains(feature))?;
-    let mut lesser = request.clone();
-    lesser.without.push(refused);
-    Some(lesser)
 }

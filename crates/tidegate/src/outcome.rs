@@ -314,7 +314,9 @@ impl Outcome {
         if self.shared.is_some() || (self.result.is_ok() && self.attempts.is_empty()) {
             return Some(Money::ZERO);
         }
-        let replied = |attempt: &&Attempt| attempt.failure.as_ref().is_none_or(|failure| failure.usage.is_some());
+        let replied = |attempt: &&Attempt| {
+            attempt.partial.is_some() || attempt.failure.as_ref().is_none_or(|failure| failure.usage.is_some())
+        };
         if self.result.is_ok() && self.attempts.iter().filter(replied).any(|attempt| attempt.cost.is_none()) {
             return None;
         }

@@ -1,5 +1,7 @@
 //! What came back: the output, why it ended, what it used, and the provider's own bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -91,6 +93,14 @@ pub enum Delta {
         name: Option<String>,
         /// More of the arguments' JSON text.
         arguments: String,
+    },
+    /// The reply broke off, and what follows goes on where it stopped, from another endpoint or the same one again; see
+    /// [`RetryPolicy::switch_streams`](crate::RetryPolicy::switch_streams).
+    Switched {
+        /// The endpoint whose reply broke off.
+        from: Arc<str>,
+        /// The endpoint that goes on.
+        to: Arc<str>,
     },
     /// What was used, at the end.
     Usage(Usage),

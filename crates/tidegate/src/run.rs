@@ -110,6 +110,9 @@ struct Done<C> {
     rest: Vec<Answered<C>>,
 }
 
+/// Whom items ask: models, and the regions in which alone they are asked.
+type Whom = (Vec<Arc<str>>, Option<Box<[String]>>);
+
 /// Many requests under way: a stream of their outcomes, in the order in which they are done.
 ///
 /// # Cancel safety
@@ -129,7 +132,7 @@ pub struct Run<S, C> {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
     most_ahead: usize,
-    routes: Vec<(Vec<Arc<str>>, RouteId)>,
+    routes: Vec<(Whom, RouteId)>,
     twins: Twins<C>,
     /// Where requests gather that are asked together, if any are.
     packer: Option<Packer<C>>,
@@ -206,12 +209,12 @@ impl<S, C> Run<S, C> {
             && (self.bytes < MOST_BYTES || self.asked.is_empty())
     }
 
-    fn route(&mut self, models: Vec<Arc<str>>) -> RouteId {
-        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == models) {
+    fn route(&mut self, whom: Whom) -> RouteId {
+        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == whom) {
             return *route;
         }
-        let route = self.asker.client.route_in(&models, &self.asker.regions);
-        self.routes.push((models, route));
+        let route = self.asker.route(&whom.0, whom.1.as_deref());
+        self.routes.push((whom, route));
         route
     }
 }
@@ -280,10 +283,12 @@ where
     }
 
     fn enter(&mut self, arrival: Arrival, item: Item<C>, hooked: Option<Box<Hooked>>) {
-        let Item { request, context, id, labels, models, retry, .. } = item;
-        let twin = self.twins.key((&models, &labels), &request, &self.asker.policy);
+        let Item { request, context, id, labels, models, regions, retry, .. } = item;
+        let regions = (!regions.is_empty()).then(|| regions.into_boxed_slice());
+        let twin = self.twins.key((&models, &regions, &labels), &request, &self.asker.policy);
         let Arrival { index, urgency, bytes } = arrival;
-        let place = Place { index, route: self.route(models), urgency, retry, warmth: None };
+        let route = self.route((models, regions.clone()));
+        let place = Place { index, route, regions, urgency, retry, warmth: None };
         let begun = Begun::default();
         self.meet(Box::new(Member { place, request, context, id, labels, bytes, twin, begun, hooked }));
     }

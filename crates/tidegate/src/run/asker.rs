@@ -104,6 +104,11 @@ impl Asker {
         }
     }
 
+    /// Returns the route over these models in an item's own regions, or the run's.
+    pub(super) fn route(&self, models: &[Arc<str>], regions: Option<&[String]>) -> RouteId {
+        self.client.route_in(models, regions.unwrap_or(&self.regions))
+    }
+
     /// Returns the order for a request.
     pub(super) fn order<'a>(
         &'a self,
@@ -114,7 +119,7 @@ impl Asker {
         Order {
             request,
             route: place.route,
-            regions: &self.regions,
+            regions: place.regions.as_deref().unwrap_or(&self.regions),
             stop: &self.stop,
             retry: place.retry.as_deref().unwrap_or(&self.retry),
             urgency: place.urgency,

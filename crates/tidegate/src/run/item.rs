@@ -42,6 +42,10 @@ pub struct Item<C> {
     pub labels: Labels,
     /// The models to ask, by their names, the first preferred; those that the client asks otherwise if empty.
     pub models: Vec<Arc<str>>,
+    /// The regions of Bedrock's in which alone it is asked, in place of the run's; those of the run, or all of the
+    /// client's, if empty. An item whose regions the client does not have fails with
+    /// [`Kind::NotFound`](crate::Kind::NotFound).
+    pub regions: Vec<String>,
     /// How often and how patiently it is tried, in place of the run's or the client's way.
     pub retry: Option<Box<RetryPolicy>>,
 }
@@ -57,14 +61,15 @@ impl<C> Item<C> {
             priority: 0,
             deadline: None,
             labels: Labels::default(),
+            regions: Vec::new(),
             retry: None,
         }
     }
 
     /// Exchanges the context, and returns the one before too.
     pub(super) fn with<D>(self, context: D) -> (Item<D>, C) {
-        let Item { request, context: before, id, priority, deadline, labels, models, retry } = self;
-        (Item { request, context, id, priority, deadline, labels, models, retry }, before)
+        let Item { request, context: before, id, priority, deadline, labels, models, regions, retry } = self;
+        (Item { request, context, id, priority, deadline, labels, models, regions, retry }, before)
     }
 
     /// Sets what the outcome is called.
@@ -91,6 +96,13 @@ impl<C> Item<C> {
     #[must_use]
     pub fn for_models(mut self, models: Vec<Arc<str>>) -> Item<C> {
         self.models = models;
+        self
+    }
+
+    /// Asks models of Bedrock in these regions only, and no others at all.
+    #[must_use]
+    pub fn regions<R: Into<String>>(mut self, regions: impl IntoIterator<Item = R>) -> Item<C> {
+        self.regions = regions.into_iter().map(Into::into).collect();
         self
     }
 
@@ -126,6 +138,8 @@ impl From<Request> for Item<()> {
 pub(super) struct Place {
     pub(super) index: u64,
     pub(super) route: RouteId,
+    /// The regions in which alone it is asked, if they are not the run's.
+    pub(super) regions: Option<Box<[String]>>,
     pub(super) urgency: Urgency,
     /// How it is tried, if otherwise than the run's others.
     pub(super) retry: Option<Box<RetryPolicy>>,

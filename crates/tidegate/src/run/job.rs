@@ -19,6 +19,7 @@ mod results;
 mod show;
 mod spending;
 mod tasks;
+mod upload;
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
@@ -434,7 +435,7 @@ impl<'a> Work<'a> {
         (summary.read, summary.read_all) = (numbers.read, numbers.read_all);
         (summary.done_before, summary.failed_before) = (numbers.done_before, numbers.failed_before);
         summary.unsent = numbers.wanted.saturating_sub(numbers.done_before + self.tally.finished());
-        summary.endpoints = self.client.snapshot().endpoints;
+        (summary.endpoints, summary.tried_again) = (self.client.snapshot().endpoints, self.client.retry_stats());
         let failed_intake = self.side.error.lock().unwrap_or_else(PoisonError::into_inner).take();
         let by_user = self.control.stop.is_cancelled() || self.control.kill.is_cancelled();
         summary.stopped = match failed_intake {

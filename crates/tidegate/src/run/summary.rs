@@ -16,6 +16,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::RetryStats;
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
@@ -387,6 +388,8 @@ pub struct Summary {
     pub latency_ms: Percentiles,
     /// Calls made beyond the first of each row.
     pub retries: u64,
+    /// What was tried again, and after what; all zero in a report.
+    pub tried_again: RetryStats,
     /// Wall time in seconds.
     pub seconds: f64,
     /// How the endpoints did; empty in a report.
@@ -461,6 +464,7 @@ impl Summary {
             unpriced: tally.unpriced,
             latency_ms: tally.latencies().into(),
             retries: tally.retries + tally.packing.retries(),
+            tried_again: RetryStats::default(),
             seconds: 0.0,
             endpoints: Vec::new(),
             budget: None,

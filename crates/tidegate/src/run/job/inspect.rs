@@ -146,7 +146,8 @@ impl<'a> Packs<'a> {
         let Item { request, models, priority, labels, .. } = item;
         let Some(packer) = &mut self.packer else { return vec![Item::new(request, None).for_models(models)] };
         let route = self.client.route(&models);
-        let place = Place { index: 0, route, urgency: Urgency::new(priority, None), retry: None, warmth: None };
+        let urgency = Urgency::new(priority, None);
+        let place = Place { index: 0, route, regions: None, urgency, retry: None, warmth: None };
         let (context, begun) = (models, Begun::default());
         let member = Member { place, request, context, id: None, labels, bytes: 0, twin: None, begun, hooked: None };
         let asker = &self.asker;

@@ -23,7 +23,7 @@ impl Work<'_> {
     pub(super) fn finish(&mut self, done: &Done<Task>) -> Result<()> {
         let Done { first, rest } = done;
         if let Some(onlooker) = &self.control.onlooker {
-            std::iter::once(&**first).chain(rest).for_each(|(outcome, _)| onlooker.see(outcome));
+            std::iter::once(&**first).chain(rest).for_each(|(outcome, kept)| onlooker.see(outcome, kept.context.id()));
         }
         if rest.is_empty() {
             return self.finish_one(&first.0, &first.1.context);
@@ -87,7 +87,8 @@ impl Work<'_> {
             let failure = Failure::new(Kind::BadRow, message);
             // What makes it bad may be that it is no JSON.
             let input = serde_json::from_slice::<&RawValue>(&task.json).ok().map(|raw| Json::known(raw.get()));
-            let record = Record { id: row(&task).1, input, error: Some((&failure).into()), ..empty(&task) };
+            let record =
+                Record { id: task.id().map(Json::known), input, error: Some((&failure).into()), ..empty(&task) };
             self.store(&record, task.head(&record), None)?;
         }
         Ok(())
@@ -154,6 +155,12 @@ fn stays_unsent(outcome: &Outcome) -> bool {
 }
 
 impl Task {
+    /// Returns the row's id as JSON.
+    fn id(&self) -> Option<&str> {
+        let id = self.json.get(self.id.clone()?)?;
+        std::str::from_utf8(id).ok()
+    }
+
     fn head<'a>(&self, record: &'a Record<'_>) -> RowHead<'a> {
         RowHead {
             key: self.key,
@@ -172,18 +179,12 @@ fn empty(task: &Task) -> Record<'_> {
     Record { sample: task.numbered.then_some(task.sample), ..Record::blank() }
 }
 
-/// Returns a row's text, and its id as it stands there.
-fn row(task: &Task) -> (Option<&str>, Option<Json<'_>>) {
-    let input = std::str::from_utf8(&task.json).ok();
-    (input, input.zip(task.id.clone()).and_then(|(input, id)| input.get(id)).map(Json::known))
-}
-
 fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
     let last = outcome.last();
     // The intake has read the row: it is JSON.
-    let (input, id) = row(task);
+    let input = std::str::from_utf8(&task.json).ok();
     let record = Record {
-        id,
+        id: task.id().map(Json::known),
         input: input.map(Json::known),
         model: outcome.model().map(|model| (&**model).into()),
         endpoint: last.map(|attempt| (&*attempt.endpoint).into()),
@@ -251,7 +252,7 @@ pub(in crate::run) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
 /// No journal beside that output, damage, storage.
 pub fn report(out: &Path) -> Result<Summary> {
     let mut tally = Tally::default();
-    Snapshot::open(&Home::named(out).dir)?.scan(|row, _| {
+    Snapshot::open(&Home::of_run(out)?.dir)?.scan(|row, _| {
         let record = Record::parse(row.record)
             .map_err(|error| Error::damaged(out, format!("a record cannot be read: {error}")))?;
         tally.add(&finished(&record));

@@ -26,11 +26,6 @@ impl Snapshot {
     /// A missing or damaged journal, storage.
     pub fn open(dir: &Path) -> Result<Snapshot> {
         let path = dir.join("journal");
-        if !path.exists() {
-            let message =
-                format!("{}: no run has a journal there; give the OUT of a run, or its --journal", dir.display());
-            return Err(Error::Usage(message));
-        }
         let survey = scan::survey(&path)?;
         let manifest = Manifest::read(dir)?.ok_or_else(|| {
             Error::damaged(&dir.join("manifest.json"), "is missing; restore it, or start the run again")

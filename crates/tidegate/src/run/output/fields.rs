@@ -436,7 +436,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
 /// Names the chosen columns that no row of the input had: a typing error, more often than not.
 pub(super) fn never_met<'f>(fields: impl Iterator<Item = (&'f Field, &'f bool)>, rows: u64) -> Vec<String> {
     let missing = fields.filter(|(field, met)| rows > 0 && !**met && matches!(field.source, Source::Input(_)));
-    missing
-        .map(|(field, _)| format!("no row of this run has the column {:?} that --fields names", field.name))
-        .collect()
+    let warning = |(field, _): (&Field, &bool)| {
+        let near = suggest::closest(&field.name, NAMES.map(|(name, _)| name));
+        let near = near.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
+        format!("no row of this run has the column {:?} that --fields names{near}", field.name)
+    };
+    missing.map(warning).collect()
 }
