@@ -82,9 +82,8 @@ pub struct RetryPolicy {
     pub first_delta: Duration,
     /// How long nothing may come of a stream after its first piece. Default 60 s.
     pub idle: Duration,
-    /// Whether a reply that is taken piece by piece and breaks off goes on elsewhere, marked by
-    /// [`Delta::Switched`](crate::Delta::Switched), at the cost of both calls: see [`Streaming`](crate::Streaming). Default
-    /// false: it fails.
+    /// Whether a reply that is taken piece by piece and breaks off goes on elsewhere, at the cost of both calls: see
+    /// [`Streaming`](crate::Streaming). Default false: it fails.
     pub switch_streams: bool,
     /// The mean of the first backoff; it doubles each time. Default 500 ms.
     pub backoff: Duration,
@@ -252,15 +251,14 @@ impl Dispatcher {
         attempts: &mut Vec<Attempt>,
         admitted: G,
     ) -> impl Future<Output = Result<Response, Failure>> {
-        let ask = self.ask(order);
-        self.go_on(order, ask, Spent::default(), attempts, admitted)
+        self.go_on(self.ask(order), order, Spent::default(), attempts, admitted)
     }
 
     /// Goes on with a request that has used up some of its policy.
     async fn go_on<G>(
         &self,
-        order: &Order<'_>,
         mut ask: Ask,
+        order: &Order<'_>,
         mut spent: Spent,
         attempts: &mut Vec<Attempt>,
         admitted: G,
@@ -347,7 +345,7 @@ impl Dispatcher {
                 ask.bytes = request.text_size();
                 // It ends with the attempts that are left.
                 let again =
-                    async move { self.go_on(&Order { request: &request, ..*order }, ask, spent, attempts, ()).await };
+                    async move { self.go_on(ask, &Order { request: &request, ..*order }, spent, attempts, ()).await };
                 return Box::pin(again).await;
             }
         }
@@ -364,13 +362,6 @@ impl Dispatcher {
     /// Returns the first endpoint of a model: what it costs and may write is the same at all that are not Bedrock's.
     pub(crate) fn endpoint(&self, model: &str) -> Option<&Arc<Endpoint>> {
         self.endpoints.iter().find(|endpoint| &*endpoint.model == model)
-    }
-
-    /// Tells the caller of an endpoint that its answer was refused.
-    pub(crate) fn refused(&self, endpoint: &str, failure: &Failure, tries: &Tries) {
-        if let Some(endpoint) = self.endpoints.iter().find(|known| &*known.name == endpoint) {
-            tries.failed(&*endpoint.caller, failure);
-        }
     }
 
     /// Returns the models of a route, each once.
@@ -467,7 +458,6 @@ impl Dispatcher {
         };
         let guess = failure.filter(|_| usage.is_none()).and(order.outlet).and_then(|said| said.spent(lease.estimate()));
         let settled = lease.settle(usage.as_ref(), failure, hints);
-        let usage = usage.or(guess);
         let attempt = Attempt {
             endpoint: endpoint.name.clone(),
             model: endpoint.model.clone(),
@@ -477,8 +467,8 @@ impl Dispatcher {
             cooled,
             backoff,
             took,
-            usage,
-            cost: usage.and_then(|usage| usage.cost(endpoint.price)),
+            usage: usage.or(guess),
+            cost: usage.or(guess).and_then(|usage| usage.cost(endpoint.price)),
             estimated: guess.is_some(),
             failure: failure.cloned(),
             partial: None,

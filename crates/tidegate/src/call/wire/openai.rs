@@ -215,7 +215,8 @@ fn decode_chat(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         return Err(status::failure(head, Kind::Malformed, "the reply has no choices".to_owned()));
     };
     let finish = finish(first.finish_reason.as_deref());
-    let usage = reply.usage.map(|usage| usage.usage(reply.service_tier));
+    let usage = reply.usage.or_else(|| reply.x_groq?.usage);
+    let usage = usage.map(|usage| usage.usage(reply.service_tier));
     let request_id = status::request_id(head);
     let failed = |kind, message| Err(status::failure(head, kind, message).with_usage(usage));
     match &finish {
@@ -490,6 +491,31 @@ mod tests {
             (response.finish, response.usage, response.request_id.as_deref()),
             (Finish::Length, Some(usage), Some("req_1"))
         );
+    }
+
+    #[test]
+    fn usage_is_told_in_one_convention_whoever_tells_it() {
+        let used = |usage: &str| {
+            decode(&format!(r#"{{"choices":[{{"message":{{"content":"a"}}}}],{usage}}}"#)).unwrap().usage.unwrap()
+        };
+        let told =
+            |usage: Usage| (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens);
+        let openai = r#""usage":{"prompt_tokens":12,"completion_tokens":400,"total_tokens":412,"completion_tokens_details":{"reasoning_tokens":386}}"#;
+        assert_eq!(told(used(openai)), (12, 400, 0, 386));
+        let xai = r#""usage":{"prompt_tokens":12,"completion_tokens":1,"total_tokens":399,"completion_tokens_details":{"reasoning_tokens":386}}"#;
+        assert_eq!(told(used(xai)), (12, 387, 0, 386));
+        let deepseek = r#""usage":{"prompt_tokens":12,"completion_tokens":4,"total_tokens":16,"prompt_cache_hit_tokens":8,"prompt_cache_miss_tokens":4}"#;
+        assert_eq!(told(used(deepseek)), (12, 4, 8, 0));
+        let groq = r#""x_groq":{"id":"req_1","usage":{"queue_time":0.1,"prompt_tokens":23,"completion_tokens":19,"total_tokens":42}}"#;
+        assert_eq!(told(used(groq)), (23, 19, 0, 0));
+    }
+
+    #[test]
+    fn a_text_may_come_in_parts() {
+        let mistral = r#"{"choices":[{"message":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"high"},{"type":"text","text":" tide"}]}}]}"#;
+        assert_eq!(decode(mistral).unwrap().output, Output::Text("high tide".into()));
+        assert_eq!(decode(r#"{"choices":[{"message":{"content":[]}}]}"#).unwrap_err().kind, Kind::Empty);
+        assert_eq!(decode(r#"{"choices":[{"message":{"content":7}}]}"#).unwrap_err().kind, Kind::Malformed);
     }
 
     #[test]
