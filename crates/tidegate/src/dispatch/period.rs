@@ -10,10 +10,11 @@
 //! | what is told | what follows |
 //! |---|---|
 //! | a reset that gets later as less remains | a bucket, and the reset is when it will be full: so much time for each unit |
+//! | resets that name one moment, whatever was sent in between | a window, and the shortest usual one as long as the longest reset |
 //! | what remains, twice, and what was sent in between | what came back, at least; a full bucket hides the rest |
 //!
-//! Both are believed only twice in a row. A window's reset does not depend on what remains, and what comes back at its end
-//! comes once.
+//! The first and the last are believed only twice in a row. A window's reset does not depend on what remains, and what comes
+//! back at its end comes once.
 
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
 /// How much more than thought must come back, in multiples.
 const MORE: f64 = 1.5;
+/// How much further than the ends of a window differ those of the quickest bucket would have moved, in multiples, and in
+/// seconds.
+const FURTHER: f64 = 4.0;
+const MOVED: f64 = 0.01;
 
 /// Returns the usual period that is nearly so long, or else this one.
 pub(super) fn usual(seconds: f64) -> f64 {
@@ -65,6 +70,42 @@ impl ByReset {
         let agreed = self.each.zip(each).filter(|(a, b)| (a / b).max(b / a) < 1.3);
         self.each = each;
         agreed.map(|(a, b)| 2.0 / (a + b))
+    }
+}
+
+/// The window as its end shows it.
+#[derive(Debug, Default)]
+pub(super) struct ByEnd {
+    /// The first call that was told of the present window: when it was sent, what had been by then, and the window's end.
+    first: Option<(Instant, f64, Instant)>,
+    /// The most seconds by which replies differ about that end.
+    spread: f64,
+    /// The longest reset of all, in seconds.
+    longest: f64,
+}
+
+impl ByEnd {
+    /// Returns the seconds of a window, if the resets of calls have named the same end although enough of `limit` was sent in
+    /// between. `taken` is what had been sent in all at `sent`.
+    pub(super) fn note(&mut self, sent: Instant, taken: f64, limit: f64, reset: Duration) -> Option<f64> {
+        if reset.subsec_nanos() == 0 {
+            // Whole seconds say too little.
+            return None;
+        }
+        let end = sent + reset;
+        self.longest = self.longest.max(reset.as_secs_f64());
+        let Some((since, before, first)) = self.first.filter(|(.., first)| sent < *first) else {
+            (self.first, self.spread) = (Some((sent, taken, end)), 0.0);
+            return None;
+        };
+        if sent < since {
+            return None;
+        }
+        let apart = end.max(first) - end.min(first);
+        self.spread = self.spread.max(apart.as_secs_f64());
+        let moved = (taken - before).abs() / limit * PERIODS[0];
+        let stands = moved > FURTHER * self.spread + MOVED;
+        stands.then(|| PERIODS.into_iter().find(|usual| *usual * (1.0 + NEAR) > self.longest)).flatten()
     }
 }
 
