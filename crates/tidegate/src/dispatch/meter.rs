@@ -147,7 +147,7 @@ impl Meter {
     pub(crate) fn read(&mut self, now: Instant, reading: &Reading, sent: Instant, mark: f64, taken: f64) {
         self.roll(now, taken);
         self.hear_limit(reading);
-        self.hear_period(reading);
+        self.hear_period(reading, sent);
         if let Some(remaining) = reading.remaining {
             let sample = Sample { at: sent, remaining, taken: mark };
             let newer = |old: Sample| (sample.at, sample.taken) >= (old.at, old.taken);
@@ -178,9 +178,11 @@ impl Meter {
     }
 
     /// Finds out what the limit is per where no name tells it, by when all would be there again.
-    fn hear_period(&mut self, reading: &Reading) {
+    fn hear_period(&mut self, reading: &Reading, sent: Instant) {
         let (None, Some(remaining), Some(reset)) = (reading.period, reading.remaining, reading.reset) else { return };
-        let Some(rate) = self.by_reset.note(remaining, coarseness(remaining), reset) else { return };
+        let steady = self.by_reset.steady(sent, remaining, reset).filter(|_| self.of == Counted::Requests);
+        let more = steady.filter(|rate| self.refill().is_some_and(|known| *rate > period::MORE * known));
+        let Some(rate) = self.by_reset.note(remaining, coarseness(remaining), reset).or(more) else { return };
         let period = self.limit.map(|limit| period::usual(limit / rate));
         if period.is_none() {
             self.seen = Some(rate);
@@ -466,6 +468,18 @@ mod tests {
     fn another_period_is_found_out() {
         let (used, rejected) = share(Server { per_s: 10.0, ..Server::new(1000.0) }, 120);
         assert!(used > 0.9 && rejected < 0.01, "{used} {rejected}");
+    }
+
+    #[test]
+    fn a_bucket_that_each_call_finds_full_tells_its_period_too() {
+        let (start, mut meter) = (Instant::now(), Meter::new(Counted::Requests, Instant::now()));
+        let reset = Some(50 * MS);
+        let reading = Reading { limit: Some(20.0), remaining: Some(19.0), reset, period: None };
+        for taken in 1..4 {
+            let sent = start + taken * 1000 * MS;
+            meter.read(sent + 100 * MS, &reading, sent, f64::from(taken), f64::from(taken));
+        }
+        assert_eq!(meter.refill(), Some(20.0));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | what is told | what follows |
 //! |---|---|
 //! | a reset that gets later as less remains | a bucket, and the reset is when it will be full: so much time for each unit |
+//! | the same reset, although time has passed | a bucket, full before each call or nowhere near empty: at least one call in that time |
 //! | resets that name one moment, whatever was sent in between | a window, and the shortest usual one as long as the longest reset |
 //! | what remains, twice, and what was sent in between | what came back, at least; a full bucket hides the rest |
 //!
@@ -29,8 +30,10 @@ const GAINED: f64 = 7.0;
 /// The least time between two replies that are compared, and the most in which something must have come back.
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
+/// How exactly a reset is the same.
+const EVEN: Duration = Duration::from_millis(2);
 /// How much more than thought must come back, in multiples.
-const MORE: f64 = 1.5;
+pub(super) const MORE: f64 = 1.5;
 /// How much further than the ends of a window differ those of the quickest bucket would have moved, in multiples, and in
 /// seconds.
 const FURTHER: f64 = 4.0;
@@ -48,9 +51,22 @@ pub(super) struct ByReset {
     last: Option<(f64, f64)>,
     /// Seconds for each unit.
     each: Option<f64>,
+    /// When a call was sent that was told the latest reset, and what remained for it.
+    same: Option<(Instant, f64, Duration)>,
 }
 
 impl ByReset {
+    /// Returns the least rate in calls a second, if calls were told the same reset some time apart: where each finds the bucket
+    /// full, that is what one of them takes, and otherwise what several do.
+    pub(super) fn steady(&mut self, at: Instant, remaining: f64, reset: Duration) -> Option<f64> {
+        let known = self.same.filter(|(_, left, known)| *left == remaining && known.abs_diff(reset) <= EVEN);
+        let Some((since, ..)) = known.filter(|_| reset.subsec_nanos() > 0) else {
+            self.same = Some((at, remaining, reset));
+            return None;
+        };
+        (at.saturating_duration_since(since) >= SHORTEST).then(|| 1.0 / reset.as_secs_f64())
+    }
+
     /// Returns the rate in units a second, if this reset and those before agree on one.
     pub(super) fn note(&mut self, remaining: f64, step: f64, reset: Duration) -> Option<f64> {
         let reset = reset.as_secs_f64();
