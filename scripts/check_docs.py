@@ -186,6 +186,17 @@ def check_library():
         problems.append("README.md: the Rust example is not the first one of crates/tidegate/src/lib.rs")
 
 
+def check_coming_from():
+    """Each name of another system has its code: it stands in a Rust block of its section, all of which are doctests."""
+    path = pathlib.Path("docs/coming-from.md")
+    for section in re.split(r"(?m)^(?=##+ )", pages[path])[1:]:
+        heading, code = section.splitlines()[0], "\n".join(re.findall(r"```rust\n(.*?)```", section, re.S))
+        rows = re.findall(r"(?m)^\| (?!theirs|system|---)([^|]+) \| (?!none)", section)
+        for name in re.findall(r"`([^`]+)`", " ".join(rows)):
+            if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", code):
+                problems.append(f"{path}: {heading}: `{name}` has no code")
+
+
 def check_links():
     for path, page in pages.items():
         for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page):
@@ -199,6 +210,7 @@ def check_links():
 
 check_flags()
 check_library()
+check_coming_from()
 check_links()
 with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)

@@ -9,6 +9,7 @@ mod cache;
 mod export;
 mod limit;
 mod look;
+mod meant;
 mod prompt;
 mod thrift;
 
@@ -301,6 +302,9 @@ pub(crate) struct WatchArgs {
     /// Address for Prometheus' /metrics and for /metrics.json, such as 127.0.0.1:9464
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// OpenTelemetry collector, such as http://127.0.0.1:4318 [default: OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL", value_parser = value::base_url)]
+    pub(crate) otlp: Option<String>,
     /// File for the log [default: the standard error]
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
@@ -405,7 +409,7 @@ const EITHER: [&[&str]; 3] = [&["prompt", "template", "embed"], &["balance", "ea
 
 /// Reads the command line; a wrong one, `--help` and `--version` end the process.
 pub(crate) fn parse() -> Cli {
-    read(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
+    read(std::env::args_os().collect()).unwrap_or_else(|error| meant::with_suggestion(error).exit())
 }
 
 /// Reads words twice: without variables, which names every mistake in the words themselves, and with them.

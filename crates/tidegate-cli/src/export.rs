@@ -46,7 +46,10 @@ fn job(args: &ExportArgs) -> anyhow::Result<Export> {
     Ok(Export {
         from: args.from.clone(),
         to: args.out.clone(),
-        format: args.output_format.map(named_format).or_else(|| Format::from_path(&name)).unwrap_or_default(),
+        format: match args.output_format {
+            Some(format) => named_format(format),
+            None => Format::wanted_by(&name)?.unwrap_or_default(),
+        },
         packing: Packing::split(&name).1,
         fields: args.fields.clone(),
         output_column: args.output_column.clone(),

@@ -13,11 +13,11 @@ use std::process::{Command, Stdio};
 
 use http::{HeaderValue, Uri};
 use secrecy::SecretString;
-use tidegate::call::provider::{Auth, KeyRule, Provider};
+use tidegate::call::provider::{Auth, KeyRule, Provider, provider};
 use tidegate::{Error, Result};
 
-use crate::settings::EndpointSettings;
 use crate::settings::value;
+use crate::settings::{EndpointSettings, Provider as ProviderSettings, Settings};
 
 /// Looks up a variable; a seam for tests, which cannot set variables safely.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -66,7 +66,10 @@ pub(crate) fn find(endpoint: &EndpointSettings) -> Result<Keys> {
 }
 
 fn find_in(endpoint: &EndpointSettings, lookup: Lookup) -> Result<Keys> {
-    let source = source(endpoint, lookup);
+    let model = &endpoint.model;
+    // A provider of the user's own gets no key that was meant for another.
+    let variables = if model.label == model.provider.name { model.provider.key.variables() } else { &[] };
+    let source = source(&endpoint.provider, variables, lookup);
     let keys = source.read(lookup)?;
     if source == KeySource::Nowhere && needs_key(endpoint) {
         return Err(missing(endpoint));
@@ -74,22 +77,25 @@ fn find_in(endpoint: &EndpointSettings, lookup: Lookup) -> Result<Keys> {
     Ok(Keys { source, keys })
 }
 
-fn source(endpoint: &EndpointSettings, lookup: Lookup) -> KeySource {
-    let config = &endpoint.provider;
+fn source(config: &ProviderSettings, variables: &[&str], lookup: Lookup) -> KeySource {
     if let Some(command) = &config.key_command {
         KeySource::Command(command.clone())
     } else if let Some(file) = &config.key_file {
         KeySource::File(file.clone())
     } else if let Some(name) = &config.key_env {
         KeySource::Variable(name.clone())
-    } else if endpoint.model.label == endpoint.model.provider.name {
-        let variables = endpoint.model.provider.key.variables();
+    } else {
         let sources = variables.iter().map(|name| from_variable(name, lookup));
         sources.into_iter().find(|source| *source != KeySource::Nowhere).unwrap_or(KeySource::Nowhere)
-    } else {
-        // A provider of the user's own gets no key that was meant for another.
-        KeySource::Nowhere
     }
+}
+
+/// Returns the keys of a provider before any of its models is known; none where they cannot be read, which is told when
+/// they are needed.
+pub(crate) fn of_provider(name: &str, settings: &Settings) -> Vec<SecretString> {
+    let Some(row) = provider(name) else { return Vec::new() };
+    let config = settings.providers.get(name).cloned().unwrap_or_default();
+    source(&config, row.key.variables(), &variable).read(&variable).unwrap_or_default()
 }
 
 fn from_variable(name: &str, lookup: Lookup) -> KeySource {

@@ -15,6 +15,7 @@ mod logging;
 mod metrics;
 mod models;
 mod moment;
+mod otlp;
 mod progress;
 mod reference;
 mod report;

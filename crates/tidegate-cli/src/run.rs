@@ -11,7 +11,7 @@ use tidegate::run::job::{Control, Job, Onlooker};
 use tidegate::run::summary::{Stopped, Summary};
 use tidegate::{Client, Outcome, TaskKind};
 
-#[cfg(feature = "object-store")]
+#[cfg(any(feature = "object-store", feature = "otlp"))]
 pub(crate) use self::client::proxies;
 pub(crate) use self::client::{builder, pool_options};
 pub(crate) use self::job::{input_format, named_format};
@@ -20,6 +20,7 @@ use crate::aws::Signing;
 use crate::keys::Keys;
 use crate::logging::LogOptions;
 use crate::metrics::{Calls, Metrics};
+use crate::otlp::{self, Export, Exporting};
 use crate::progress::events::Events;
 use crate::progress::screen::{Screen, Style};
 use crate::settings::{self, Settings};
@@ -43,9 +44,13 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 /// Runs the job with everything that watches it, and says what it came to.
 async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     let screen = screen(job, settings)?;
-    let (calls, onlooker) = calls(job, settings, &screen);
-    let control = Control { onlooker, ..Control::default() };
     logging::start(&log_options(settings), &screen)?;
+    let kind = if job.prompt.embed.is_some() { TaskKind::Embed } else { TaskKind::Chat };
+    let (export, wrong) = otlp::prepare(settings, kind)?;
+    wrong.iter().for_each(|warning| screen.line(&format!("warning: {warning}")));
+    let calls = Calls::new(kind);
+    let onlooker = onlooker(&calls, export.as_ref(), settings, &screen);
+    let control = Control { onlooker, ..Control::default() };
     let observer = Events::new(screen.clone(), settings.run.verbose);
     let client = client::client(settings, Some(Arc::new(observer)), keys::find, Signing::Needed)?;
     // Before anything is opened: a pipe that nobody writes to may be waited for for ever.
@@ -57,7 +62,9 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
         screen.line("results go to the standard output: without -o there is no journal, and the run cannot be resumed");
     }
     let display = progress::show(client.clone(), control.clone(), screen.clone());
-    let metrics = serve(settings, Metrics::new(client.clone(), control.progress.clone(), calls), &screen).await?;
+    let numbers = Metrics::new(client.clone(), control.progress.clone(), calls);
+    let metrics = serve(settings, numbers.clone(), &screen).await?;
+    let exporting = export.map(|export| export.start(numbers)).transpose()?;
     let summary = tokio::select! {
         biased;
         summary = job.run(&client, &control) => summary,
@@ -65,8 +72,11 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
         never = metrics => match never {},
     };
     screen.repeat_warnings();
-    let summary = summary?;
+    let mut summary = summary?;
     client.close().await;
+    if let Some(exporting) = exporting {
+        summary.warnings.extend(finish(exporting, &control).await);
+    }
     if let Some(path) = &settings.output.summary {
         crate::summary::write_json(&summary, path)?;
     }
@@ -78,18 +88,26 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     Ok(summary)
 }
 
-/// Makes the counts of calls, and who counts them, if anybody wants to know.
-fn calls(job: &Job, settings: &Settings, screen: &Screen) -> (Calls, Option<Onlooker>) {
-    let kind = if job.prompt.embed.is_some() { TaskKind::Embed } else { TaskKind::Chat };
-    let calls = Calls::new(kind);
-    let counted = settings.run.metrics_listen.map(|_| calls.clone());
+/// Returns who is shown every outcome, if anybody wants to see them.
+fn onlooker(calls: &Calls, export: Option<&Export>, settings: &Settings, screen: &Screen) -> Option<Onlooker> {
+    let counted = (settings.run.metrics_listen.is_some() || export.is_some()).then(|| calls.clone());
+    let noter = export.and_then(Export::noter);
     let shown = (screen.style == Style::Full).then(|| screen.clone());
     let wanted = counted.is_some() || shown.is_some();
-    let see = move |outcome: &Outcome| {
+    let see = move |outcome: &Outcome, id: Option<&str>| {
         counted.iter().for_each(|calls| calls.note(outcome));
+        noter.iter().for_each(|noter| noter.note(outcome, id));
         shown.iter().for_each(|screen| screen.note_latency(outcome));
     };
-    (calls, wanted.then(|| Onlooker::new(see)))
+    wanted.then(|| Onlooker::new(see))
+}
+
+/// Gives the collector a moment for what is left, unless the user will not wait, and returns what it did not take.
+async fn finish(exporting: Exporting, control: &Control) -> Vec<String> {
+    tokio::select! {
+        warnings = exporting.finish() => warnings,
+        () = control.kill.cancelled() => vec!["the last spans and metrics were not waited for".to_owned()],
+    }
 }
 
 /// Takes the address of the metrics, and returns what serves them for ever.
@@ -107,7 +125,7 @@ async fn serve(
     }
     Ok(async move {
         match listener {
-            Some(listener) => metrics::serve(listener, metrics).await,
+            Some(listener) => metrics::serve(listener, move || metrics.families()).await,
             None => std::future::pending().await,
         }
     })

@@ -310,6 +310,9 @@ pub(crate) struct Run {
     pub(crate) json_events: bool,
     /// The address at which metrics are read; default: none.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// The OpenTelemetry collector that traces and metrics are sent to; default: the one that OpenTelemetry's variables name.
+    #[serde(deserialize_with = "value::base_url_setting")]
+    pub(crate) otlp: Option<String>,
     /// A file for the log; default: the standard error.
     pub(crate) log_file: Option<PathBuf>,
     /// The log's format; default: text.
@@ -332,6 +335,7 @@ impl Default for Run {
             verbose: 0,
             json_events: false,
             metrics_listen: None,
+            otlp: None,
             log_file: None,
             log_format: LogFormat::default(),
         }

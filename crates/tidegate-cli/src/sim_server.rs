@@ -29,6 +29,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 
+use crate::metrics;
+
 const EXAMPLES: &str = "\
 Examples:
   tidegate sim
@@ -60,6 +62,9 @@ pub(crate) struct SimArgs {
     /// The private key of the certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Address for Prometheus' /metrics and for /metrics.json, such as 127.0.0.1:9465
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
     /// How many calls one HTTP/2 connection may carry at once
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_streams: u32,
@@ -72,6 +77,7 @@ const BACKLOG: u32 = 4096;
 /// What [`serve`] needs, read and checked.
 pub(crate) struct SimOptions {
     listen: SocketAddr,
+    metrics_listen: Option<SocketAddr>,
     scenario: Scenario,
     tls: Option<Arc<rustls::ServerConfig>>,
     max_streams: u32,
@@ -94,7 +100,8 @@ impl SimArgs {
             bail!("--max-streams 0 would refuse every call: give at least 1");
         }
         let tls = self.tls_config()?;
-        Ok(SimOptions { listen: self.listen, scenario, tls, max_streams: self.max_streams })
+        let SimArgs { listen, metrics_listen, max_streams, .. } = self;
+        Ok(SimOptions { listen, metrics_listen, scenario, tls, max_streams })
     }
 
     fn tls_config(&self) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
@@ -151,16 +158,25 @@ pub(crate) fn read_scenario(path: &Path) -> tidegate::Result<Scenario> {
 ///
 /// # Errors
 ///
-/// The address cannot be listened on.
+/// An address cannot be listened on.
+#[expect(clippy::disallowed_methods, reason = "whoever reads the metrics waits for no call")]
 pub(crate) async fn serve(options: SimOptions) -> anyhow::Result<()> {
     let listener = listen(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
-    announce(&listener, options.tls.is_some())?;
+    let metrics = match options.metrics_listen {
+        Some(address) => Some(metrics::listen(address).await?),
+        None => None,
+    };
+    announce(&listener, options.tls.is_some(), metrics.as_ref())?;
     let server = Server {
         simulator: Simulator::new(options.scenario),
         tls: options.tls.map(TlsAcceptor::from),
         http: builder(options.max_streams),
     };
     let server = Arc::new(server);
+    if let Some(metrics) = metrics {
+        let simulator = server.simulator.clone();
+        drop(tokio::spawn(metrics::serve(metrics, move || metrics::sim::families(&simulator.stats()))));
+    }
     let mut stop = std::pin::pin!(stopped());
     loop {
         tokio::select! {
@@ -182,10 +198,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-#[expect(clippy::print_stdout, reason = "the one line that tells a waiting script the port")]
-fn announce(listener: &TcpListener, tls: bool) -> anyhow::Result<()> {
+#[expect(clippy::print_stdout, reason = "the lines that tell a waiting script the ports")]
+fn announce(listener: &TcpListener, tls: bool, metrics: Option<&TcpListener>) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     println!("listening on {}://{address}", if tls { "https" } else { "http" });
+    if let Some(metrics) = metrics {
+        println!("metrics: http://{}/metrics", metrics.local_addr()?);
+    }
     Ok(())
 }
 

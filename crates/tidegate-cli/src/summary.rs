@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate::run::summary::{Cause, ModelTally, Stopped, Summary};
-use tidegate::{EndpointSnapshot, Kind};
+use tidegate::{EndpointSnapshot, Kind, RetryStats};
 
 use crate::format;
 
@@ -79,6 +79,8 @@ fn rows(summary: &Summary) -> String {
     let mut said: Vec<_> = counts.into_iter().filter_map(|(n, what)| count(n, what)).collect();
     if summary.read_all {
         said.extend(count(summary.unsent, "not sent"));
+    } else if said.is_empty() {
+        said.push("none sent".to_owned());
     } else {
         said.push("the rest not sent".to_owned());
     }
@@ -249,7 +251,7 @@ fn retries(summary: &Summary) -> Option<String> {
     let cooled: Duration = summary.endpoints.iter().map(|endpoint| endpoint.cooled).sum();
     let mut parts = Vec::new();
     if summary.retries > 0 {
-        parts.push(format::count(summary.retries));
+        parts.push(format!("{}{}", format::count(summary.retries), tried_again(&summary.tried_again)));
     }
     if summary.rejected() > 0 {
         parts.push(format!("{} rejected for load", format::counted(summary.rejected(), "call", "calls")));
@@ -258,6 +260,14 @@ fn retries(summary: &Summary) -> Option<String> {
         parts.push(format!("{} lost to pauses", format::duration(cooled)));
     }
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Says what made rows be tried again, the commonest first; rejections for load are told beside it.
+fn tried_again(tried: &RetryStats) -> String {
+    let mut causes: Vec<_> = tried.causes.iter().filter(|(kind, _)| !kind.advice().slow_down).collect();
+    causes.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+    let said: Vec<_> = causes.into_iter().map(|(kind, times)| format!("{} {kind}", format::count(*times))).collect();
+    if said.is_empty() { String::new() } else { format!(" after {}", said.join(", ")) }
 }
 
 /// Says how much of its stated limits an endpoint used.

@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 struct Sim {
     process: Child,
     address: String,
+    /// What it says further.
+    lines: BufReader<ChildStdout>,
 }
 
 struct Reply {
@@ -29,10 +31,11 @@ impl Sim {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        lines.read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line}")).to_owned();
-        Sim { process, address }
+        Sim { process, address, lines }
     }
 
     /// Starts with a scenario in a file of its own.
@@ -43,7 +46,11 @@ impl Sim {
     }
 
     fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
-        let mut socket = TcpStream::connect(&self.address).unwrap();
+        Sim::send_to(&self.address, method, path, headers, body)
+    }
+
+    fn send_to(address: &str, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+        let mut socket = TcpStream::connect(address).unwrap();
         let length = body.len();
         write!(
             socket,
@@ -163,4 +170,26 @@ fn the_examples_are_scenarios() {
         let sim = Sim::start(&["--scenario", file.to_str().unwrap()]);
         assert_eq!(sim.stats()["arrivals"], 0, "{}", file.display());
     }
+}
+
+#[test]
+fn its_numbers_are_read_at_an_address_of_their_own() {
+    let mut sim = Sim::start(&["--metrics-listen", "127.0.0.1:0"]);
+    let mut line = String::new();
+    sim.lines.read_line(&mut line).unwrap();
+    let at = line.trim().strip_prefix("metrics: http://").and_then(|url| url.strip_suffix("/metrics")).unwrap();
+    assert_eq!(sim.send("POST", "/v1/chat/completions", "", r#"{"model": "m", "messages": []}"#).status, 400);
+    let chat = r#"{"model": "m", "messages": [{"role": "user", "content": "a tide"}]}"#;
+    assert_eq!(sim.send("POST", "/v1/chat/completions", "", chat).status, 200);
+    let text = Sim::send_to(at, "GET", "/metrics", "", "").body;
+    for line in [
+        "# TYPE tidegate_sim_arrivals_total counter\n",
+        "tidegate_sim_replies_total{http_response_status_code=\"200\"} 1\n",
+        "tidegate_sim_in_flight 0\n",
+        "tidegate_sim_tokens_total{gen_ai_token_type=\"input\"} ",
+    ] {
+        assert!(text.contains(line), "no {line} in:\n{text}");
+    }
+    let json: Value = serde_json::from_str(&Sim::send_to(at, "GET", "/metrics.json", "", "").body).unwrap();
+    assert_eq!(json["metrics"][0]["name"], "tidegate_sim_arrivals_total");
 }

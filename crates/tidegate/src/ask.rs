@@ -362,7 +362,7 @@ impl<'a> Asking<'a> {
         let answered = self.attempts.last()?.usage?;
         let usage =
             Usage { output_tokens: answered.output_tokens, reasoning_tokens: answered.reasoning_tokens, ..asked };
-        Some(price.cost(&usage))
+        usage.cost(Some(price))
     }
 }
 

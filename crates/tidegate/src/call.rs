@@ -11,7 +11,7 @@ pub mod context_cache;
 pub mod eventstream;
 pub mod form;
 pub mod google;
-mod lesser;
+pub(crate) mod lesser;
 pub mod limits;
 pub(crate) mod own;
 pub mod pool;
@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
@@ -70,7 +70,7 @@ pub(crate) struct HttpCaller {
     /// Whether the provider is told which requests begin alike.
     names_prefix: bool,
     /// What this model turned out not to take here.
-    lacks: Lacks,
+    lacks: Arc<Lacks>,
 }
 
 /// A format that is spoken, and where each kind of task goes in it; nowhere if the format does not have it.
@@ -150,7 +150,7 @@ impl HttpCaller {
             cache,
             prompt_cache: points.then_some(target.prompt_cache),
             names_prefix: named,
-            lacks: Lacks::default(),
+            lacks: Arc::default(),
         })
     }
 
@@ -189,13 +189,23 @@ impl HttpCaller {
         if streaming::is_stream(&head) {
             let pieces = streaming::read(wire, head, body, self.secrets());
             let (model, mut warnings) = (self.model.clone(), Some(warnings));
-            return Ok(pieces.map_ok(move |piece| finished(piece, &model, &mut warnings)).boxed());
+            let pieces = pieces.map_ok(move |piece| finished(piece, &model, &mut warnings));
+            return Ok(if request.lossy { self.learning(request, pieces).boxed() } else { pieces.boxed() });
         }
         let reply = HttpReply::from_parts(head, read_whole(body).await?);
         match self.read(spoken, kind, reply) {
             Ok(response) => Ok(streaming::whole(Response { warnings, ..response })),
             Err(failure) => Err(self.heed(request, failure, used, cached).await),
         }
+    }
+
+    /// Learns from what is refused inside a stream, as from what is refused at once.
+    fn learning<S>(&self, request: &Request, pieces: S) -> impl Stream<Item = Result<Piece, Failure>> + use<S>
+    where
+        S: Stream<Item = Result<Piece, Failure>>,
+    {
+        let (lacks, request) = (self.lacks.clone(), request.clone());
+        pieces.map_err(move |failure| lacks.learn(&request, failure))
     }
 
     /// Puts a context cache in place of what many bodies begin with, where there is one.

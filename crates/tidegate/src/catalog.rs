@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 pub use resolve::{ModelRef, resolve, similar};
 
-use crate::money::{LongPrice, Price};
+use crate::money::{LongPrice, Price, Tiers};
 
 /// One model of one provider.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,6 +59,9 @@ impl ModelKind {
         }
     }
 }
+
+/// What OpenAI's flex tier costs, as a share of the prices in the table: the same as its Batch API.
+const OPENAI_FLEX: f64 = 0.5;
 
 static TABLE: &str = include_str!("catalog/models.csv");
 
@@ -135,7 +138,10 @@ fn parse(line: &'static str) -> Option<Model> {
         Some(above) => Some(LongPrice { above, input: long_in.parse().ok()?, output: long_out.parse().ok()? }),
         None => None,
     };
-    let rest = Price { cached_input: optional(cached)?, cache_write: optional(write)?, long, ..Price::new(0.0, 0.0) };
+    let flex = (provider == "openai").then_some(OPENAI_FLEX);
+    let tiers = Tiers::Standard { flex };
+    let (cached_input, cache_write) = (optional(cached)?, optional(write)?);
+    let rest = Price { cached_input, cache_write, long, tiers, ..Price::new(0.0, 0.0) };
     let price = match (optional(input)?, optional(output)?) {
         (Some(input), Some(output)) => Some(Price { input, output, ..rest }),
         _ => None,
@@ -186,8 +192,9 @@ mod tests {
     fn a_row_carries_all_its_facts() {
         let model = find("openai", "gpt-6-sol").unwrap();
         let long = LongPrice { above: 272_000, input: 4.0, output: 15.0 };
+        let tiers = Tiers::Standard { flex: Some(0.5) };
         let price =
-            Price { cached_input: Some(0.2), cache_write: Some(2.5), long: Some(long), ..Price::new(2.0, 10.0) };
+            Price { cached_input: Some(0.2), cache_write: Some(2.5), long: Some(long), tiers, ..Price::new(2.0, 10.0) };
         assert_eq!((model.price, model.max_input, model.max_output), (Some(price), Some(922_000), Some(128_000)));
         assert!(!find("anthropic", "claude-opus-5").unwrap().sampling);
         assert_eq!(find("openai", "gpt-4o-2024-05-13").unwrap().retired, Some("2026-10-23"));
@@ -196,7 +203,8 @@ mod tests {
     #[test]
     fn a_dated_name_is_its_undated_model_unless_it_has_a_row() {
         assert_eq!(find("openai", "gpt-5-mini-2025-08-07"), find("openai", "gpt-5-mini"));
-        assert_eq!(find("openai", "gpt-4o-2024-05-13").unwrap().price, Some(Price::new(5.0, 15.0)));
+        let price = |name| find("openai", name).unwrap().price.unwrap();
+        assert_eq!((price("gpt-4o-2024-05-13").input, price("gpt-4o").input), (5.0, 2.5));
         assert_eq!(find("anthropic", "claude-opus-4-7-20260416").unwrap().name, "claude-opus-4-7");
         assert_eq!(find("anthropic", "claude-haiku-4-5").unwrap().name, "claude-haiku-4-5-20251001");
         assert_eq!(find("anthropic", "claude-3-5-sonnet").unwrap().name, "claude-3-5-sonnet-20241022");

@@ -9,6 +9,7 @@ pub(crate) mod admission;
 pub(crate) mod balance;
 pub(crate) mod budget;
 mod chance;
+mod continued;
 pub(crate) mod cooldown;
 pub(crate) mod endpoint;
 mod ends;
@@ -25,6 +26,7 @@ mod race;
 pub(crate) mod retries;
 #[cfg(test)]
 mod seeds;
+mod sent;
 pub(crate) mod slowdown;
 pub(crate) mod streaming;
 mod telling;
@@ -42,7 +44,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::admission::{Admission, Ask, Lease, RouteId, Urgency};
+use self::admission::{Admission, Ask, RouteId, Urgency, Warmth};
 use self::balance::Labels;
 use self::budget::{Charge, Purse};
 use self::endpoint::Endpoint;
@@ -50,10 +52,12 @@ use self::ends::{cancelled, no_reply_within, out_of_time, overdue, own_fault};
 use self::hedge::Hedges;
 use self::payer::{Paid, Payer};
 use self::retries::Retries;
+use self::sent::Sent;
 use self::streaming::Outlet;
 use self::tried::Tried;
 use crate::call::Try;
 use crate::call::caller::Tries;
+use crate::call::lesser::lesser;
 use crate::call::limits::Hints;
 use crate::event::{ItemRef, Observer};
 use crate::failure::{Diagnosis, Failure, Retry};
@@ -78,6 +82,9 @@ pub struct RetryPolicy {
     pub first_delta: Duration,
     /// How long nothing may come of a stream after its first piece. Default 60 s.
     pub idle: Duration,
+    /// Whether a reply that is taken piece by piece and breaks off goes on elsewhere, at the cost of both calls: see
+    /// [`Streaming`](crate::Streaming). Default false: it fails.
+    pub switch_streams: bool,
     /// The mean of the first backoff; it doubles each time. Default 500 ms.
     pub backoff: Duration,
     /// The longest backoff. Default 30 s.
@@ -102,6 +109,7 @@ impl Default for RetryPolicy {
             stream: false,
             first_delta: Duration::from_secs(300),
             idle: Duration::from_secs(60),
+            switch_streams: false,
             backoff: Duration::from_millis(500),
             longest_backoff: Duration::from_secs(30),
             deadline: None,
@@ -189,6 +197,8 @@ pub(crate) struct Order<'a> {
     pub(crate) item: ItemRef,
     /// What its earlier attempts came to.
     pub(crate) tries: &'a Tries,
+    /// Where what it begins with is kept, if that matters.
+    pub(crate) warmth: Option<&'a Warmth>,
     /// Where the reply's pieces go, if somebody wants them.
     pub(crate) outlet: Option<&'a Outlet>,
 }
@@ -233,15 +243,25 @@ enum Next {
 impl Dispatcher {
     /// Sends a request until it is answered or there is no sense in trying again. Every attempt is added to `attempts`;
     /// `admitted` is dropped when the first one is admitted.
-    pub(crate) async fn dispatch<G>(
+    pub(crate) fn dispatch<G>(
         &self,
         order: Order<'_>,
         attempts: &mut Vec<Attempt>,
         admitted: G,
+    ) -> impl Future<Output = Result<Response, Failure>> {
+        self.go_on(self.ask(&order), order, Spent::default(), attempts, admitted)
+    }
+
+    /// Goes on with a request that has used up some of its policy.
+    async fn go_on<G>(
+        &self,
+        mut ask: Ask,
+        order: Order<'_>,
+        mut spent: Spent,
+        attempts: &mut Vec<Attempt>,
+        admitted: G,
     ) -> Result<Response, Failure> {
         let mut admitted = Some(admitted);
-        let mut spent = Spent::default();
-        let mut ask = self.ask(&order);
         let payer = Payer::new(order.purse, order.request, &self.endpoints);
         let mut backoff = Duration::ZERO;
         loop {
@@ -263,12 +283,16 @@ impl Dispatcher {
             let sent = Sent::new(lease, waiting, std::mem::take(&mut backoff), paid);
             self.admitted(&order, &sent);
             let (place, failure) = match self.attempt(&order, &payer, &ask, sent, attempts).await {
-                (_, Ok(response)) => return Ok(response),
+                (place, Ok(response)) => {
+                    order.warmth.into_iter().for_each(|warmth| warmth.kept_at(place));
+                    return Ok(response);
+                }
                 (place, Err(failure)) => (place, failure),
             };
             order.tries.failed(&*self.endpoints[place].caller, &failure);
             self.limited(&order, place, &failure);
-            if order.outlet.is_some_and(Outlet::began) {
+            let began = order.outlet.filter(|outlet| outlet.began());
+            if began.is_some_and(|outlet| !outlet.broke_off(&order, &failure, attempts)) {
                 return Err(failure);
             }
             if let Some(lesser) = lesser(order.request, &failure) {
@@ -302,6 +326,11 @@ impl Dispatcher {
                 order.wait(tokio::time::sleep(pause)).await?;
                 backoff = pause;
             }
+            if let Some(request) = began.and_then(|outlet| outlet.rest_of(order.request)) {
+                ask.bytes = request.text_size();
+                // Boxed, because it is rare: it ends with the attempts that are left.
+                return Box::pin(self.go_on(ask, Order { request: &request, ..order }, spent, attempts, ())).await;
+            }
         }
     }
 
@@ -318,13 +347,6 @@ impl Dispatcher {
         self.endpoints.iter().find(|endpoint| &*endpoint.model == model)
     }
 
-    /// Tells the caller of an endpoint that its answer was refused.
-    pub(crate) fn refused(&self, endpoint: &str, failure: &Failure, tries: &Tries) {
-        if let Some(endpoint) = self.endpoints.iter().find(|known| &*known.name == endpoint) {
-            tries.failed(&*endpoint.caller, failure);
-        }
-    }
-
     /// Returns the models of a route, each once.
     pub(crate) fn models(&self, route: RouteId) -> Vec<Arc<str>> {
         let endpoints = self.admission.endpoints_of(route);
@@ -335,8 +357,8 @@ impl Dispatcher {
 
     /// Returns what a request asks of admission at its arrival.
     fn ask(&self, order: &Order<'_>) -> Ask {
-        Ask {
-            route: self.route_of(order),
+        let mut ask = Ask {
+            route: self.regions.map_or(order.route, |count| self.admission.in_regions(order.route, count.get())),
             rank: self.admission.rank(Instant::now(), order.urgency),
             priority: order.urgency.priority,
             deadline: order.urgency.deadline,
@@ -344,15 +366,14 @@ impl Dispatcher {
             bytes: order.request.text_size(),
             max_tokens: order.request.params.max_tokens,
             tried: Vec::new(),
+        };
+        if let Some(warmth) = order.warmth {
+            ask.route = self.admission.beside(&ask, warmth);
         }
+        ask
     }
 
-    /// Returns the route of a request: all that it may go to, or what lies in the regions that it gets.
-    fn route_of(&self, order: &Order<'_>) -> RouteId {
-        self.regions.map_or(order.route, |count| self.admission.in_regions(order.route, count.get()))
-    }
-
-    /// Returns the route of a request after nothing on its own serves any more: other regions, if it had only some.
+    /// Returns the route of a request after nothing on its own serves any more: another part, if it had only a part.
     fn elsewhere(
         &self,
         order: &Order<'_>,
@@ -363,7 +384,8 @@ impl Dispatcher {
         let last = own_fault(attempts);
         // What no place of this model takes is the request's own affair; what a place refuses is not.
         let own = last.as_ref().is_some_and(|failure| failure.kind.advice().aside.is_none());
-        match self.regions.filter(|_| !own).map(|_| self.route_of(order)) {
+        let in_part = self.regions.is_some() || order.warmth.is_some();
+        match (in_part && !own).then(|| self.ask(order).route) {
             Some(next) if next != left => Ok(next),
             _ => Err(last.unwrap_or(refused)),
         }
@@ -385,7 +407,7 @@ impl Dispatcher {
         }
         let mut hints = Hints::default();
         let result = self.call(order, place, (sent.lease.sent, 1), &mut hints).await;
-        self.settle(sent, &result, &hints, attempts);
+        self.settle(order, sent, &result, &hints, attempts);
         (place, result)
     }
 
@@ -401,7 +423,7 @@ impl Dispatcher {
         let caller = &*self.endpoints[place].caller;
         let result = if retry.stream || outlet.is_some() {
             // Boxed, because few requests are streamed and all would have to hold it.
-            let outlet = outlet.map(|outlet| (outlet, copy));
+            let outlet = outlet.map(|outlet| outlet.voice(copy, &self.endpoints[place].name));
             let this = Try::new(tries, retry.first_delta, hints);
             let call = Box::pin(streaming::call(caller, request, this, retry, outlet));
             match order.urgency.deadline {
@@ -419,7 +441,14 @@ impl Dispatcher {
     }
 
     /// Settles a call that has ended, and notes it among the attempts.
-    fn settle(&self, sent: Sent<'_>, result: &Result<Response, Failure>, hints: &Hints, attempts: &mut Vec<Attempt>) {
+    fn settle(
+        &self,
+        order: &Order<'_>,
+        sent: Sent<'_>,
+        result: &Result<Response, Failure>,
+        hints: &Hints,
+        attempts: &mut Vec<Attempt>,
+    ) {
         let Sent { lease, waited, cooled, backoff, paid } = sent;
         let endpoint = &self.endpoints[lease.place];
         let took = lease.sent.elapsed();
@@ -428,8 +457,9 @@ impl Dispatcher {
         }
         let (usage, failure) = match result {
             Ok(response) => (response.usage, None),
-            Err(failure) => (failure.usage, Some(failure)),
+            Err(failure) => (failure.usage.as_deref().copied(), Some(failure)),
         };
+        let guess = failure.filter(|_| usage.is_none()).and(order.outlet).and_then(|said| said.spent(lease.estimate()));
         let settled = lease.settle(usage.as_ref(), failure, hints);
         let attempt = Attempt {
             endpoint: endpoint.name.clone(),
@@ -440,9 +470,9 @@ impl Dispatcher {
             cooled,
             backoff,
             took,
-            usage,
-            cost: endpoint.price.zip(usage).map(|(price, usage)| price.cost(&usage)),
-            estimated: false,
+            usage: usage.or(guess),
+            cost: usage.or(guess).and_then(|usage| usage.cost(endpoint.price)),
+            estimated: guess.is_some(),
             failure: failure.cloned(),
             partial: None,
         };
@@ -462,29 +492,4 @@ impl Dispatcher {
         // Nothing in there can panic between two statements that belong together.
         self.hedges[usize::from(order.outlet.is_some())].lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A call under way: its lease, and how long it had waited for that.
-struct Sent<'a> {
-    lease: Lease,
-    waited: Duration,
-    cooled: Duration,
-    /// How long it had waited before it queued.
-    backoff: Duration,
-    /// What is reserved for it: charged in full if the call is given up.
-    paid: Paid<'a>,
-}
-
-impl<'a> Sent<'a> {
-    fn new(lease: Lease, since: Instant, backoff: Duration, paid: Paid<'a>) -> Sent<'a> {
-        Sent { waited: lease.sent.duration_since(since), cooled: lease.cooled(since), backoff, lease, paid }
-    }
-}
-
-/// Returns the request without what was refused in it, if it may do without and has not done so before.
-fn lesser(request: &Request, failure: &Failure) -> Option<Request> {
-    let refused = failure.refused.filter(|feature| !request.without.contains(feature))?;
-    let mut lesser = request.clone();
-    lesser.without.push(refused);
-    Some(lesser)
 }

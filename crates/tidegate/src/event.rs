@@ -182,6 +182,8 @@ pub enum Ended {
     Stopped,
     /// Its budget had no room for the next call.
     Budget,
+    /// Requests failed, and it was to [stop then](crate::StopOn).
+    Failures,
     /// Nobody took its outcomes any more.
     Dropped,
 }

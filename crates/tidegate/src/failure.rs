@@ -258,7 +258,7 @@ pub struct Failure {
     pub request_id: Option<String>,
     /// What was used all the same: a refused or empty reply is billed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
+    pub usage: Option<Box<Usage>>,
     /// What of the request was refused as unsupported, where the request may do without.
     #[serde(skip)]
     pub(crate) refused: Option<Feature>,
@@ -309,7 +309,7 @@ impl Failure {
     /// Sets what was used all the same.
     #[must_use]
     pub fn with_usage(mut self, usage: Option<Usage>) -> Failure {
-        self.usage = usage;
+        self.usage = usage.map(Box::new);
         self
     }
 

@@ -169,17 +169,22 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Ended, EndpointSnapshot, Event, ItemEnded, ItemRef, Observer, Snapshot};
 pub use failure::{Advice, Aside, Diagnosis, Failure, Kind, Retry};
 pub use limits::{Limit, Limits, Pace, Pacing, Ramp, SlowStart};
-pub use money::{Budget, LongPrice, Money, Price, Spend};
+pub use money::{Budget, LongPrice, Money, Price, Spend, Tiers};
 pub use outcome::{Attempt, Checked, Fault, Outcome};
 pub use request::{
     CachePoint, GuardContent, Media, MediaKind, Message, Params, Part, Reasoning, Request, Role, Source, Task,
     TaskKind, ToolResult, ToolUse,
 };
-pub use response::{Delta, Finish, Output, Response, Usage};
+pub use response::{Delta, Finish, Output, Response, Tier, Usage};
 pub use run::batch::Batch;
 pub use run::prompt::Template;
-pub use run::{Dedupe, Item, Middleware, Run, RunProgress};
+pub use run::{Dedupe, Item, Middleware, Run, RunProgress, StopOn};
 pub use schema::Schema;
+
+/// Compiles and runs the code of the page about the simulated provider.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/simulator.md")]
+struct SimulatorPage;
 
 /// Compiles and runs the code of the pages for those who come from another system.
 #[cfg(doctest)]

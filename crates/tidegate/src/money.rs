@@ -9,7 +9,7 @@ use std::ops::{Add, AddAssign, Sub};
 
 use serde::{Deserialize, Serialize};
 
-use crate::response::Usage;
+use crate::response::{Tier, Usage};
 
 /// An amount in US dollars, exact to a picodollar; at most 18 million dollars.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -146,6 +146,10 @@ impl fmt::Display for Money {
     }
 }
 
+/// How many times the input price a token costs that is written to a cache for an hour: Anthropic's factor, wherever its
+/// models are served; nobody else has such caches.
+const HOUR_WRITE: f64 = 2.0;
+
 /// What a model's tokens cost, in US dollars per million.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,6 +167,22 @@ pub struct Price {
     /// The prices that apply to the whole request once its input passes a threshold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub long: Option<LongPrice>,
+    /// Which tiers of service they hold for.
+    #[serde(skip)]
+    pub tiers: Tiers,
+}
+
+/// Which tiers of service a price holds for.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Tiers {
+    /// Whichever serves a request: whoever states a price knows what they are served as.
+    #[default]
+    All,
+    /// The standard one, as price lists mean it.
+    Standard {
+        /// What the flex tier costs, as a share of that.
+        flex: Option<f64>,
+    },
 }
 
 /// Dearer prices for requests with a long input.
@@ -181,10 +201,29 @@ impl Price {
     /// Makes a price of input and output tokens only.
     #[must_use]
     pub const fn new(input: f64, output: f64) -> Price {
-        Price { input, output, cached_input: None, cache_write: None, long: None }
+        Price { input, output, cached_input: None, cache_write: None, long: None, tiers: Tiers::All }
     }
 
-    /// Returns what that usage costs.
+    /// Returns the prices of a tier of service, if they are known.
+    #[must_use]
+    pub fn of_tier(self, tier: Tier) -> Option<Price> {
+        let share = match (self.tiers, tier) {
+            (Tiers::All, _) | (_, Tier::Standard) => return Some(self),
+            (Tiers::Standard { flex }, Tier::Flex) => flex?,
+            (Tiers::Standard { .. }, Tier::Other) => return None,
+        };
+        let long = |long: LongPrice| LongPrice { input: long.input * share, output: long.output * share, ..long };
+        Some(Price {
+            input: self.input * share,
+            output: self.output * share,
+            cached_input: self.cached_input.map(|price| price * share),
+            cache_write: self.cache_write.map(|price| price * share),
+            long: self.long.map(long),
+            tiers: Tiers::All,
+        })
+    }
+
+    /// Returns what that many tokens cost at these prices; see [`Usage::cost`] for what a call has cost.
     ///
     /// ```
     /// use tidegate::{Price, Usage};
@@ -200,9 +239,11 @@ impl Price {
         let cached = self.cached_input.map_or(input, |price| price * scale);
         let written = self.cache_write.map_or(input, |price| price * scale);
         let plain = usage.input_tokens.saturating_sub(usage.cached_tokens + usage.cache_write_tokens);
+        let hour = usage.cache_write_1h_tokens.min(usage.cache_write_tokens);
         tokens(plain, input)
             + tokens(usage.cached_tokens, cached)
-            + tokens(usage.cache_write_tokens, written)
+            + tokens(usage.cache_write_tokens - hour, written)
+            + tokens(hour, input * HOUR_WRITE)
             + tokens(usage.output_tokens, output)
     }
 }
@@ -212,7 +253,8 @@ impl Price {
     /// nothing.
     #[must_use]
     pub fn saved_by_cache(&self, usage: &Usage) -> f64 {
-        self.cost(&Usage { cached_tokens: 0, cache_write_tokens: 0, ..*usage }).usd() - self.cost(usage).usd()
+        let plain = Usage { cached_tokens: 0, cache_write_tokens: 0, cache_write_1h_tokens: 0, ..*usage };
+        self.cost(&plain).usd() - self.cost(usage).usd()
     }
 
     /// Returns the most that a call of at most so many tokens can cost, whatever part of its input is cached.
@@ -232,6 +274,23 @@ impl Price {
             [plain, cached, Usage { cache_write_tokens: input_tokens, ..plain }]
         };
         ends.into_iter().flat_map(kinds).map(|usage| self.cost(&usage)).max().unwrap_or_default()
+    }
+}
+
+impl Usage {
+    /// Returns what a call cost that used this, if that is known: what the provider says that it charged, or else the
+    /// tokens at the prices of the tier that served it.
+    ///
+    /// ```
+    /// use tidegate::{Price, Tier, Usage, catalog};
+    /// let flex = Usage { input_tokens: 1_000_000, tier: Tier::Flex, ..Usage::default() };
+    /// assert_eq!(flex.cost(Some(Price::new(2.0, 8.0))).unwrap().usd(), 2.0);
+    /// assert_eq!(flex.cost(catalog::find("openai", "o3").unwrap().price).unwrap().usd(), 1.0);
+    /// assert_eq!(flex.cost(catalog::find("groq", "openai/gpt-oss-20b").unwrap().price), None);
+    /// ```
+    #[must_use]
+    pub fn cost(&self, price: Option<Price>) -> Option<Money> {
+        self.charged.or_else(|| Some(price?.of_tier(self.tier)?.cost(self)))
     }
 }
 
@@ -258,6 +317,18 @@ mod tests {
         let at = |input_tokens| price.cost(&Usage { input_tokens, output_tokens: 100, ..Usage::default() });
         assert_eq!(at(272_000), Money::from_usd(0.544 + 0.001));
         assert_eq!(at(272_001), Money::from_usd(1.088_004 + 0.0015));
+    }
+
+    #[test]
+    fn tokens_kept_for_an_hour_cost_twice_the_input_and_a_tier_what_it_costs() {
+        let price = Price { cache_write: Some(2.5), ..Price::new(2.0, 10.0) };
+        let usage = Usage { input_tokens: 30, cache_write_tokens: 20, cache_write_1h_tokens: 5, ..Usage::default() };
+        assert_eq!(price.cost(&usage), Money::from_usd((10.0 * 2.0 + 15.0 * 2.5 + 5.0 * 4.0) / 1e6));
+        let listed = Price { tiers: Tiers::Standard { flex: Some(0.5) }, ..price };
+        let at = |tier| Usage { tier, ..usage }.cost(Some(listed)).map(|cost| cost.usd() * 1e6);
+        assert_eq!([at(Tier::Standard), at(Tier::Flex), at(Tier::Other)], [Some(77.5), Some(38.75), None]);
+        let told = Usage { charged: Some(Money::from_usd(1.0)), tier: Tier::Other, ..usage };
+        assert_eq!(told.cost(None), told.charged);
     }
 
     #[test]

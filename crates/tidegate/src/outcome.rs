@@ -69,7 +69,7 @@ mod answer_or_failure {
     #[derive(Deserialize)]
     #[serde(rename_all = "snake_case")]
     enum Read {
-        Answer(Response),
+        Answer(Box<Response>),
         Failure(Failure),
     }
 
@@ -79,7 +79,7 @@ mod answer_or_failure {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Result<Response, Failure>, D::Error> {
         Ok(match Read::deserialize(from)? {
-            Read::Answer(response) => Ok(response),
+            Read::Answer(response) => Ok(*response),
             Read::Failure(failure) => Err(failure),
         })
     }
@@ -314,7 +314,9 @@ impl Outcome {
         if self.shared.is_some() || (self.result.is_ok() && self.attempts.is_empty()) {
             return Some(Money::ZERO);
         }
-        let replied = |attempt: &&Attempt| attempt.failure.as_ref().is_none_or(|failure| failure.usage.is_some());
+        let replied = |attempt: &&Attempt| {
+            attempt.partial.is_some() || attempt.failure.as_ref().is_none_or(|failure| failure.usage.is_some())
+        };
         if self.result.is_ok() && self.attempts.iter().filter(replied).any(|attempt| attempt.cost.is_none()) {
             return None;
         }

@@ -1,9 +1,12 @@
 //! What came back: the output, why it ended, what it used, and the provider's own bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::money::Money;
 use crate::request::{Message, Part, Reasoning, ToolUse};
 
 /// One successful reply.
@@ -91,6 +94,14 @@ pub enum Delta {
         /// More of the arguments' JSON text.
         arguments: String,
     },
+    /// The reply broke off, and what follows goes on where it stopped, from another endpoint or the same one again; see
+    /// [`RetryPolicy::switch_streams`](crate::RetryPolicy::switch_streams).
+    Switched {
+        /// The endpoint whose reply broke off.
+        from: Arc<str>,
+        /// The endpoint that goes on.
+        to: Arc<str>,
+    },
     /// What was used, at the end.
     Usage(Usage),
     /// Why the model stopped; the last piece.
@@ -113,6 +124,45 @@ pub struct Usage {
     /// Input tokens that the provider wrote to its cache.
     #[serde(skip_serializing_if = "is_zero")]
     pub cache_write_tokens: u64,
+    /// Those of them that it keeps for an hour.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cache_write_1h_tokens: u64,
+    /// The tier of service that they are billed as.
+    #[serde(skip_serializing_if = "Tier::is_standard")]
+    pub tier: Tier,
+    /// What the provider says that it charged for them; not part of the JSON form.
+    #[serde(skip)]
+    pub charged: Option<Money>,
+}
+
+/// A provider's tier of service, as far as it makes a difference to the price.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// The one that price lists mean.
+    #[default]
+    Standard,
+    /// The slower and cheaper one of OpenAI, Google, AWS and others.
+    Flex,
+    /// Any other: priority, fast, provisioned, within one country only.
+    Other,
+}
+
+impl Tier {
+    /// Returns the tier that a provider calls so.
+    #[must_use]
+    pub fn named(name: &str) -> Tier {
+        match name {
+            "" | "auto" | "default" | "standard" | "standard_only" | "on_demand" | "ON_DEMAND" => Tier::Standard,
+            "flex" | "ON_DEMAND_FLEX" => Tier::Flex,
+            _ => Tier::Other,
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_standard(&self) -> bool {
+        *self == Tier::Standard
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -128,6 +178,7 @@ impl Usage {
     }
 }
 
+/// Adds up tokens; tier and charge stay those of the first.
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Usage) {
         self.input_tokens += other.input_tokens;
@@ -135,6 +186,7 @@ impl std::ops::AddAssign for Usage {
         self.cached_tokens += other.cached_tokens;
         self.reasoning_tokens += other.reasoning_tokens;
         self.cache_write_tokens += other.cache_write_tokens;
+        self.cache_write_1h_tokens += other.cache_write_1h_tokens;
     }
 }
 

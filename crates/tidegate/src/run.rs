@@ -29,6 +29,7 @@ pub mod record;
 mod redact;
 pub mod report;
 mod reporter;
+mod stop_on;
 pub mod store;
 pub mod summary;
 pub mod timeline;
@@ -50,11 +51,13 @@ use self::asker::Asker;
 use self::hooks::Hooks;
 pub use self::hooks::Middleware;
 pub use self::item::Item;
-use self::item::{Kept, Member, Place};
+use self::item::{Hooked, Kept, Member, Place};
 use self::ledger::Ledger;
 use self::pack::{Load, Packer, Unpacked, ask_together};
 use self::reporter::Reporter;
 pub use self::reporter::RunProgress;
+use self::stop_on::Failures;
+pub use self::stop_on::StopOn;
 pub use self::twins::Dedupe;
 use self::twins::{Met, Twins};
 use self::warm::{Prefixes, Turn};
@@ -62,8 +65,9 @@ use crate::ask::Begun;
 use crate::client::Client;
 use crate::dispatch::admission::{RouteId, Urgency};
 use crate::event::Ended;
-use crate::failure::Kind;
+use crate::failure::{Failure, Kind};
 use crate::outcome::Outcome;
+use crate::response::Response;
 
 /// What to do where Parquet and Arrow are not built in.
 #[cfg(not(feature = "parquet"))]
@@ -82,10 +86,22 @@ const MOST_BYTES: usize = 256 << 20;
 type Asked<C> = BoxFuture<'static, (Came<C>, Option<u64>)>;
 
 /// What a future of the run came to.
-#[expect(clippy::large_enum_variant, reason = "without packing, all are of the large kind")]
 enum Came<C> {
     One(Outcome, Kept<C>),
     Many(Unpacked<C>),
+    /// Middleware has seen an item, and some of it may have broken off.
+    Passed(Arrival, Box<Item<C>>, usize, Option<Result<Response, Failure>>),
+    /// Hooks have seen outcomes.
+    Ended(Done<C>),
+}
+
+/// An item's arrival.
+#[derive(Clone, Copy)]
+struct Arrival {
+    index: u64,
+    urgency: Urgency,
+    /// About how many bytes the request holds.
+    bytes: usize,
 }
 
 /// An outcome, and those that are to be kept together with it or not at all.
@@ -93,6 +109,9 @@ pub(crate) struct Done<C> {
     pub(crate) first: (Outcome, C),
     pub(crate) rest: Vec<(Outcome, C)>,
 }
+
+/// Whom items ask: models, and the regions in which alone they are asked.
+type Whom = (Vec<Arc<str>>, Option<Box<[String]>>);
 
 /// Many requests under way: a stream of their outcomes, in the order in which they are done.
 ///
@@ -113,7 +132,7 @@ pub struct Run<S, C> {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     most: usize,
     most_ahead: usize,
-    routes: Vec<(Vec<Arc<str>>, RouteId)>,
+    routes: Vec<(Whom, RouteId)>,
     twins: Twins<C>,
     /// Where requests gather that are asked together, if any are.
     packer: Option<Packer<C>>,
@@ -128,6 +147,9 @@ pub struct Run<S, C> {
     /// What was done together with the last outcome that was taken.
     rest: std::vec::IntoIter<(Outcome, C)>,
     hooks: Option<Arc<Hooks<C>>>,
+    /// Items that middleware has not let through yet.
+    arriving: usize,
+    failures: Option<Box<Failures>>,
     reporter: Option<Box<Reporter>>,
     ledger: Ledger,
 }
@@ -160,6 +182,8 @@ impl<S, C> Run<S, C> {
             ready: VecDeque::new(),
             rest: Vec::new().into_iter(),
             hooks: None,
+            arriving: 0,
+            failures: None,
             reporter: None,
             ledger,
         }
@@ -169,24 +193,28 @@ impl<S, C> Run<S, C> {
         Arc::make_mut(&mut self.asker)
     }
 
-    fn wants_more(&self) -> bool {
+    /// Returns whether more requests would be of use just now.
+    fn has_use(&self) -> bool {
         let twice = (2 * self.asker.client.dispatcher.admission.capacity()).max(LEAST_AHEAD);
         // Those of a route that cannot send shall not keep another's from being taken.
         let ahead = if self.routes.len() > 1 { twice } else { twice.min(self.most_ahead) };
-        self.waiting.load(Ordering::Relaxed) < ahead
-            && self.asked.len() < self.most
+        self.waiting.load(Ordering::Relaxed) < ahead && self.asked.len() < self.most
+    }
+
+    fn wants_more(&self) -> bool {
+        self.has_use()
             && self.ready.len() < MOST_AHEAD
             && self.twins.has_room()
             && self.prefixes.as_ref().is_none_or(Prefixes::has_room)
             && (self.bytes < MOST_BYTES || self.asked.is_empty())
     }
 
-    fn route(&mut self, models: Vec<Arc<str>>) -> RouteId {
-        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == models) {
+    fn route(&mut self, whom: Whom) -> RouteId {
+        if let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == whom) {
             return *route;
         }
-        let route = self.asker.client.route_in(&models, &self.asker.regions);
-        self.routes.push((models, route));
+        let route = self.asker.route(&whom.0, whom.1.as_deref());
+        self.routes.push((whom, route));
         route
     }
 }
@@ -219,6 +247,7 @@ where
     /// Takes items while there is use for them. Returns whether any was taken, or has turned out to be the last.
     fn take(&mut self, cx: &mut Context<'_>) -> bool {
         let before = (self.index, self.source_ended);
+        let begun = self.begin_free();
         if !self.source_ended && self.stopped.as_mut().poll(cx).is_ready() {
             self.source_ended = true;
             self.ledger.stopped(Ended::Stopped);
@@ -230,7 +259,7 @@ where
                 Poll::Pending => break,
             }
         }
-        (self.index, self.source_ended) != before
+        begun || (self.index, self.source_ended) != before
     }
 
     fn start(&mut self, mut item: Item<C>) {
@@ -238,22 +267,23 @@ where
         self.asker.retries.began();
         let deadline = item.deadline.or(item.retry.as_deref().unwrap_or(&self.asker.retry).deadline);
         let urgency = Urgency::new(item.priority, deadline);
-        // Middleware may want to see them, and to name others.
-        let models = if self.hooks.is_some() { item.models.clone() } else { std::mem::take(&mut item.models) };
-        let twin = match self.hooks {
-            // What hooks make of an item is known only once they have run.
-            Some(_) => None,
-            None => self.twins.key((&models, &item.labels), &item.request, &self.asker.policy),
-        };
-        let place = Place { index: self.index, route: self.route(models), urgency, retry: item.retry.take() };
-        let bytes = item.request.size();
-        self.bytes += bytes;
+        let arrival = Arrival { index: self.index, urgency, bytes: item.request.size() };
+        self.bytes += arrival.bytes;
         self.index += 1;
-        if let Some(hooks) = self.hooks.clone() {
-            return self.begin_within(hooks, place, item, bytes);
+        match self.hooks.clone() {
+            Some(hooks) => self.let_through(hooks, arrival, item),
+            None => self.enter(arrival, item, None),
         }
-        let Item { request, context, id, labels, .. } = item;
-        self.meet(Member { place, request, context, id, labels, bytes, twin, begun: Begun::default() });
+    }
+
+    fn enter(&mut self, arrival: Arrival, item: Item<C>, hooked: Option<Box<Hooked>>) {
+        let Item { request, context, id, labels, models, regions, retry, .. } = item;
+        let regions = (!regions.is_empty()).then(|| regions.into_boxed_slice());
+        let twin = self.twins.key((&models, &regions, &labels), &request, &self.asker.policy);
+        let Arrival { index, urgency, bytes } = arrival;
+        let route = self.route((models, regions.clone()));
+        let place = Place { index, route, regions, urgency, retry, warmth: None };
+        self.meet(Member { place, request, context, id, labels, bytes, twin, begun: Begun::default(), hooked });
     }
 
     fn meet(&mut self, member: Member<C>) {
@@ -263,7 +293,7 @@ where
             Met::Known(outcome, kept) => {
                 self.asker.tell(&outcome);
                 self.bytes -= kept.bytes;
-                self.ready.push_back(Done { first: kept.with(outcome), rest: Vec::new() });
+                self.deliver((outcome, kept), Vec::new());
             }
         }
     }
@@ -283,8 +313,9 @@ where
         let Some(prefixes) = &mut self.prefixes else { return self.begin(load, None) };
         let Some(prefix) = load.prefix(&self.asker) else { return self.begin(load, None) };
         match prefixes.meet(prefix, load, Instant::now()) {
-            Turn::First(load) => self.begin(load, Some(prefix)),
-            Turn::Next(load) => self.begin(load, None),
+            Turn::First(load, warmth) => self.begin_beside(load, warmth, Some(prefix)),
+            Turn::Next(load, Some(warmth)) => self.begin_beside(load, warmth, None),
+            Turn::Next(load, None) => self.begin(load, None),
             Turn::Held => {}
         }
     }
@@ -301,43 +332,16 @@ where
         });
     }
 
-    /// Starts to ask an item with the run's hooks around it: it is neither packed nor answered by an identical one.
-    fn begin_within(&self, hooks: Arc<Hooks<C>>, place: Place, item: Item<C>, bytes: usize) {
-        let (asker, admitted) = (self.asker.clone(), Waiting::new(&self.waiting));
-        self.asked.push(Box::pin(async move {
-            let id = item.id.clone();
-            let (outcome, context) = asker.ask_within(place, &hooks, item, admitted).await;
-            (Came::One(outcome, Kept { context, id, bytes, twin: None }), None)
-        }));
-    }
-
-    /// Lets those go that have waited for the first request that begins like them.
-    fn warmed(&mut self, prefix: u64) {
-        let waited = self.prefixes.as_mut().map(|prefixes| prefixes.warmed(prefix, Instant::now()));
-        waited.into_iter().flatten().for_each(|load| self.begin(load, None));
-    }
-
     /// Lets those go that have waited for long enough. Returns whether there were any.
     fn hurry(&mut self, cx: &mut Context<'_>) -> bool {
         self.hurry_packs(cx) | self.hurry_prefixes(cx)
-    }
-
-    fn hurry_prefixes(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(due) = self.prefixes.as_ref().and_then(Prefixes::due) else { return false };
-        if !is_due(&mut self.patience, due, cx) {
-            return false;
-        }
-        let waited = self.prefixes.as_mut().map(|prefixes| prefixes.overdue(Instant::now())).unwrap_or_default();
-        let some = !waited.is_empty();
-        waited.into_iter().for_each(|load| self.begin(load, None));
-        some
     }
 
     fn hurry_packs(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(packer) = self.packer.as_mut().filter(|packer| !packer.is_empty()) else { return false };
         let idle = self.waiting.load(Ordering::Relaxed) == 0;
         let loads = match packer.due() {
-            _ if self.source_ended => packer.finish(),
+            _ if self.source_ended && self.arriving == 0 => packer.finish(),
             // While others wait for admission it costs no time to wait with them.
             Some(due) if idle && is_due(&mut self.linger, due, cx) => packer.overdue(Instant::now()),
             _ => Vec::new(),
@@ -353,7 +357,7 @@ where
         match came {
             Came::One(outcome, kept) => {
                 self.end(&outcome, &kept, &mut done);
-                self.ready.push_back(Done { first: kept.with(outcome), rest: done });
+                self.deliver((outcome, kept), done);
             }
             Came::Many(unpacked) => {
                 if let Some(packer) = &mut self.packer {
@@ -362,17 +366,20 @@ where
                 for (outcome, kept) in unpacked.done {
                     self.asker.tell(&outcome);
                     self.end(&outcome, &kept, &mut done);
-                    done.push(kept.with(outcome));
+                    done.push((outcome, kept));
                 }
-                let last = done.pop();
-                self.ready.extend(last.map(|first| Done { first, rest: done }));
+                if let Some(last) = done.pop() {
+                    self.deliver(last, done);
+                }
                 unpacked.again.into_iter().for_each(|load| self.ask(load));
             }
+            Came::Passed(arrival, item, passed, early) => self.passed(arrival, *item, passed, early),
+            Came::Ended(done) => self.ready.push_back(done),
         }
     }
 
     /// Notes that a request has its outcome; identical ones that have it too are added to `done`.
-    fn end(&mut self, outcome: &Outcome, kept: &Kept<C>, done: &mut Vec<(Outcome, C)>) {
+    fn end(&mut self, outcome: &Outcome, kept: &Kept<C>, done: &mut Vec<(Outcome, Kept<C>)>) {
         self.bytes -= kept.bytes;
         if outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget) {
             self.source_ended = true;
@@ -383,7 +390,7 @@ where
         for (outcome, kept) in over.have {
             self.asker.tell(&outcome);
             self.bytes -= kept.bytes;
-            done.push(kept.with(outcome));
+            done.push((outcome, kept));
         }
         over.ask.into_iter().for_each(|member| self.meet(member));
     }
@@ -392,6 +399,7 @@ where
     fn hand_out(&mut self, done: Done<C>) -> Done<C> {
         for (outcome, _) in std::iter::once(&done.first).chain(&done.rest) {
             self.ledger.add(outcome);
+            self.count_failures(outcome);
             self.note(outcome);
         }
         done
@@ -409,7 +417,9 @@ where
             match Pin::new(&mut self.asked).poll_next(cx) {
                 Poll::Ready(Some((came, first))) => {
                     self.settle(came);
-                    first.into_iter().for_each(|prefix| self.warmed(prefix));
+                    if let (Some(prefix), Some(prefixes)) = (first, &mut self.prefixes) {
+                        prefixes.warmed(prefix, Instant::now());
+                    }
                 }
                 // Admissions during this poll may have made room for more.
                 _ if self.take(cx) || self.hurry(cx) => {}

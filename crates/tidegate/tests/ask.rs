@@ -13,11 +13,19 @@ use tidegate::request::Task;
 use tidegate::sim::{Faults, Scenario};
 use tidegate::{
     AskPolicy, Check, Client, ClientBuilder, Failure, Finish, Kind, Part, Price, Request, Response, Rung, Schema,
-    Target, Usage,
+    Target, Tier, Usage,
 };
 
-const USAGE: Usage =
-    Usage { input_tokens: 1000, output_tokens: 100, cached_tokens: 0, reasoning_tokens: 0, cache_write_tokens: 0 };
+const USAGE: Usage = Usage {
+    input_tokens: 1000,
+    output_tokens: 100,
+    cached_tokens: 0,
+    reasoning_tokens: 0,
+    cache_write_tokens: 0,
+    cache_write_1h_tokens: 0,
+    tier: Tier::Standard,
+    charged: None,
+};
 
 /// What a model was asked: its conversation as one text, and its parameters.
 type Asked = Arc<Mutex<Vec<(String, Option<f64>, Option<u32>)>>>;

@@ -12,7 +12,7 @@ use tidegate::call::transport::{HttpReply, HttpRequest, Transport};
 use tidegate::catalog::bedrock::Preference;
 use tidegate::sim::{Scenario, SimTransport, Simulator};
 use tidegate::{
-    Balance, Bedrock, Client, ClientBuilder, Failure, Kind, Limits, Outcome, Refresh, RegionOrder, Request,
+    Balance, Bedrock, Client, ClientBuilder, Failure, Item, Kind, Limits, Outcome, Refresh, RegionOrder, Request,
     RetryPolicy, Target,
 };
 
@@ -148,6 +148,28 @@ async fn each_request_gets_some_of_the_regions_in_turn() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_single_request_may_name_its_regions() {
+    let (builder, simulator) = client("", &[LARGE], &regions(&FOUR));
+    let client = builder.build().unwrap();
+    let item = |row: usize| {
+        // The same prompt: what one region says is not another's answer.
+        let item = Item::new(Request::prompt(format!("row {}", row / 3)).temperature(0.0), row);
+        [item.clone(), item.clone().regions(["eu-west-1"]), item.regions(["eu-central-1"])][row % 3].clone()
+    };
+    let run = client.run_items(futures_util::stream::iter((0..30).map(item)));
+    let outcomes: Vec<_> = run.regions(["us-west-2"]).unwrap().collect().await;
+    for (outcome, row) in &outcomes {
+        let place = ["@us-west-2#", "@eu-west-1#", "@eu-central-1#"][row % 3];
+        assert!(outcome.attempts[0].endpoint.contains(place), "{row}: {outcome:?}");
+    }
+    assert_eq!(by_region(&simulator).into_values().collect::<Vec<_>>(), [10, 10, 10]);
+    let one = client.send_item(&Item::from(Request::prompt("x")).regions(["eu-central-1"])).await;
+    assert!(one.attempts[0].endpoint.contains("@eu-central-1#"), "{one:?}");
+    let nowhere = client.send_item(&Item::from(Request::prompt("x")).regions(["mars-1"])).await;
+    assert_eq!((nowhere.attempts.len(), nowhere.result.unwrap_err().kind), (0, Kind::NotFound));
+}
+
 /// A region that fails every request, at the 'network' in front of the simulated provider.
 struct Broken(&'static str, SimTransport, std::sync::Mutex<BTreeMap<String, Vec<String>>>);
 
@@ -267,7 +289,7 @@ async fn what_the_control_plane_says_decides_over_the_table() {
     let yaml = format!("models: ['{SONNET}', 'global.{SONNET}', 'tide.tide-v1:0', 'eu.tide.tide-v1:0']");
     let (mut bedrock, plane) = found_by(&yaml, &["us-east-1", "eu-west-1"]);
     assert!(Target::new("bedrock/tide.tide-v1:0").is_ok());
-    let refreshed = bedrock.refresh(&Refresh::default(), &*plane).await;
+    let refreshed = bedrock.refresh(&Refresh::default(), None, &*plane).await;
     assert_eq!((refreshed.asked, refreshed.kept, refreshed.warnings), (2, 0, vec![]));
     let ways = |id: &str, region: &str, bedrock: &Bedrock| {
         let target = Target::new(&format!("bedrock/{id}")).unwrap().bedrock(bedrock.clone());
@@ -298,25 +320,49 @@ async fn lists_are_asked_for_again_kept_for_a_day_and_used_when_nobody_answers()
     );
     let (mut bedrock, plane) = found_by(&yaml, &["us-east-1"]);
     let began = tokio::time::Instant::now();
-    assert_eq!(bedrock.refresh(&kept, &*plane).await.asked, 1);
+    assert_eq!(bedrock.refresh(&kept, None, &*plane).await.asked, 1);
     assert!(began.elapsed() >= std::time::Duration::from_secs(2), "it waited in between");
 
     // The next process finds it on disk, whatever has become of the control plane.
     let (mut bedrock, plane) = found_by("script: [{contains: foundation, status: 403}]", &["us-east-1"]);
     assert_eq!(bedrock.recall(&kept), 1);
     assert!(bedrock.found.get(Some("one"), "us-east-1").unwrap().on_demand(HAIKU));
-    let again = bedrock.refresh(&kept, &*plane).await;
+    let again = bedrock.refresh(&kept, None, &*plane).await;
     assert_eq!((again.asked, again.kept, again.warnings.len()), (0, 1, 0));
     let old = Refresh { age: std::time::Duration::ZERO, ..kept.clone() };
-    let refused = bedrock.refresh(&old, &*plane).await;
+    let refused = bedrock.refresh(&old, None, &*plane).await;
     assert!(refused.warnings[0].contains("it may not list models"), "{refused:?}");
     assert!(refused.warnings[0].ends_with("what was found 0 hours ago is used"), "{refused:?}");
     assert!(bedrock.found.get(Some("one"), "us-east-1").unwrap().on_demand(HAIKU));
     // Another account has no answers here.
     let mut other = Bedrock { accounts: vec![account("two")], ..regions(&["us-east-1"]) };
     assert_eq!(other.recall(&kept), 0);
-    let refused = other.refresh(&kept, &*plane).await;
+    let refused = other.refresh(&kept, None, &*plane).await;
     assert!(refused.warnings[0].ends_with("the bundled list is used"), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bearer_key_may_ask_what_there_is_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = format!("keys: [sk-known]\nmodels: ['{SONNET}']");
+    let plane = Arc::new(SimTransport::new(Scenario::from_yaml(&yaml).unwrap()));
+    let places = Bedrock { accounts: Vec::new(), ..regions(&["us-east-1", "eu-west-1"]) };
+    let built = async |key: &str, refresh: &Refresh| {
+        let target = Target::new(&format!("bedrock/{SONNET}")).unwrap().bedrock(places.clone()).key(key);
+        let mut builder = Client::builder().target(target).transport(plane.clone());
+        let refreshed = builder.refresh(refresh).await;
+        let client = builder.build().unwrap();
+        let ways = client.access_info(&client.models()[0], "us-east-1").unwrap().ways;
+        (refreshed, ways.into_iter().map(|way| way.id).collect::<Vec<_>>())
+    };
+    let kept = Refresh { folder: Some(folder.path().to_owned()), ..Refresh::default() };
+    let (refreshed, ways) = built("sk-known", &kept).await;
+    assert_eq!((refreshed.asked, refreshed.warnings, ways), (2, vec![], vec![SONNET.to_owned()]));
+    assert_eq!(places.clone().recall(&kept), 2);
+    let (refreshed, ways) = built("sk-wrong", &Refresh::default()).await;
+    assert_eq!((refreshed.asked, refreshed.warnings.len(), ways), (0, 2, vec![format!("us.{SONNET}")]));
+    assert!(refreshed.warnings[0].starts_with("key, us-east-1: "), "{refreshed:?}");
+    assert!(!format!("{refreshed:?}").contains("sk-wrong"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use tidegate::run::metrics::Metrics;
 use tidegate::sim::Mock;
 use tidegate::{
     Budget, Client, ClientBuilder, Ended, Event, Failure, Item, Kind, Limits, Middleware, Money, Observer, Outcome,
-    Request, Response, Target, caller,
+    Request, Response, StopOn, Target, caller,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -337,4 +337,75 @@ async fn reports_that_hang_or_panic_stop_nothing() {
     assert!(start.elapsed() <= 12 * S, "{:?}", start.elapsed());
     let panicking = client.run(prompts(10)).on_progress(|_| async { panic!("no screen") });
     assert_eq!(panicking.in_input_order().await.tally().succeeded, 10);
+}
+
+/// Asks in a mannerly way, and skips what is not a question.
+struct Polite;
+
+impl Middleware<u64> for Polite {
+    fn before<'a>(&'a self, item: &'a mut Item<u64>) -> BoxFuture<'a, ControlFlow<Result<Response, Failure>>> {
+        let slow = Duration::from_millis(item.context * 100);
+        async move {
+            tokio::time::sleep(slow).await;
+            if item.context % 10 == 3 {
+                return ControlFlow::Break(Ok(Response::text("skipped")));
+            }
+            item.request = item.request.clone().system("You are a harbour master.");
+            ControlFlow::Continue(())
+        }
+        .boxed()
+    }
+
+    fn after<'a>(&'a self, item: &'a mut Item<u64>, outcome: &'a mut Outcome) -> BoxFuture<'a, ()> {
+        let seen = outcome.text().is_ok_and(|text| text.ends_with(&format!("prompt {}", item.context)));
+        item.context += if seen { 1000 } else { 0 };
+        ready(()).boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_middleware_has_changed_is_packed_and_each_row_comes_back_through_it() {
+    let client = Client::builder().target(Target::new("sim/echo").unwrap()).build().unwrap();
+    let posted = Arc::new(AtomicU32::new(0));
+    let count = posted.clone();
+    let items = (0..40).map(|i| Item::new(Request::prompt(format!("prompt {i}")), i));
+    let run = client.run_items(stream::iter(items)).middleware(Polite).pack(12).post_process(move |_, _| {
+        count.fetch_add(1, Ordering::SeqCst);
+        ready(()).boxed()
+    });
+    let batch = run.in_input_order().await;
+    // `after` does not run for what was broken off.
+    let came_back = |index: u64| if index % 10 == 3 { index } else { index + 1000 };
+    let good = |(outcome, context): &(Outcome, u64)| outcome.result.is_ok() && *context == came_back(outcome.index);
+    assert!(batch.outcomes.iter().all(good));
+    let calls: f64 = batch.outcomes.iter().filter_map(|(outcome, _)| outcome.part_of_calls()).sum();
+    assert_eq!((calls.round(), posted.load(Ordering::SeqCst)), (3.0, 40), "36 rows at 12, however slow middleware is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_middleware_makes_alike_is_asked_once() {
+    let mock = Arc::new(Mock::new(|_| Response::text("ok")).latency(S));
+    let client = Client::builder().target(Target::caller("m", mock.clone())).build().unwrap();
+    let items = (0..30_u32).map(|_| Item::new(Request::prompt("?").temperature(0.0), 0));
+    let notes: Arc<Mutex<Vec<String>>> = Arc::default();
+    let batch = client.run_items(stream::iter(items)).middleware(Noting("m", notes.clone())).in_input_order().await;
+    assert_eq!((batch.tally().succeeded, batch.tally().shared, mock.calls()), (30, 29, 1));
+    assert_eq!(notes.lock().unwrap().iter().filter(|note| *note == "m after").count(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_failures_stop_a_run_and_no_other() {
+    let bad = |call: u32| if call % 5 == 4 { Err(Failure::new(Kind::BadRequest, "no")) } else { ok(call) };
+    let client = client(bad).build().unwrap();
+    let stop = CancellationToken::new();
+    let rules = StopOn { failure_rate: Some(0.1), min_sample: 50, ..StopOn::default() };
+    let run = client.run(prompts(100_000)).stop_on(stop.clone()).stop_on_failures(rules);
+    let batch = run.in_input_order().await;
+    let tally = batch.tally();
+    assert_eq!((batch.ended, stop.is_cancelled()), (Ended::Failures, false));
+    assert!(tally.causes[&Kind::BadRequest].rows >= 10 && tally.finished() < 500, "{tally:?}");
+    let first = StopOn { first_failure: true, ..StopOn::default() };
+    let batch = client.run(prompts(100_000)).stop_on_failures(first).in_input_order().await;
+    assert!(batch.ended == Ended::Failures && batch.tally().succeeded > 0);
+    assert_eq!(client.run(prompts(100)).stop_on(stop).in_input_order().await.ended, Ended::Completed);
 }

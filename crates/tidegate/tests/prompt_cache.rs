@@ -90,3 +90,54 @@ async fn a_prefix_that_has_no_points_is_paid_for_each_time() {
     let (outcomes, summary) = run(&client, requests(1, 20)).await;
     assert_eq!((writes(&outcomes), summary.prompt_cache.hits), (0, 0));
 }
+
+/// Makes a client of a simulated Claude with these keys, of which each has 16 calls at once and a cache of its own.
+fn with_keys(keys: &[&str]) -> Client {
+    let scenario = Scenario { per_key: true, ..Scenario::fixed(500.0) };
+    let limits = tidegate::Limits { concurrency: Some(16), ..tidegate::Limits::default() };
+    let target = Target::new("anthropic/claude-haiku-4-5").unwrap().base_url("http://sim.invalid").limits(limits);
+    let target = keys.iter().fold(target.prompt_cache(PromptCache::Conservative), |target, key| target.key(*key));
+    let transport = SimTransport::to(Simulator::new(scenario));
+    Client::builder()
+        .target(target)
+        .balance(tidegate::Balance::RoundRobin)
+        .transport(Arc::new(transport))
+        .build()
+        .unwrap()
+}
+
+fn endpoints(outcomes: &[Outcome]) -> usize {
+    let used = outcomes.iter().filter_map(Outcome::last).map(|attempt| attempt.endpoint.clone());
+    used.collect::<std::collections::BTreeSet<_>>().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_endpoint_writes_a_prefix_once_and_all_are_used() {
+    let client = with_keys(&["a", "b", "c"]);
+    let began = tokio::time::Instant::now();
+    let (outcomes, summary) = run(&client, requests(1, 480)).await;
+    assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()));
+    assert_eq!((writes(&outcomes), summary.prompt_cache.hits, endpoints(&outcomes)), (3, 477, 3));
+    // 48 at once after two round trips and a half, where one endpoint alone would have taken 31.
+    assert!(began.elapsed() < std::time::Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_endpoint_has_room_for_stays_there() {
+    let client = with_keys(&["a", "b", "c"]);
+    let (outcomes, _) = run(&client, requests(1, 12)).await;
+    assert_eq!((writes(&outcomes), endpoints(&outcomes)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_keeps_a_prefix_and_fails_holds_nobody_back() {
+    let scenario = Scenario { keys: vec!["b".to_owned()], per_key: true, ..Scenario::fixed(500.0) };
+    let limits = tidegate::Limits { concurrency: Some(16), ..tidegate::Limits::default() };
+    let target = Target::new("anthropic/claude-haiku-4-5").unwrap().base_url("http://sim.invalid").limits(limits);
+    let target = target.prompt_cache(PromptCache::Conservative).key("a").key("b");
+    let transport = Arc::new(SimTransport::to(Simulator::new(scenario)));
+    let client = Client::builder().target(target).transport(transport).build().unwrap();
+    let (outcomes, _) = run(&client, requests(1, 100)).await;
+    assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()));
+    assert_eq!(writes(&outcomes), 1);
+}

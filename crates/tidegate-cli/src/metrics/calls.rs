@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidegate::call::provider;
+use tidegate::call::provider::COMPATIBLE;
 use tidegate::{Attempt, Outcome, TaskKind};
 
-use super::family::{Family, Type};
+use super::family::{Family, Measured, Ranges, Type, Unit};
 
 /// The bounds that OpenTelemetry advises for `gen_ai.client.operation.duration`, in seconds.
 const SECONDS: [f64; 14] = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
@@ -43,35 +43,6 @@ struct Counts {
     tokens: BTreeMap<(String, &'static str), Ranges>,
 }
 
-/// How many values lie in each range.
-#[derive(Debug, Default, Clone)]
-struct Ranges {
-    /// At most each bound but more than the one before; the last is for those beyond all.
-    within: [u64; 15],
-    sum: f64,
-}
-
-impl Ranges {
-    fn note(&mut self, bounds: &[f64; 14], value: f64, times: u64) {
-        let place = bounds.partition_point(|bound| *bound < value);
-        self.within[place] += times;
-        self.sum += value * times as f64;
-    }
-
-    fn add_to(&self, family: &mut Family, bounds: &[f64; 14], labels: &[(&str, &str)]) {
-        let mut sum = 0;
-        let below: Vec<_> = bounds
-            .iter()
-            .zip(self.within)
-            .map(|(bound, count)| {
-                sum += count;
-                (*bound, sum)
-            })
-            .collect();
-        family.histogram(labels, &below, sum + self.within[14], self.sum);
-    }
-}
-
 impl Calls {
     pub(crate) fn new(kind: TaskKind) -> Calls {
         Calls { operation: operation(kind), counts: Arc::default() }
@@ -83,11 +54,12 @@ impl Calls {
         for Attempt { model, failure, took, times, usage, .. } in &outcome.attempts {
             let cause = failure.as_ref().map_or("", |failure| failure.kind.name());
             // Rejections in a row are one attempt with the last one's time.
-            let seconds = counts.seconds.entry((model.to_string(), cause)).or_default();
-            seconds.note(&SECONDS, took.as_secs_f64(), u64::from(*times));
+            let seconds = counts.seconds.entry((model.to_string(), cause)).or_insert_with(|| Ranges::new(&SECONDS));
+            seconds.note(took.as_secs_f64(), u64::from(*times));
             let Some(usage) = usage else { continue };
             for (kind, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
-                counts.tokens.entry((model.to_string(), kind)).or_default().note(&TOKENS, tokens as f64, 1);
+                let ranges = counts.tokens.entry((model.to_string(), kind)).or_insert_with(|| Ranges::new(&TOKENS));
+                ranges.note(tokens as f64, 1);
             }
         }
     }
@@ -95,27 +67,28 @@ impl Calls {
     pub(super) fn families(&self) -> [Family; 2] {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seconds = Family::new(
-            "gen_ai_client_operation_duration_seconds",
+            "gen_ai.client.operation.duration",
             "How long calls took, by error.type where they failed.",
             Type::Histogram,
-        );
-        let mut tokens =
-            Family::new("gen_ai_client_token_usage", "Tokens of a call, by input and output.", Type::Histogram);
+        )
+        .in_unit(Unit::Seconds);
+        let help = "Tokens of a call, by input and output.";
+        let mut tokens = Family::new("gen_ai.client.token.usage", help, Type::Histogram).in_unit(Unit::Tokens);
         for ((model, cause), ranges) in &counts.seconds {
             let mut labels = self.labels(model).to_vec();
-            labels.extend((!cause.is_empty()).then_some(("error_type", *cause)));
-            ranges.add_to(&mut seconds, &SECONDS, &labels);
+            labels.extend((!cause.is_empty()).then_some(("error.type", *cause)));
+            seconds.push(&labels, Measured::Ranges(ranges.clone()));
         }
         for ((model, kind), ranges) in &counts.tokens {
-            let labels = [&self.labels(model)[..], &[("gen_ai_token_type", *kind)]].concat();
-            ranges.add_to(&mut tokens, &TOKENS, &labels);
+            let labels = [&self.labels(model)[..], &[("gen_ai.token.type", *kind)]].concat();
+            tokens.push(&labels, Measured::Ranges(ranges.clone()));
         }
         [seconds, tokens]
     }
 
     fn labels<'a>(&self, model: &'a str) -> [(&'static str, &'a str); 3] {
         let (provider, name) = provider_and_model(model);
-        [("gen_ai_operation_name", self.operation), ("gen_ai_provider_name", provider), ("gen_ai_request_model", name)]
+        [("gen_ai.operation.name", self.operation), ("gen_ai.provider.name", provider), ("gen_ai.request.model", name)]
     }
 }
 
@@ -127,13 +100,9 @@ pub(crate) fn operation(kind: TaskKind) -> &'static str {
     }
 }
 
-/// Parts a model as the user named it, with the provider's name as OpenTelemetry has it.
+/// Parts a model's name, with the provider's as OpenTelemetry has it.
 pub(crate) fn provider_and_model(model: &str) -> (&str, &str) {
-    let (provider, name) = model.split_once('/').unwrap_or(("", model));
-    let is_known = provider::PROVIDERS.iter().chain([&provider::COMPATIBLE]).any(|known| known.name == provider);
-    if !is_known {
-        return ("", model);
-    }
+    let (provider, name) = model.split_once('/').unwrap_or((COMPATIBLE.name, model));
     let provider = match provider {
         "azure" => "azure.ai.openai",
         "bedrock" | "bedrock-invoke" => "aws.bedrock",
@@ -141,6 +110,8 @@ pub(crate) fn provider_and_model(model: &str) -> (&str, &str) {
         "vertex" => "gcp.vertex_ai",
         "mistral" => "mistral_ai",
         "xai" => "x_ai",
+        // Whoever it is, it speaks as OpenAI does: what the convention wants of a client that knows no more.
+        other if other == COMPATIBLE.name => "openai",
         other => other,
     };
     (provider, name)
@@ -152,29 +123,16 @@ mod tests {
 
     #[test]
     fn a_value_lies_in_the_first_range_that_it_does_not_exceed() {
-        let mut ranges = Ranges::default();
-        for value in [0.01, 0.011, 500.0] {
-            ranges.note(&SECONDS, value, 1);
-        }
-        let mut family = Family::new("t", "T.", Type::Histogram);
-        ranges.add_to(&mut family, &SECONDS, &[]);
-        let text = super::super::family::text(&[family]);
-        for line in [
-            "t_bucket{le=\"0.01\"} 1\n",
-            "t_bucket{le=\"0.02\"} 2\n",
-            "t_bucket{le=\"81.92\"} 2\n",
-            "t_bucket{le=\"+Inf\"} 3\n",
-            "t_count 3\n",
-        ] {
-            assert!(text.contains(line), "{line}{text}");
-        }
+        let mut ranges = Ranges::new(&SECONDS);
+        [0.01, 0.011, 500.0].iter().for_each(|value| ranges.note(*value, 1));
+        assert_eq!((ranges.within[0], ranges.within[1], ranges.within[14], ranges.count()), (1, 1, 1, 3));
     }
 
     #[test]
     fn providers_have_the_names_of_the_convention() {
         assert_eq!(provider_and_model("bedrock/Claude 3.5 Sonnet"), ("aws.bedrock", "Claude 3.5 Sonnet"));
         assert_eq!(provider_and_model("groq/openai/gpt-oss-120b"), ("groq", "openai/gpt-oss-120b"));
-        assert_eq!(provider_and_model("compatible/org/m"), ("compatible", "org/m"));
-        assert_eq!(provider_and_model("my-model"), ("", "my-model"));
+        assert_eq!(provider_and_model("compatible/org/m"), ("openai", "org/m"));
+        assert_eq!(provider_and_model("mine/m"), ("mine", "m"));
     }
 }

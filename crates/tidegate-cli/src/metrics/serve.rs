@@ -14,8 +14,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate::Error;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Metrics;
-use super::family::{json, text};
+use super::family::{Family, json, text};
+
+/// What returns the numbers of the moment at which somebody asks.
+pub(crate) trait Source: Fn() -> Vec<Family> + Clone + Send + 'static {}
+impl<F: Fn() -> Vec<Family> + Clone + Send + 'static> Source for F {}
 
 /// Time in which a client must have said what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,19 +35,19 @@ pub(crate) async fn listen(address: SocketAddr) -> tidegate::Result<TcpListener>
 
 /// Answers whoever asks, for ever.
 #[expect(clippy::disallowed_methods, reason = "a server has a task for each connection")]
-pub(crate) async fn serve(listener: TcpListener, metrics: Metrics) -> Infallible {
+pub(crate) async fn serve(listener: TcpListener, families: impl Source) -> Infallible {
     loop {
         match listener.accept().await {
-            Ok((tcp, _)) => drop(tokio::spawn(connection(tcp, metrics.clone()))),
+            Ok((tcp, _)) => drop(tokio::spawn(connection(tcp, families.clone()))),
             // No more descriptors, mostly: some will be free soon.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-async fn connection(tcp: TcpStream, metrics: Metrics) {
+async fn connection(tcp: TcpStream, families: impl Source) {
     let service = service_fn(move |request| {
-        let answer = answer(&request, &metrics);
+        let answer = answer(&request, &families);
         async { Ok::<_, Infallible>(answer) }
     });
     let mut builder = http1::Builder::new();
@@ -56,7 +59,7 @@ async fn connection(tcp: TcpStream, metrics: Metrics) {
         .await;
 }
 
-fn answer<B>(request: &Request<B>, metrics: &Metrics) -> Response<Full<Bytes>> {
+fn answer<B>(request: &Request<B>, families: &impl Source) -> Response<Full<Bytes>> {
     let reply = |status, kind: &'static str, body: String| {
         let mut response = Response::new(Full::from(body));
         *response.status_mut() = status;
@@ -65,10 +68,10 @@ fn answer<B>(request: &Request<B>, metrics: &Metrics) -> Response<Full<Bytes>> {
     };
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {
-            reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text(&metrics.families()))
+            reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text(&families()))
         }
         (&Method::GET | &Method::HEAD, "/metrics.json") => {
-            reply(StatusCode::OK, "application/json", format!("{}\n", json(&metrics.families())))
+            reply(StatusCode::OK, "application/json", format!("{}\n", json(&families())))
         }
         (&Method::GET | &Method::HEAD, _) => {
             reply(StatusCode::NOT_FOUND, "text/plain", "there are /metrics and /metrics.json\n".to_owned())

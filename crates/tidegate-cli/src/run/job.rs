@@ -53,7 +53,7 @@ pub(super) fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
         },
         out: settings.output.path.clone(),
         journal: settings.output.journal.clone(),
-        format: output_format(settings),
+        format: output_format(settings)?,
         packing: packing(settings),
         fields: settings.fields.clone().unwrap_or_default(),
         output_column: settings.output.column.clone(),
@@ -151,6 +151,11 @@ pub(super) fn ask_policy(settings: &Settings) -> anyhow::Result<AskPolicy> {
     for pattern in &checks.regexes {
         all.push(Check::regex(pattern)?);
     }
+    if checks.command.as_deref().is_some_and(|command| command.trim().is_empty()) {
+        anyhow::bail!(tidegate::Error::Usage(
+            "--check-command is empty: write the program, or leave it out".to_owned()
+        ));
+    }
     all.extend(checks.command.iter().map(|command| Check::command(command, checks.timeout)));
     let mut ladder = Vec::new();
     for rung in &settings.ladder {
@@ -191,11 +196,14 @@ pub(crate) fn input_format(format: InputFormat) -> input::Format {
 }
 
 /// Returns the results' format: as told, else by the extension, else by the input.
-fn output_format(settings: &Settings) -> Option<output::Format> {
-    let told = settings.output.format.map(named_format);
-    let by_name = settings.output.path.as_ref().and_then(|path| output::Format::from_path(&path.to_string_lossy()));
+fn output_format(settings: &Settings) -> tidegate::Result<Option<output::Format>> {
+    if let Some(told) = settings.output.format {
+        return Ok(Some(named_format(told)));
+    }
+    let Some(path) = &settings.output.path else { return Ok(None) };
+    let by_name = output::Format::wanted_by(&path.to_string_lossy())?;
     // JSONL is what is written anyway, and batch files have results of their own.
-    told.or_else(|| by_name.filter(|format| *format != output::Format::Jsonl))
+    Ok(by_name.filter(|format| *format != output::Format::Jsonl))
 }
 
 /// Returns the library's name for a format.

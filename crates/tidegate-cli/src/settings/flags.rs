@@ -182,6 +182,7 @@ fn watch(table: &mut Table, args: &WatchArgs) -> Result<()> {
     set(table, "run.verbose", (args.verbose > 0).then_some(args.verbose));
     set(table, "run.json_events", args.json_events);
     set(table, "run.metrics_listen", args.metrics_listen.map(|address| address.to_string()));
+    set(table, "run.otlp", args.otlp.clone());
     set(table, "run.log_file", path(args.log_file.as_deref())?);
     set(table, "run.log_format", args.log_format.and_then(name));
     set(table, "run.drain_timeout", args.drain_timeout.map(duration::show));

@@ -110,7 +110,14 @@ fn rung(text: &str) -> Result<toml::Value, String> {
         let json = toml::Value::try_from(json).map_err(|_| "null cannot be sent; leave the field out".to_owned())?;
         match key {
             "model" => drop(rung.insert(key.to_owned(), value.into())),
-            "temperature" | "max_tokens" | "seed" => drop(params.insert(key.to_owned(), json)),
+            "temperature" | "max_tokens" | "seed" => {
+                let number =
+                    if key == "temperature" { temperature(value).is_ok() } else { value.parse::<i64>().is_ok() };
+                if !number {
+                    return Err(format!("{key}={value}: not a number that {key} can be"));
+                }
+                params.insert(key.to_owned(), json);
+            }
             _ => drop(extra.insert(key.to_owned(), json)),
         }
     }

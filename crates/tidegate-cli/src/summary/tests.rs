@@ -22,7 +22,7 @@ fn whole() -> Summary {
     (summary.usage.input_tokens, summary.usage.output_tokens) = (1_234_567, 345_678);
     summary.cost_usd = Some(12.34);
     summary.models = BTreeMap::from([("openai/gpt-5-mini".to_owned(), model(10_000, 0, 12.34))]);
-    summary.latency_ms = Percentiles { p50: 812.3, p95: 1904.0, p99: 12_345.6 };
+    summary.latency_ms = Percentiles { p50: 812.3, p95: 1904.0, p99: 12_345.6, ..Percentiles::default() };
     let mut endpoint = EndpointSnapshot::default();
     "openai/gpt-5-mini".clone_into(&mut endpoint.name);
     (endpoint.sent, endpoint.succeeded, endpoint.tokens) = (10_000, 10_000, 1_580_245);
@@ -53,6 +53,7 @@ fn failures_limits_and_two_models() {
         (Kind::ContentFilter, cause(100, "The response was filtered\ndue to policy.")),
     ]);
     summary.models.insert("groq/llama".to_owned(), model(0, 112, 0.0));
+    summary.tried_again.causes = BTreeMap::from([(Kind::RateLimited, 38), (Kind::Cut, 9), (Kind::Timeout, 93)]);
     let endpoint = &mut summary.endpoints[0];
     (endpoint.rejected, endpoint.cooled) = (38, Duration::from_millis(45_300));
     endpoint.limits = Limits { rpm: Some(3_500.0), tpm: Some(500_000.0), ..Limits::default() };
@@ -67,7 +68,7 @@ Models    groq/llama: 0 answered, 112 failed
 Tokens    1,234,567 in (45,000 cached), 345,678 out (12,000 reasoning)
 Cost      $12.34
 Time      3m 20s, 50 rows/s; latency p50 812ms, p95 1.9s, p99 12s
-Retries   140, 38 calls rejected for load, 45s lost to pauses
+Retries   140 after 93 timeout, 9 cut, 38 calls rejected for load, 45s lost to pauses
 Limits    openai/gpt-5-mini: 85.7% of 3.5k requests/min, 94.8% of 500k tokens/min
 Config    ./tidegate.toml
 Results   out.jsonl

@@ -110,13 +110,16 @@ fn rows_are_routed_by_task_or_by_a_model_of_their_own() {
 fn what_cannot_work_is_refused_before_anything_is_sent() {
     let (place, sim) = bench("", "models = ['openaix/m']");
     place.write("bad.json", "{\"type\": \"text\"}");
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["--check", "output."], "the check `output.` is no expression"),
         (&["--check-regex", "("], "is no regular expression"),
         (&["--schema", "none.json"], "the schema none.json: "),
         (&["--schema", "bad.json"], "is no JSON Schema at /type"),
         (&["--ladder", "temperature=0", "--ladder-on", "timeout"], "a ladder cannot go on after timeout"),
+        (&["--each-model", "--ladder", "temperature=0;model=openaix/n"], "this ladder asks its own ones"),
         (&["--ladder", "hot"], "write model=provider/model"),
+        (&["--ladder", "temperature=hot"], "temperature=hot: not a number"),
+        (&["--check-command", " "], "--check-command is empty"),
     ];
     for (flags, expected) in cases {
         ran(&place, flags).exits(2).says(&[expected]);

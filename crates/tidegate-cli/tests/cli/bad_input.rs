@@ -54,6 +54,17 @@ fn an_empty_file_is_a_run_of_nothing() {
 }
 
 #[test]
+fn a_field_that_no_row_can_have_is_refused_before_anything_is_sent() {
+    let (place, done) = run_file("in.csv", "id,text\na,hi\n", &["--fields", "id,outptu"]);
+    done.exits(2).says(&["--fields: `outptu` is neither a field of the results nor a column; did you mean `output`?"]);
+    assert!(!place.path("out.jsonl").exists());
+    // Rows of JSON may have columns that the first one has not.
+    let place = with_rows("{\"text\": \"a\"}\n{\"text\": \"b\", \"note\": 1}\n");
+    run(&place, &["-m", "sim/echo", "--fields", "note"]).exits(0);
+    assert!(place.read("out.jsonl").contains("{\"note\":1}"));
+}
+
+#[test]
 fn what_is_not_utf8_is_named_by_line() {
     for (name, contents) in [
         ("in.jsonl", &b"{\"text\": \"a\"}\n{\"text\": \"\xff\"}\n"[..]),

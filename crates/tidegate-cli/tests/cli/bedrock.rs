@@ -87,6 +87,21 @@ fn what_a_live_check_finds_is_used_by_it_and_by_runs() {
 }
 
 #[test]
+fn a_bearer_key_asks_the_control_plane_too() {
+    let (place, sim) = (Place::new(), Sim::start(&format!("keys: [bedrock-key]\nmodels: ['{SONNET}']")));
+    let mut check = place.tidegate(&["check", "--json", "--live", "-m", &format!("bedrock/{SONNET}")]);
+    check.args(["--regions", "us-east-1", "--base-url", &host(&sim)]);
+    let output = check.env("AWS_BEARER_TOKEN_BEDROCK", "bedrock-key").output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["models"][0]["regions"][0]["ways"], json!([{"access": "direct", "id": SONNET}]), "{found}");
+    let mut run = place.tidegate(&["run", "in.jsonl", "-p", "Say {{ text }}", "-o", "out.jsonl"]);
+    place.write("in.jsonl", rows(0..3));
+    run.args(["-m", &format!("bedrock/{SONNET}"), "--regions", "us-east-1", "--base-url", &host(&sim)]);
+    done(run.env("AWS_BEARER_TOKEN_BEDROCK", "bedrock-key")).exits(0);
+    assert_eq!(place.records("out.jsonl")[0]["endpoint"], format!("bedrock/{SONNET}@us-east-1"));
+}
+
+#[test]
 fn a_list_that_may_not_be_seen_is_a_warning_and_a_wrong_key_too() {
     let denied = "keys: ['AKIAONE:secret']\nscript: [{contains: foundation-models, status: 403}]";
     for (yaml, why) in [(denied, "it may not list models"), ("keys: ['AKIAONE:other']", "signature")] {

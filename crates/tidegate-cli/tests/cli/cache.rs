@@ -84,15 +84,19 @@ fn two_processes_share_a_cache() {
 }
 
 #[test]
-fn killed_while_writing_it_holds_whole_answers_only() {
+fn killed_while_two_write_it_holds_whole_answers_only() {
     let (place, sim) = (Place::new(), Sim::start("{latency: {fixed: {ms: 10}}}"));
     place.write("in.jsonl", rows(0..2000));
     for round in 0..8u64 {
         let out = format!("{round}.jsonl");
-        let mut process = command(&place, &sim, &out, "--concurrency 16 --quiet").spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(150 + round * 53));
-        process.kill().unwrap();
-        process.wait().unwrap();
+        let start = |out: &str| command(&place, &sim, out, "--concurrency 16 --quiet").spawn().unwrap();
+        // Two at once, of which one goes on for a while after the other was killed.
+        let both = [start(&out), start(&format!("beside-{out}"))];
+        for mut process in both {
+            std::thread::sleep(Duration::from_millis(150 + round * 53));
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
     }
     run(&place, &sim, "last.jsonl", "--concurrency 200").exits(0);
     let records = place.records("last.jsonl");

@@ -53,7 +53,7 @@ fn fields_are_chosen_and_renamed() {
     }
     run(&place, &["-o", "other.jsonl", "--fields", "id,outptu"])
         .exits(0)
-        .says(&["no row of this run has the column \"outptu\""]);
+        .says(&["no row of this run has the column \"outptu\"", "did you mean 'output'?"]);
 }
 
 #[test]

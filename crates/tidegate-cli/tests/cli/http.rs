@@ -35,6 +35,36 @@ fn every_prompt_gets_its_own_answer() {
     }
 }
 
+#[test]
+fn a_call_costs_what_its_tier_costs_and_a_budget_needs_that_price() {
+    let server = Server::start(|request| {
+        let tier = ["flex", "priority"].into_iter().find(|tier| request.contains(tier)).unwrap_or("default");
+        let choices = json!([{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]);
+        let usage = json!({"prompt_tokens": 1_000_000, "completion_tokens": 100_000});
+        let body = json!({"choices": choices, "usage": usage, "service_tier": tier});
+        Reply::of("200 OK", "", &body.to_string())
+    });
+    let run = |tier: &str, arguments: &[&str]| {
+        let place = Place::new();
+        place.write("in.jsonl", "{\"id\": 1, \"text\": \"a\"}\n");
+        let param = format!("service_tier=\"{tier}\"");
+        let mut command = place.tidegate(&["run", "in.jsonl", "-m", "openai/gpt-4.1", "-p", "{{ text }}"]);
+        command.args(["-o", "out.jsonl", "--max-tokens", "9", "--param", &param]).args(arguments);
+        let done = done(command.env("OPENAI_API_KEY", "sk-1").env("OPENAI_BASE_URL", server.base_url()));
+        let cost = place.records("out.jsonl").first().map(|record| record["cost_usd"].clone());
+        (done, cost)
+    };
+    let cost = |tier, arguments: &[&str]| run(tier, arguments).1;
+    assert_eq!(cost("auto", &[]), Some(json!(2.8)));
+    assert_eq!(cost("flex", &[]), Some(json!(1.4)));
+    assert_eq!(cost("priority", &[]), Some(Value::Null));
+    assert_eq!(cost("priority", &["--price", "3.5,14"]), Some(json!(4.9)));
+    let before = server.seen().len();
+    let (refused, _) = run("priority", &["--budget-usd", "1"]);
+    refused.says(&["the price of the service tier that is asked for", "give --price IN,OUT for that tier"]);
+    assert_eq!(server.seen().len(), before);
+}
+
 /// A wire with a counter: passes connections on to a server.
 fn counting_forwarder(to: &str) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

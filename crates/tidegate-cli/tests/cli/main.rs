@@ -13,6 +13,8 @@ mod files;
 mod formats;
 mod http;
 mod kill;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod resume;
 mod show;
 mod stops;

@@ -61,7 +61,9 @@ fn an_id_that_is_not_there_is_answered_with_the_nearest() {
     let place = asked();
     place.run("show out.jsonl a11").exits(2).says(&["'a11'", "did you mean 'a1'?"]);
     place.run("show out.jsonl :13").exits(2).says(&["no record 13", "it holds 12"]);
-    place.run("show nothing.jsonl a1").exits(4).says(&["nothing.jsonl"]);
+    for command in ["show nothing.jsonl a1", "report nothing.jsonl", "report nothing.jsonl --html p.html"] {
+        place.run(command).exits(2).says(&["nothing.jsonl: there is no journal"]);
+    }
 }
 
 #[test]

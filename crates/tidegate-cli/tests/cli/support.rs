@@ -214,14 +214,23 @@ impl Reply {
 /// A server that answers what no simulator would.
 pub(crate) struct Server {
     address: SocketAddr,
-    seen: Arc<Mutex<Vec<String>>>,
+    seen: Arc<Mutex<Vec<Request>>>,
+}
+
+/// A request as it came.
+#[derive(Clone)]
+pub(crate) struct Request {
+    /// Head and body; what is no text in the body is left out.
+    pub(crate) text: String,
+    #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "only telemetry is no text"))]
+    pub(crate) body: Vec<u8>,
 }
 
 impl Server {
     /// Starts one; `answer` gets each request as it came, with its head.
     pub(crate) fn start(answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, seen) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
+        let (address, seen) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Request>>>::default());
         let (answer, log) = (Arc::new(answer), seen.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -239,14 +248,19 @@ impl Server {
 
     /// Returns every request so far.
     pub(crate) fn seen(&self) -> Vec<String> {
+        self.requests().into_iter().map(|request| request.text).collect()
+    }
+
+    /// Returns every request so far, with bodies as they came.
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-fn converse(mut stream: TcpStream, answer: &dyn Fn(&str) -> Reply, log: &Mutex<Vec<String>>) {
+fn converse(mut stream: TcpStream, answer: &dyn Fn(&str) -> Reply, log: &Mutex<Vec<Request>>) {
     while let Some(request) = next_request(&mut stream) {
         log.lock().unwrap().push(request.clone());
-        match answer(&request) {
+        match answer(&request.text) {
             Reply::Bytes(bytes) if stream.write_all(bytes.as_bytes()).is_ok() => {}
             Reply::Bytes(_) | Reply::Close => return,
             Reply::Hang => std::thread::sleep(Duration::from_secs(60)),
@@ -255,7 +269,7 @@ fn converse(mut stream: TcpStream, answer: &dyn Fn(&str) -> Reply, log: &Mutex<V
 }
 
 /// Reads a head and as much of a body as it says.
-fn next_request(stream: &mut TcpStream) -> Option<String> {
+fn next_request(stream: &mut TcpStream) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let (mut request, mut length) = (String::new(), 0);
     loop {
@@ -273,5 +287,5 @@ fn next_request(stream: &mut TcpStream) -> Option<String> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(request + &String::from_utf8(body).unwrap())
+    Some(Request { text: request + std::str::from_utf8(&body).unwrap_or_default(), body })
 }

@@ -70,6 +70,18 @@ fn thirty_rows_at_ten_are_three_calls_and_resume_row_by_row() {
 }
 
 #[test]
+fn a_look_at_packed_rows_knows_the_output_limit_of_a_ladders_first_rung() {
+    let (place, sim) = (Place::new(), Sim::start("{}"));
+    place.write("in.jsonl", rows(0..20));
+    let ladder = "--pack 10 --ladder max_tokens=100;temperature=1 --dry-run --json";
+    let looked: Value = serde_json::from_str(&run(&place, &sim, "out.jsonl", ladder).exits(0).stdout).unwrap();
+    // Each of the ten rows of a call may write 100 tokens, and 16 for the form.
+    assert_eq!((&looked["calls"], &looked["output_tokens"][1]), (&json!(2), &json!(2 * 10 * 116)), "{looked}");
+    let body = &looked["samples"][0]["body"];
+    assert!(body["max_tokens"] == json!(1160) || body["max_completion_tokens"] == json!(1160), "{body}");
+}
+
+#[test]
 fn a_packed_row_that_failed_is_asked_again_and_the_others_are_not() {
     let scenario = "{latency: {fixed: {ms: 5}}, script: [{contains: 'question 3', times: 3, status: 400}]}";
     let (place, sim) = (Place::new(), Sim::start(scenario));

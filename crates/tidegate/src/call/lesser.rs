@@ -63,6 +63,14 @@ impl Lacks {
     }
 }
 
+/// Returns the request without what was refused in it, if it may do without and has not done so before.
+pub(crate) fn lesser(request: &Request, failure: &Failure) -> Option<Request> {
+    let refused = failure.refused.filter(|feature| !request.without.contains(feature))?;
+    let mut lesser = request.clone();
+    lesser.without.push(refused);
+    Some(lesser)
+}
+
 /// Returns the one thing that a message says is not supported, if the request has it and may do without.
 fn refused(request: &Request, message: &str) -> Option<Feature> {
     let words = words(message);

@@ -96,6 +96,9 @@ const CONTEXT_LENGTH: &[&str] = &[
     "context size has been exceeded",
     "greater than the context length",
     "the model is loaded with context length of only",
+    "expected maxlength",
+    "maximum input length is",
+    "`inputs` tokens + `max_new_tokens` must be",
 ];
 
 /// Reads how long to wait: `retry-after-ms`, then `retry-after` in seconds or as a date, which is read against the
@@ -112,7 +115,9 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
                 .unwrap_or_else(|| jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default());
             Some(http_date(hint)?.duration_since(now).as_secs_f64())
         })
-    })?;
+    });
+    // AWS's own, in milliseconds.
+    let seconds = seconds.or_else(|| Some(text("x-amz-retry-after")?.parse::<f64>().ok()? / 1e3))?;
     let sane = seconds.is_finite() && seconds > 0.0;
     sane.then(|| Duration::from_secs_f64(seconds.min(LONGEST_HINT.as_secs_f64())))
 }
@@ -173,6 +178,7 @@ mod tests {
         assert_eq!(hint(&[("retry-after", "1.5")]), Some(ms(1500)));
         let date = [("date", "Mon, 23 Nov 2026 10:00:00 GMT"), ("retry-after", "Mon, 23 Nov 2026 10:00:07 GMT")];
         assert_eq!(hint(&date), Some(ms(7000)));
+        assert_eq!(hint(&[("x-amz-retry-after", "1500")]), Some(ms(1500)));
         assert_eq!(hint(&[("retry-after", "86400")]), Some(LONGEST_HINT));
         for absurd in ["-1", "0", "NaN", "inf", "soon", ""] {
             assert_eq!(hint(&[("retry-after", absurd)]), None, "{absurd}");
@@ -218,6 +224,10 @@ mod tests {
         assert_eq!(of(429, "Rate limit reached on requests per day (RPD)"), Kind::DayQuota);
         assert_eq!(of(429, "Request too large for gpt-x on tokens per min"), Kind::TooLong);
         assert_eq!(of(400, "This model's maximum context length is 8192 tokens"), Kind::TooLong);
+        assert_eq!(
+            of(422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096."),
+            Kind::TooLong
+        );
         assert_eq!(of(400, "what is 429? overloaded"), Kind::BadRequest);
         assert_eq!(of(503, "The engine is currently overloaded"), Kind::Overloaded);
         assert_eq!(of(503, "upstream"), Kind::ServerError);

@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use secrecy::SecretString;
 use serde::Serialize;
 
 use super::transports::Transports;
 use super::{Bedrock, ClientBuilder};
-use crate::call::aws::Account;
-use crate::call::aws::control;
+use crate::call::auth::Identity;
+use crate::call::aws::{Account, control};
 use crate::call::transport::Transport;
 use crate::catalog::inventory::Inventory;
 use crate::failure::{Failure, Kind};
@@ -73,7 +74,9 @@ impl ClientBuilder {
                 }
             }
         }
-        let refreshed = all.refresh(refresh, &*transport).await;
+        let of_bedrock = self.targets.iter().filter(|target| target.bedrock.is_some());
+        let key = of_bedrock.flat_map(|target| &target.keys).next().cloned();
+        let refreshed = all.refresh(refresh, key.as_ref(), &*transport).await;
         for bedrock in self.targets.iter_mut().filter_map(|target| target.bedrock.as_mut()) {
             bedrock.found = all.found.clone();
         }
@@ -83,26 +86,33 @@ impl ClientBuilder {
 
 impl Bedrock {
     /// Asks what the accounts have in the regions (ListFoundationModels, ListInferenceProfiles), where no kept answer is
-    /// young enough, and uses it from now on.
-    pub async fn refresh(&mut self, refresh: &Refresh, transport: &dyn Transport) -> Refreshed {
+    /// young enough, and uses it from now on. Where no account is named, it is asked with the bearer key.
+    pub async fn refresh(
+        &mut self,
+        refresh: &Refresh,
+        key: Option<&SecretString>,
+        transport: &dyn Transport,
+    ) -> Refreshed {
         let mut refreshed = Refreshed::default();
-        if self.accounts.is_empty() {
-            refreshed.warnings.push("no AWS account is named whose models could be asked for".to_owned());
+        if self.accounts.is_empty() && key.is_none() {
+            refreshed.warnings.push("no AWS account or key is named whose models could be asked for".to_owned());
+            return refreshed;
         }
-        let wanted: Vec<(Account, String)> =
-            self.asked().map(|(account, region)| (account.clone(), region.clone())).collect();
+        let wanted: Vec<(Option<Account>, String)> =
+            self.asked().map(|(account, region)| (account.cloned(), region.clone())).collect();
         let answers = stream::iter(wanted).map(|(account, region)| async move {
-            let answer = answer(refresh, &account, &region, transport).await;
+            let answer = answer(refresh, (account.as_ref(), key), &region, transport).await;
             (account, region, answer)
         });
         let mut answers = answers.buffered(AT_ONCE);
         while let Some((account, region, answer)) = answers.next().await {
             refreshed.asked += usize::from(answer.asked);
             refreshed.kept += usize::from(!answer.asked && answer.inventory.is_some());
-            let label = account.label().unwrap_or("default");
-            refreshed.warnings.extend(answer.warning.map(|warning| format!("account {label}, {region}: {warning}")));
+            let label = account.as_ref().and_then(Account::label);
+            let who = account.as_ref().map_or("key".to_owned(), |_| format!("account {}", label.unwrap_or("default")));
+            refreshed.warnings.extend(answer.warning.map(|warning| format!("{who}, {region}: {warning}")));
             if let Some(inventory) = answer.inventory {
-                self.found.insert(account.label(), &region, inventory);
+                self.found.insert(label, &region, inventory);
             }
         }
         refreshed
@@ -112,7 +122,8 @@ impl Bedrock {
     pub fn recall(&mut self, refresh: &Refresh) -> usize {
         let kept = self.asked().filter_map(|(account, region)| {
             let (inventory, age) = kept(&refresh.file(account, region)?)?;
-            (age < refresh.age).then(|| (account.label().map(str::to_owned), region.clone(), inventory))
+            let label = account.and_then(Account::label);
+            (age < refresh.age).then(|| (label.map(str::to_owned), region.clone(), inventory))
         });
         let kept: Vec<_> = kept.collect();
         let count = kept.len();
@@ -122,15 +133,19 @@ impl Bedrock {
         count
     }
 
-    fn asked(&self) -> impl Iterator<Item = (&Account, &String)> {
-        self.accounts.iter().flat_map(|account| self.regions.iter().map(move |region| (account, region)))
+    /// Yields who is asked about which regions: the accounts, or else whoever has the key.
+    fn asked(&self) -> impl Iterator<Item = (Option<&Account>, &String)> {
+        let key = self.accounts.is_empty().then_some(None);
+        let who = self.accounts.iter().map(Some).chain(key);
+        who.flat_map(|account| self.regions.iter().map(move |region| (account, region)))
     }
 }
 
 impl Refresh {
-    fn file(&self, account: &Account, region: &str) -> Option<PathBuf> {
+    fn file(&self, account: Option<&Account>, region: &str) -> Option<PathBuf> {
         let plain = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_");
-        let name = format!("{}.{}.json", plain(account.label().unwrap_or("default")), plain(region));
+        let who = account.map_or("key", |account| account.label().unwrap_or("default"));
+        let name = format!("{}.{}.json", plain(who), plain(region));
         Some(self.folder.as_ref()?.join(name))
     }
 }
@@ -142,13 +157,22 @@ struct Answer {
     warning: Option<String>,
 }
 
-async fn answer(refresh: &Refresh, account: &Account, region: &str, transport: &dyn Transport) -> Answer {
+async fn answer(
+    refresh: &Refresh,
+    (account, key): (Option<&Account>, Option<&SecretString>),
+    region: &str,
+    transport: &dyn Transport,
+) -> Answer {
     let file = refresh.file(account, region);
     let kept = file.as_deref().and_then(kept);
     if let Some((inventory, _)) = kept.as_ref().filter(|(_, age)| *age < refresh.age) {
         return Answer { inventory: Some(inventory.clone()), asked: false, warning: None };
     }
-    match ask(refresh, account, region, transport).await {
+    let who = match (account, key) {
+        (Some(account), _) => Identity::Aws(account.clone(), region.to_owned()),
+        (None, key) => key.cloned().map_or(Identity::Nobody, Identity::Key),
+    };
+    match ask(refresh, &who, region, transport).await {
         Ok(inventory) => {
             if let Some(file) = &file {
                 // Without it the next start asks again.
@@ -177,22 +201,17 @@ async fn answer(refresh: &Refresh, account: &Account, region: &str, transport: &
 
 /// Asks until it is answered, or there is no sense in asking again. The waits grow and are of random length, so that
 /// many who start at once do not come back at once.
-async fn ask(
-    refresh: &Refresh,
-    account: &Account,
-    region: &str,
-    transport: &dyn Transport,
-) -> Result<Inventory, Failure> {
+async fn ask(refresh: &Refresh, who: &Identity, region: &str, transport: &dyn Transport) -> Result<Inventory, Failure> {
     let mut wait = FIRST_WAIT;
     for _ in 1..ATTEMPTS {
-        match control::inventory(&refresh.address, region, account, transport).await {
+        match control::inventory(&refresh.address, region, who.clone(), transport).await {
             Err(failure) if failure.kind.is_transient() && failure.kind != Kind::Connect => {}
             answered => return answered,
         }
         tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
-    control::inventory(&refresh.address, region, account, transport).await
+    control::inventory(&refresh.address, region, who.clone(), transport).await
 }
 
 /// Returns what was kept, and how old it is.

@@ -27,10 +27,12 @@ struct Wish<'a> {
     labels: Option<&'a Labels>,
     retry: Option<&'a RetryPolicy>,
     outlet: Option<&'a Outlet>,
+    models: &'a [Arc<str>],
+    regions: &'a [String],
 }
 
 impl Client {
-    /// Sends one request that has a priority, a deadline, labels or a model of its own, with all retries.
+    /// Sends one request that has a priority, a deadline, labels, models or regions of its own, with all retries.
     ///
     /// ```
     /// use std::time::Duration;
@@ -50,14 +52,15 @@ impl Client {
     /// Dropping the future cancels the call and sends nothing more.
     pub async fn send_item<C>(&self, item: &Item<C>) -> Outcome {
         let (priority, deadline, labels) = (item.priority, item.deadline, Some(&item.labels));
-        let wish = Wish { priority, deadline, labels, retry: item.retry.as_deref(), outlet: None };
-        let outcome = self.send_one(&item.request, &item.models, wish, &self.ask_policy).await;
+        let (models, regions, retry) = (&item.models, &item.regions, item.retry.as_deref());
+        let wish = Wish { priority, deadline, labels, retry, outlet: None, models, regions };
+        let outcome = self.send_one(&item.request, wish, &self.ask_policy).await;
         Outcome { id: item.id.clone(), ..outcome }
     }
 
     /// Sends one request that demands this of its answer.
     pub(crate) async fn send_with(&self, request: &Request, policy: &AskPolicy) -> Outcome {
-        self.send_one(request, &[], Wish::default(), policy).await
+        self.send_one(request, Wish::default(), policy).await
     }
 
     /// Sends one request and puts the pieces of its reply there. What is demanded of answers is not checked: they are
@@ -65,22 +68,18 @@ impl Client {
     pub(super) async fn stream_into(&self, request: &Request, outlet: &Outlet) -> Outcome {
         let plain = AskPolicy::default();
         let wish = Wish { outlet: Some(outlet), ..Wish::default() };
-        let mut outcome = self.send_one(request, &[], wish, &plain).await;
-        if let (Err(_), Some(last)) = (&outcome.result, outcome.attempts.last_mut()) {
-            last.partial = Some(outlet.take_text()).filter(|text| !text.is_empty());
-        }
-        outcome
+        self.send_one(request, wish, &plain).await
     }
 
-    async fn send_one(&self, request: &Request, models: &[Arc<str>], wish: Wish<'_>, policy: &AskPolicy) -> Outcome {
+    async fn send_one(&self, request: &Request, wish: Wish<'_>, policy: &AskPolicy) -> Outcome {
         let (stop, retries, none) = (CancellationToken::new(), Retries::default(), Labels::default());
         let tries = Tries::default();
         let retry = wish.retry.unwrap_or(&self.dispatcher.retry);
         let request = self.filled_in(request);
         let order = Order {
             request: &request,
-            route: self.route(models),
-            regions: &[],
+            route: self.route_in(wish.models, wish.regions),
+            regions: wish.regions,
             stop: &stop,
             retry,
             urgency: Urgency::new(wish.priority, wish.deadline.or(retry.deadline)),
@@ -89,6 +88,7 @@ impl Client {
             purse: None,
             item: ItemRef::default(),
             tries: &tries,
+            warmth: None,
             outlet: wish.outlet,
         };
         ask(&self.dispatcher, policy, self.answers.as_ref(), order, 0, Begun::default(), ()).await

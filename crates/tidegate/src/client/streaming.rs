@@ -18,8 +18,14 @@ use crate::response::Delta;
 ///
 /// Every attempt waits for admission like any other request. Until the first piece is there the request may be tried
 /// again, here or elsewhere; after it a failure is the stream's last item, and its
-/// [`Attempt`](crate::Attempt) keeps the text that had come. Nothing is read
-/// from the connection before it is asked for here. Dropping the stream closes the connection and frees its place; what
+/// [`Attempt`](crate::Attempt) keeps the text that had come. With
+/// [`switch_streams`](crate::RetryPolicy::switch_streams) a reply that breaks off, or falls silent, goes on elsewhere in
+/// place of that, as far as the attempts reach: another endpoint is shown what was said and asked to go on from there,
+/// [`Delta::Switched`] marks where it begins, and what it repeats of the end of what was said is left out, so that the
+/// texts of all pieces together are the outcome's. Both calls count, the broken one at an estimate, and `max_tokens` counts
+/// anew. Replies that must have a schema, or have begun to call a tool, fail all the same.
+///
+/// Nothing is read from the connection before it is asked for here. Dropping the stream closes the connection and frees its place; what
 /// the call has used up to then stays counted.
 #[must_use = "a stream does nothing until its pieces are taken"]
 pub struct Streaming {

@@ -12,6 +12,7 @@
 //! within its class only. So nobody starves: what arrives more than ten minutes later for each class between them, and ten
 //! more, never goes first.
 
+mod affinity;
 mod control;
 #[cfg(test)]
 mod model;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+pub(crate) use self::affinity::Warmth;
 use self::places::Places;
 use self::scheduler::Scheduler;
 use self::tickets::{Fate, Ticket, TicketId};

@@ -237,9 +237,8 @@ impl Reservation<'_> {
         let real = match charge {
             Charge::Nothing => Spend::default(),
             Charge::Worst => self.held,
-            Charge::Used(usage) => {
-                Spend { money: price.map(|price| price.cost(&usage)).unwrap_or_default(), tokens: usage.total() }
-            }
+            // Of a tier whose price nobody knows all that was reserved is charged.
+            Charge::Used(usage) => Spend { money: usage.cost(price).unwrap_or(self.held.money), tokens: usage.total() },
         };
         self.settle_as(real);
     }
@@ -276,7 +275,7 @@ impl Charge {
     pub(crate) fn of(result: &Result<Response, Failure>) -> Charge {
         match result {
             Ok(response) => response.usage.map_or(Charge::Worst, Charge::Used),
-            Err(Failure { usage: Some(usage), .. }) => Charge::Used(*usage),
+            Err(Failure { usage: Some(usage), .. }) => Charge::Used(**usage),
             Err(failure) if served(failure) => Charge::Worst,
             Err(_) => Charge::Nothing,
         }

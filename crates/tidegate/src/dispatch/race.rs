@@ -154,7 +154,7 @@ impl Dispatcher {
             backoff,
             took,
             usage: Some(usage),
-            cost: endpoint.price.map(|price| price.cost(&usage)),
+            cost: usage.cost(endpoint.price),
             estimated: true,
             failure: Some(why),
             partial: None,
@@ -210,7 +210,7 @@ impl<'a> Race<'a> {
         if decides {
             self.end(number, failure.is_none(), attempts);
         }
-        self.dispatcher.settle(done.sent, &result, &hints, attempts);
+        self.dispatcher.settle(self.order, done.sent, &result, &hints, attempts);
         decides.then_some((place, result))
     }
 

@@ -1,4 +1,4 @@
-//! What observers are told of attempts and endpoints.
+//! What observers, and callers, are told of attempts and endpoints.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::endpoint::{Endpoint, Settled};
 use super::health::Verdict;
 use super::{Dispatcher, Order, Sent};
+use crate::call::caller::Tries;
 use crate::event::{self, Event};
 use crate::failure::Failure;
 
@@ -14,6 +15,13 @@ impl Dispatcher {
     pub(crate) fn follow(&self, event: impl FnOnce() -> Event) {
         if let Some(observer) = &self.follower {
             observer.event(&event());
+        }
+    }
+
+    /// Tells the caller of an endpoint that its answer was refused.
+    pub(crate) fn refused(&self, endpoint: &str, failure: &Failure, tries: &Tries) {
+        if let Some(endpoint) = self.endpoints.iter().find(|known| &*known.name == endpoint) {
+            tries.failed(&*endpoint.caller, failure);
         }
     }
 

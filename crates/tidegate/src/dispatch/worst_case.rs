@@ -6,11 +6,13 @@
 //! request is not sent under a budget.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::dispatch::endpoint::Endpoint;
 use crate::failure::{Failure, Kind};
-use crate::money::{Budget, Money, Spend};
+use crate::money::{Budget, Money, Price, Spend};
 use crate::request::{Part, Request, Task, TaskKind};
+use crate::response::{Tier, Usage};
 
 /// Tokens for what servers put around messages and tools.
 const AROUND: u64 = 64;
@@ -48,6 +50,9 @@ struct Said {
     generation: Option<Generation>,
     #[serde(rename = "inferenceConfig")]
     inference: Option<Inference>,
+    /// The tier of service that is wanted: a name, or Bedrock's object with one.
+    #[serde(alias = "serviceTier")]
+    service_tier: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,6 +77,14 @@ impl Said {
         said.or(request.params.max_tokens.map(u64::from))
     }
 
+    /// Returns the tier of service that is wanted; what a header says is among the parameters.
+    fn tier(&self, request: &Request) -> Tier {
+        let param = || ["service_tier", "serviceTier"].iter().find_map(|name| request.params.extra.get(*name));
+        let wanted = self.service_tier.as_ref().or_else(param);
+        let name = wanted.and_then(|wanted| wanted.as_str().or_else(|| wanted.get("type")?.as_str()));
+        name.map(Tier::named).unwrap_or_default()
+    }
+
     /// Returns how many answers are wanted.
     fn answers(&self) -> u64 {
         self.n.or(self.generation.as_ref().and_then(|generation| generation.candidate_count)).unwrap_or(1).max(1)
@@ -86,7 +99,8 @@ impl Said {
 pub(crate) fn worst_case(endpoint: &Endpoint, request: &Request, budget: &Budget) -> Result<Spend, Failure> {
     let body = endpoint.caller.preview(request).unwrap_or_default();
     let said: Said = serde_json::from_slice(&body).unwrap_or_default();
-    let input = input(endpoint, request, &String::from_utf8_lossy(&body))?;
+    let body = String::from_utf8_lossy(&body);
+    let input = input(endpoint, request, &body)?;
     let output = match request.kind() {
         TaskKind::Embed => 0,
         _ => {
@@ -96,10 +110,23 @@ pub(crate) fn worst_case(endpoint: &Endpoint, request: &Request, budget: &Budget
     };
     let money = match (budget.usd, endpoint.price) {
         (None, _) => Money::ZERO,
-        (Some(_), Some(price)) => price.most(input, output),
+        (Some(_), Some(price)) => {
+            let price = price.of_tier(said.tier(request)).ok_or_else(|| no_tier_price(endpoint))?;
+            most(&price, input, output, &body)
+        }
         (Some(_), None) => return Err(no_price(endpoint)),
     };
     Ok(Spend { money, tokens: input.saturating_add(output) })
+}
+
+/// Returns the most that so many tokens can cost, all of them kept for an hour if the body wants any to be.
+fn most(price: &Price, input: u64, output: u64, body: &str) -> Money {
+    let most = price.most(input, output);
+    if !body.contains("\"1h\"") {
+        return most;
+    }
+    let written = Usage { input_tokens: input, output_tokens: output, cache_write_tokens: input, ..Usage::default() };
+    most.max(price.cost(&Usage { cache_write_1h_tokens: input, ..written }))
 }
 
 /// Returns the most output tokens of all answers that a request itself says.
@@ -133,6 +160,11 @@ pub(crate) fn no_price(endpoint: &Endpoint) -> Failure {
         Kind::Budget,
         format!("{}: {what}; give --price IN,OUT (US dollars per million tokens)", endpoint.model),
     )
+}
+
+fn no_tier_price(endpoint: &Endpoint) -> Failure {
+    let what = "a budget in dollars needs the price of the service tier that is asked for, and the catalog has none";
+    Failure::new(Kind::Budget, format!("{}: {what}; give --price IN,OUT for that tier", endpoint.model))
 }
 
 /// Says that the length of a model's answers is not known.
@@ -228,5 +260,27 @@ mod tests {
         assert_eq!((spend.tokens, spend.money), (12 + AROUND, Price::new(1.0, 2.0).most(12 + AROUND, 0)));
         let free = Endpoint { price: None, ..endpoint(None, None) };
         assert!(worst_case(&free, &request, &budget).unwrap_err().message.contains("give --price IN,OUT"));
+    }
+
+    #[test]
+    fn a_tier_of_service_needs_its_price_and_an_hour_in_the_cache_costs_twice_the_input() {
+        let budget = Budget { usd: Some(Money::ZERO), tokens: None };
+        let money = |price, body: &str| {
+            let listed = Endpoint { price: Some(price), ..endpoint(Some(0), None) };
+            let request = Request::original(WireId::Openai, TaskKind::Chat, body.to_owned());
+            worst_case(&listed, &request, &budget).map(|spend| spend.money.usd() * 1e6).map_err(|fault| fault.message)
+        };
+        let stated = Price::new(1.0, 2.0);
+        let listed = Price { tiers: crate::money::Tiers::Standard { flex: Some(0.5) }, ..stated };
+        let input = |body: &str| (body.len() as u64 + AROUND) as f64;
+        let [flex, priority, bedrocks] =
+            [r#"{"service_tier":"flex"}"#, r#"{"service_tier":"priority"}"#, r#"{"serviceTier":{"type":"priority"}}"#];
+        assert_eq!(money(listed, flex), Ok(input(flex) / 2.0));
+        for body in [priority, bedrocks] {
+            assert!(money(listed, body).unwrap_err().contains("give --price IN,OUT for that tier"));
+            assert_eq!(money(stated, body), Ok(input(body)));
+        }
+        let hour = r#"{"system":[{"cache_control":{"ttl":"1h"}}]}"#;
+        assert_eq!(money(listed, hour), Ok(2.0 * input(hour)));
     }
 }

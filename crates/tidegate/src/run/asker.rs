@@ -1,4 +1,4 @@
-//! What every request of a run is asked with, and the run's hooks around one.
+//! What every request of a run is asked with.
 
 use std::sync::Arc;
 
@@ -6,12 +6,11 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fallback::Fallback;
-use super::hooks::Hooks;
-use super::item::{Item, Kept, Member, Place};
+use super::item::{Kept, Member, Place};
 use super::pack::Room;
+use crate::ask::ask;
 use crate::ask::cache::Answers;
 use crate::ask::policy::AskPolicy;
-use crate::ask::{Begun, ask};
 use crate::call::caller::Tries;
 use crate::client::Client;
 use crate::dispatch::admission::RouteId;
@@ -66,42 +65,6 @@ impl Asker {
         (self.with_fallback(outcome, &member.request), member.keep())
     }
 
-    /// Asks with the run's hooks around it.
-    pub(super) async fn ask_within<C, G>(
-        &self,
-        mut place: Place,
-        hooks: &Hooks<C>,
-        mut item: Item<C>,
-        admitted: G,
-    ) -> (Outcome, C) {
-        let (passed, early) = hooks.before(&mut item).await;
-        let mut outcome = match early {
-            Some(result) => {
-                let outcome = Outcome::new(place.index, result);
-                self.tell(&outcome);
-                outcome
-            }
-            None => {
-                if !item.models.is_empty() {
-                    place.route = self.client.route_in(&item.models, &self.regions);
-                }
-                let tries = Tries::default();
-                let (answers, begun) = (self.answers.as_ref(), Begun::default());
-                let order = self.order(&place, (&item.request, &item.labels), &tries);
-                ask(&self.client.dispatcher, &self.policy, answers, order, place.index, begun, admitted).await
-            }
-        };
-        if let Err(failure) = &outcome.result
-            && let Some(response) = hooks.on_error(passed, &mut item, failure).await
-        {
-            outcome.result = Ok(response);
-        }
-        let mut outcome = self.with_fallback(outcome, &item.request);
-        outcome.id = item.id.clone();
-        hooks.after(passed, &mut item, &mut outcome).await;
-        (outcome, item.context)
-    }
-
     /// Tells of an item that did not go through [`ask`] by itself.
     pub(super) fn tell(&self, outcome: &Outcome) {
         let item = ItemRef { run: self.run, index: outcome.index };
@@ -142,6 +105,11 @@ impl Asker {
         }
     }
 
+    /// Returns the route over these models in an item's own regions, or the run's.
+    pub(super) fn route(&self, models: &[Arc<str>], regions: Option<&[String]>) -> RouteId {
+        self.client.route_in(models, regions.unwrap_or(&self.regions))
+    }
+
     /// Returns the order for a request.
     pub(super) fn order<'a>(
         &'a self,
@@ -152,7 +120,7 @@ impl Asker {
         Order {
             request,
             route: place.route,
-            regions: &self.regions,
+            regions: place.regions.as_deref().unwrap_or(&self.regions),
             stop: &self.stop,
             retry: place.retry.as_deref().unwrap_or(&self.retry),
             urgency: place.urgency,
@@ -161,6 +129,7 @@ impl Asker {
             purse: self.purse.as_deref(),
             item: ItemRef { run: self.run, index: place.index },
             tries,
+            warmth: place.warmth.as_deref(),
             outlet: None,
         }
     }

@@ -16,7 +16,7 @@ use crate::event::Ended;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::response::{Output, Response};
-use crate::run::summary::Tally;
+use crate::run::summary::{self, Tally};
 use crate::run::{Item, Run};
 
 /// All outcomes of a run, each with the context that its request was given.
@@ -139,8 +139,8 @@ impl<C> Batch<C> {
     pub fn by_region(&self) -> BTreeMap<&str, u64> {
         let mut regions = BTreeMap::new();
         for (endpoint, count) in self.by_endpoint() {
-            let Some((_, place)) = endpoint.rsplit_once('@') else { continue };
-            *regions.entry(place.split('#').next().unwrap_or(place)).or_default() += count;
+            let Some(region) = summary::region(endpoint) else { continue };
+            *regions.entry(region).or_default() += count;
         }
         regions
     }

@@ -75,11 +75,7 @@ impl Export {
     /// No journal there, damage, a file that must not be overwritten, an input that cannot be read again, a format that this
     /// build cannot write, storage.
     pub fn run(&self) -> Result<Exported> {
-        let home = Home::named(&self.from);
-        if !home.exists() {
-            let message = format!("{}: there is no journal of tidegate; name the output of a run", self.from.display());
-            return Err(Error::Usage(message));
-        }
+        let home = Home::of_run(&self.from)?;
         let snapshot = Snapshot::open(&home.dir)?;
         self.check_target(&home)?;
         let (only, unanswered) = (self.only, Cell::new(0));

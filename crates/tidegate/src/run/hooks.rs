@@ -1,7 +1,8 @@
 //! What users do around every item of a run: middleware, post-processors, and a report of how far it has come.
 //!
-//! A hook belongs to its item: it is awaited in the item's own future, beside all others, with no place at an endpoint. So
-//! a slow one delays its own item and nobody else's, one that takes longer than [`hook_timeout`](Run::hook_timeout) is given
+//! A hook belongs to its item: it is awaited in a future of its own, beside all others, with no place at an endpoint. What
+//! comes before stands in front of everything else, so that an item goes its way as middleware has left it: it may be packed
+//! with others, or answered by an identical one; what comes at the end stands behind all that. So a slow one delays its own item and nobody else's, one that takes longer than [`hook_timeout`](Run::hook_timeout) is given
 //! up, and one that panics is logged and passed over. What would block the thread belongs in `spawn_blocking`.
 //!
 //! A run without hooks does not come here.
@@ -12,10 +13,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::{BoxFuture, join, join_all, ready};
+use futures_util::{FutureExt, Stream};
 
-use super::{Item, Run};
+use super::item::{Hooked, Kept};
+use super::{Arrival, Came, Done, Item, Run, Waiting};
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::response::Response;
@@ -28,7 +30,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// ```
 /// use std::ops::ControlFlow;
 /// use futures_util::FutureExt;
-/// use futures_util::future::{BoxFuture, ready};
+/// use futures_util::future::{BoxFuture, join, join_all, ready};
 /// use tidegate::{Client, Failure, Item, Middleware, Request, Response, Target};
 ///
 /// /// Sends nothing for empty rows, and says who asks in all others.
@@ -150,6 +152,56 @@ impl<S, C> Run<S, C> {
     }
 }
 
+impl<S, C> Run<S, C>
+where
+    S: Stream<Item = Item<C>>,
+    C: Send + 'static,
+{
+    /// Lets middleware see an item before anything else does.
+    pub(super) fn let_through(&mut self, hooks: Arc<Hooks<C>>, arrival: Arrival, item: Item<C>) {
+        let (mut item, waiting) = (Box::new(item), Waiting::new(&self.waiting));
+        self.arriving += 1;
+        self.asked.push(Box::pin(async move {
+            let (passed, early) = hooks.before(&mut item).await;
+            drop(waiting);
+            (Came::Passed(arrival, item, passed, early), None)
+        }));
+    }
+
+    /// Takes an item as middleware has left it.
+    pub(super) fn passed(
+        &mut self,
+        arrival: Arrival,
+        item: Item<C>,
+        passed: usize,
+        early: Option<Result<Response, Failure>>,
+    ) {
+        self.arriving -= 1;
+        let (item, context) = item.with(());
+        let hooked = Box::new(Hooked { passed, item: item.clone() });
+        let Some(result) = early else { return self.enter(arrival, item.with(context).0, Some(hooked)) };
+        let outcome = Outcome::new(arrival.index, result);
+        self.asker.tell(&outcome);
+        let outcome = self.asker.with_fallback(outcome, &item.request);
+        self.bytes -= arrival.bytes;
+        let kept = Kept { context, id: item.id, bytes: arrival.bytes, twin: None, hooked: Some(hooked) };
+        self.deliver((outcome, kept), Vec::new());
+    }
+
+    /// Hands on outcomes that belong together, through the hooks if there are any.
+    pub(super) fn deliver(&mut self, first: (Outcome, Kept<C>), rest: Vec<(Outcome, Kept<C>)>) {
+        let Some(hooks) = self.hooks.clone() else {
+            let with = |(outcome, kept): (Outcome, Kept<C>)| kept.with(outcome);
+            return self.ready.push_back(Done { first: with(first), rest: rest.into_iter().map(with).collect() });
+        };
+        self.asked.push(Box::pin(async move {
+            let rest = join_all(rest.into_iter().map(|(outcome, kept)| hooks.end(outcome, kept)));
+            let (first, rest) = join(hooks.end(first.0, first.1), rest).await;
+            (Came::Ended(Done { first, rest }), None)
+        }));
+    }
+}
+
 impl<C> Hooks<C> {
     /// Runs what comes before an item. Returns how many let it through, and the result if one did not.
     pub(super) async fn before(&self, item: &mut Item<C>) -> (usize, Option<Result<Response, Failure>>) {
@@ -163,7 +215,7 @@ impl<C> Hooks<C> {
     }
 
     /// Asks those that let an item through for an answer in the place of a failure.
-    pub(super) async fn on_error(&self, passed: usize, item: &mut Item<C>, failure: &Failure) -> Option<Response> {
+    async fn on_error(&self, passed: usize, item: &mut Item<C>, failure: &Failure) -> Option<Response> {
         for middleware in self.around[..passed].iter().rev() {
             let answer = isolated("on_error", self.patience, || middleware.on_error(item, failure)).await;
             if let Some(Some(response)) = answer {
@@ -173,8 +225,24 @@ impl<C> Hooks<C> {
         None
     }
 
+    /// Runs what comes at an item's end, and returns what is to be handed out.
+    pub(super) async fn end(&self, mut outcome: Outcome, kept: Kept<C>) -> (Outcome, C) {
+        let Kept { context, hooked, .. } = kept;
+        let Some(hooked) = hooked else { return (outcome, context) };
+        let Hooked { passed, item } = *hooked;
+        let (mut item, ()) = item.with(context);
+        if let Err(failure) = &outcome.result
+            && let Some(response) = self.on_error(passed, &mut item, failure).await
+        {
+            (outcome.result, outcome.fallback) = (Ok(response), None);
+        }
+        outcome.id.clone_from(&item.id);
+        self.after(passed, &mut item, &mut outcome).await;
+        (outcome, item.context)
+    }
+
     /// Runs what comes after an item.
-    pub(super) async fn after(&self, passed: usize, item: &mut Item<C>, outcome: &mut Outcome) {
+    async fn after(&self, passed: usize, item: &mut Item<C>, outcome: &mut Outcome) {
         for middleware in self.around[..passed].iter().rev() {
             isolated("after", self.patience, || middleware.after(item, outcome)).await;
         }

@@ -119,6 +119,8 @@ pub struct Input {
     columns: Option<Vec<String>>,
     types: BTreeMap<String, String>,
     header: Option<Header>,
+    /// Whether rows may have columns that the first one has not.
+    varies: bool,
     of_files: bool,
     read: Arc<AtomicU64>,
     total: Option<u64>,
@@ -150,6 +152,7 @@ impl Input {
             columns: None,
             types: BTreeMap::new(),
             header: None,
+            varies: false,
             of_files: false,
             read: Arc::default(),
             total,
@@ -179,6 +182,12 @@ impl Input {
     #[must_use]
     pub fn columns(&self) -> Option<&[String]> {
         self.columns.as_deref()
+    }
+
+    /// Returns the columns that every row has; nothing where each row says what it has.
+    #[must_use]
+    pub fn fixed_columns(&self) -> Option<&[String]> {
+        self.columns().filter(|_| !self.varies)
     }
 
     /// Returns the Arrow types of columns by name, where the input says them.
@@ -230,7 +239,7 @@ impl Input {
                 self.of_files = true;
                 self.columns = self.columns.take().or_else(|| Some(files::COLUMNS.map(str::to_owned).to_vec()));
             }
-            Reader::Jsonl(_) => {}
+            Reader::Jsonl(_) => self.varies = true,
         }
         self.current = Some((source.name, reader));
         Ok(())
@@ -238,15 +247,17 @@ impl Input {
 
     /// Opens and closes the other regular files, so that a bad header is found before any row is sent.
     fn check_waiting(&mut self) -> Result<()> {
-        let mut header = self.header.clone();
+        let (mut header, mut varies) = (self.header.clone(), false);
         for source in self.waiting.iter().filter(|source| source.bytes.is_some()) {
             match self.open_reader(source, Arc::default())? {
                 Reader::Csv(csv) => compare(&mut header, &source.name, csv.columns())?,
                 #[cfg(feature = "parquet")]
                 Reader::Arrow(arrow) => compare(&mut header, &source.name, arrow.columns())?,
-                _ => {}
+                Reader::Jsonl(_) => varies = true,
+                Reader::Text(_) | Reader::Files(_) => {}
             }
         }
+        self.varies |= varies;
         Ok(())
     }
 

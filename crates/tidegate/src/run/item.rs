@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::ask::Begun;
 use crate::ask::cache::Key;
 use crate::dispatch::RetryPolicy;
-use crate::dispatch::admission::{RouteId, Urgency};
+use crate::dispatch::admission::{RouteId, Urgency, Warmth};
 use crate::dispatch::balance::Labels;
 use crate::outcome::Outcome;
 use crate::request::Request;
@@ -42,6 +42,10 @@ pub struct Item<C> {
     pub labels: Labels,
     /// The models to ask, by their names, the first preferred; those that the client asks otherwise if empty.
     pub models: Vec<Arc<str>>,
+    /// The regions of Bedrock's in which alone it is asked, in place of the run's; those of the run, or all of the
+    /// client's, if empty. An item whose regions the client does not have fails with
+    /// [`Kind::NotFound`](crate::Kind::NotFound).
+    pub regions: Vec<String>,
     /// How often and how patiently it is tried, in place of the run's or the client's way.
     pub retry: Option<Box<RetryPolicy>>,
 }
@@ -57,8 +61,15 @@ impl<C> Item<C> {
             priority: 0,
             deadline: None,
             labels: Labels::default(),
+            regions: Vec::new(),
             retry: None,
         }
+    }
+
+    /// Exchanges the context, and returns the one before too.
+    pub(super) fn with<D>(self, context: D) -> (Item<D>, C) {
+        let Item { request, context: before, id, priority, deadline, labels, models, regions, retry } = self;
+        (Item { request, context, id, priority, deadline, labels, models, regions, retry }, before)
     }
 
     /// Sets what the outcome is called.
@@ -85,6 +96,13 @@ impl<C> Item<C> {
     #[must_use]
     pub fn for_models(mut self, models: Vec<Arc<str>>) -> Item<C> {
         self.models = models;
+        self
+    }
+
+    /// Asks models of Bedrock in these regions only, and no others at all.
+    #[must_use]
+    pub fn regions<R: Into<String>>(mut self, regions: impl IntoIterator<Item = R>) -> Item<C> {
+        self.regions = regions.into_iter().map(Into::into).collect();
         self
     }
 
@@ -120,9 +138,13 @@ impl From<Request> for Item<()> {
 pub(super) struct Place {
     pub(super) index: u64,
     pub(super) route: RouteId,
+    /// The regions in which alone it is asked, if they are not the run's.
+    pub(super) regions: Option<Box<[String]>>,
     pub(super) urgency: Urgency,
     /// How it is tried, if otherwise than the run's others.
     pub(super) retry: Option<Box<RetryPolicy>>,
+    /// Where what it begins with is kept, if that matters.
+    pub(super) warmth: Option<Arc<Warmth>>,
 }
 
 /// An item under way: it has arrived, and where and how urgently it is to be asked is known.
@@ -138,6 +160,14 @@ pub(super) struct Member<C> {
     pub(super) twin: Option<Box<Key>>,
     /// What was done for it together with others.
     pub(super) begun: Begun,
+    /// What the run's hooks want to see of it at its end, if there are any.
+    pub(super) hooked: Option<Box<Hooked>>,
+}
+
+/// An item as middleware has left it, and how many of them let it through.
+pub(super) struct Hooked {
+    pub(super) passed: usize,
+    pub(super) item: Item<()>,
 }
 
 /// What is kept of a member once its request has been answered.
@@ -146,12 +176,14 @@ pub(super) struct Kept<C> {
     pub(super) id: Option<Arc<str>>,
     pub(super) bytes: usize,
     pub(super) twin: Option<Box<Key>>,
+    pub(super) hooked: Option<Box<Hooked>>,
 }
 
 impl<C> Member<C> {
     /// Lets the request go.
     pub(super) fn keep(self) -> Kept<C> {
-        Kept { context: self.context, id: self.id, bytes: self.bytes, twin: self.twin }
+        let Member { context, id, bytes, twin, hooked, .. } = self;
+        Kept { context, id, bytes, twin, hooked }
     }
 }
 

@@ -19,6 +19,7 @@ mod results;
 mod show;
 mod spending;
 mod tasks;
+mod upload;
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
@@ -33,7 +34,6 @@ pub use self::inspect::{Inspection, Sample};
 use self::intake::{Intake, Task};
 pub use self::onlooker::Onlooker;
 use self::policy::Policy;
-pub use self::policy::StopOn;
 pub(super) use self::results::finished;
 pub use self::results::report;
 pub(super) use self::show::plain;
@@ -52,6 +52,7 @@ use crate::run::output::{Format, OutputOptions, Projection};
 use crate::run::packing::Packing;
 use crate::run::progress::Progress;
 use crate::run::prompt::PromptOptions;
+pub use crate::run::stop_on::StopOn;
 use crate::run::summary::{Stopped, Summary, Tally};
 use crate::run::timeline::Timeline;
 use crate::run::{Dedupe, Item};
@@ -233,6 +234,9 @@ impl Job {
             ..self.output_options(&input)
         };
         Projection::new(&output)?;
+        if let Some(columns) = input.fixed_columns() {
+            output.check(columns)?;
+        }
         let mut identity = identity::of(self, client, &renderer);
         let opened = self.home().map(Journal::open).transpose()?;
         let (journal, old, repaired) = match opened {
@@ -431,7 +435,7 @@ impl<'a> Work<'a> {
         (summary.read, summary.read_all) = (numbers.read, numbers.read_all);
         (summary.done_before, summary.failed_before) = (numbers.done_before, numbers.failed_before);
         summary.unsent = numbers.wanted.saturating_sub(numbers.done_before + self.tally.finished());
-        summary.endpoints = self.client.snapshot().endpoints;
+        (summary.endpoints, summary.tried_again) = (self.client.snapshot().endpoints, self.client.retry_stats());
         let failed_intake = self.side.error.lock().unwrap_or_else(PoisonError::into_inner).take();
         let by_user = self.control.stop.is_cancelled() || self.control.kill.is_cancelled();
         summary.stopped = match failed_intake {

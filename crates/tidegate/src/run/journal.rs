@@ -174,7 +174,7 @@ pub(super) fn beside(out: &Path, name: &str) -> PathBuf {
 /// # Errors
 /// A missing or damaged journal, storage, and what `visit` returns.
 pub fn read(out: &Path, visit: impl FnMut(&Row<'_>, u64) -> Result<()>) -> Result<()> {
-    Snapshot::open(&Home::named(out).dir)?.scan(visit)
+    Snapshot::open(&Home::of_run(out)?.dir)?.scan(visit)
 }
 
 /// Opens a file in a journal's directory to append to.

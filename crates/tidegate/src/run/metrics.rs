@@ -147,6 +147,7 @@ impl Observer for Metrics {
 fn finished<'a>(ended: &'a ItemEnded, failure: Option<&'a Failure>) -> Finished<'a> {
     Finished {
         model: ended.model.as_deref().unwrap_or_default(),
+        endpoint: ended.endpoint.as_deref().unwrap_or_default(),
         failure: failure.map(|failure| (failure.kind, &*failure.message)),
         usage: ended.usage,
         cost: ended.cost,
@@ -164,6 +165,7 @@ fn finished<'a>(ended: &'a ItemEnded, failure: Option<&'a Failure>) -> Finished<
 fn replayed(model: &str) -> Finished<'_> {
     Finished {
         model,
+        endpoint: "",
         failure: None,
         usage: None,
         cost: Some(Money::ZERO),

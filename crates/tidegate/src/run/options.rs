@@ -18,6 +18,8 @@ use crate::money::{Budget, Spend};
 impl<S, C> Run<S, C> {
     /// Stops on this signal: takes nothing more, lets calls in flight end, gives up what still waits.
     pub fn stop_on(mut self, stop: CancellationToken) -> Run<S, C> {
+        // Its own, so that a run that stops by itself stops no others.
+        let stop = stop.child_token();
         self.stopped = Box::pin(stop.clone().cancelled_owned());
         self.asker().stop = stop;
         self

@@ -79,6 +79,16 @@ pub struct OutputOptions {
     pub checked: bool,
 }
 
+impl OutputOptions {
+    /// Checks the chosen fields against the columns that every row has.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] names the field that there is not.
+    pub(super) fn check(&self, columns: &[String]) -> Result<()> {
+        fields::check(self, columns)
+    }
+}
+
 /// Rows that can be gone through as often as they are needed.
 pub(crate) trait Rows {
     /// Shows every row in order.

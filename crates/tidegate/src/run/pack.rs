@@ -22,6 +22,7 @@ use tokio::time::Instant;
 pub(super) use self::asking::{Unpacked, ask_together};
 use super::asker::Asker;
 use super::item::Member;
+use crate::dispatch::admission::Warmth;
 use crate::request::Request;
 use crate::schema::Schema;
 
@@ -44,6 +45,15 @@ pub(super) enum Load<C> {
 }
 
 impl<C> Load<C> {
+    /// Notes where what it begins with is kept.
+    pub(super) fn set_warmth(&mut self, warmth: Arc<Warmth>) {
+        let first = match self {
+            Load::One(member) => Some(member),
+            Load::Many(pack) => pack.members.first_mut(),
+        };
+        first.into_iter().for_each(|first| first.place.warmth = Some(warmth.clone()));
+    }
+
     /// Returns the prefix that the model keeps of what is asked.
     pub(super) fn prefix(&self, asker: &Asker) -> Option<u64> {
         match self {

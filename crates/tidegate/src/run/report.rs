@@ -86,7 +86,7 @@ impl Report {
     ///
     /// No journal beside that output, damage, storage.
     pub fn read(out: &Path, options: ReportOptions) -> Result<Report> {
-        let manifest = Manifest::read(&journal::Home::named(out).dir)?;
+        let manifest = Manifest::read(&journal::Home::of_run(out)?.dir)?;
         let (mut tally, mut causes) = (Tally::default(), Causes::new(options.examples));
         let mut models: BTreeMap<String, Tally> = BTreeMap::new();
         let mut cells = manifest.as_ref().is_some_and(compare::is_wanted).then(Cells::default);
@@ -187,6 +187,7 @@ mod tests {
         for latency_ms in [0.0, 0.4, 35.0, 35.1, 900.0, 61_000.0] {
             let finished = Finished {
                 model: "m",
+                endpoint: "m",
                 failure: None,
                 usage: None,
                 cost: None,

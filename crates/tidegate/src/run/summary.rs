@@ -7,6 +7,7 @@
 mod answers;
 mod finished;
 mod packing;
+mod spread;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::RetryStats;
 use crate::event::EndpointSnapshot;
 use crate::failure::{Failure, Kind};
 use crate::money::Money;
@@ -22,7 +24,9 @@ use crate::response::Usage;
 
 pub use self::answers::AnswerTally;
 pub use self::finished::Finished;
+pub(in crate::run) use self::finished::region;
 pub use self::packing::{PackTally, Packing};
+pub use self::spread::{Percentiles, Spread};
 
 /// Rows that failed for one cause.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -73,6 +77,8 @@ pub struct Tally {
     pub prompt_hits: u64,
     /// The rows by model.
     pub models: BTreeMap<String, ModelTally>,
+    /// Rows answered by region, where endpoints have one.
+    pub regions: BTreeMap<String, u64>,
     /// How answers were judged.
     pub answers: AnswerTally,
     /// Answered rows that nobody was asked for.
@@ -96,6 +102,7 @@ impl Default for Tally {
             packing: PackTally::default(),
             prompt_hits: 0,
             models: BTreeMap::new(),
+            regions: BTreeMap::new(),
             answers: AnswerTally::default(),
             free: 0,
             latency_us: microseconds_up_to_a_day(),
@@ -145,6 +152,16 @@ impl Tally {
             self.answers.add(checked, row.cost.filter(|_| row.failure.is_none()));
         }
         self.add_to_model(row);
+        if let Some(region) = region(row.endpoint).filter(|_| row.failure.is_none()) {
+            self.add_to_region(region);
+        }
+    }
+
+    fn add_to_region(&mut self, region: &str) {
+        match self.regions.get_mut(region) {
+            Some(answered) => *answered += 1,
+            None => drop(self.regions.insert(region.to_owned(), 1)),
+        }
     }
 
     /// A row that never reached a model, such as a broken line, is nobody's.
@@ -225,18 +242,6 @@ impl Tally {
         let all_free = paid == 0 && (self.free > 0 || self.finished() == 0);
         (self.unpriced < paid || self.cost > Money::ZERO || all_free).then_some(self.cost)
     }
-}
-
-/// How times are spread: the extremes, the mean, and percentiles to three digits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Spread {
-    pub min: Duration,
-    pub mean: Duration,
-    pub max: Duration,
-    pub p50: Duration,
-    pub p95: Duration,
-    pub p99: Duration,
 }
 
 /// Why a run ended before its input did.
@@ -363,12 +368,18 @@ pub struct Summary {
     pub unsent: u64,
     /// The failed rows by cause.
     pub causes: BTreeMap<Kind, Cause>,
+    /// The share of finished rows that were answered, 0 to 1; null if none is finished.
+    pub success_rate: Option<f64>,
     /// The rows by model.
     pub models: BTreeMap<String, ModelTally>,
+    /// Rows answered by region, where endpoints have one.
+    pub regions: BTreeMap<String, u64>,
     /// How answers were judged; all zero without a schema, checks and a ladder.
     pub answers: AnswerTally,
     /// Tokens of all attempts.
     pub usage: Usage,
+    /// The share of input tokens that providers read from their caches, 0 to 1; null if no input is known.
+    pub cached_token_rate: Option<f64>,
     /// What is known of the cost, in US dollars; null if nothing is.
     pub cost_usd: Option<f64>,
     /// Answered rows whose cost is not known.
@@ -377,6 +388,8 @@ pub struct Summary {
     pub latency_ms: Percentiles,
     /// Calls made beyond the first of each row.
     pub retries: u64,
+    /// What was tried again, and after what; all zero in a report.
+    pub tried_again: RetryStats,
     /// Wall time in seconds.
     pub seconds: f64,
     /// How the endpoints did; empty in a report.
@@ -424,15 +437,6 @@ impl PromptCaching {
     }
 }
 
-/// Latency at the usual percentiles, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Percentiles {
-    pub p50: f64,
-    pub p95: f64,
-    pub p99: f64,
-}
-
 impl Summary {
     /// The version of the JSON form.
     pub const VERSION: u32 = 1;
@@ -440,7 +444,6 @@ impl Summary {
     /// Makes a summary of what a tally holds; the rest is for the caller to fill in.
     #[must_use]
     pub fn of(tally: &Tally) -> Summary {
-        let ms = |percentile| tally.latency(percentile).as_secs_f64() * 1e3;
         Summary {
             version: Summary::VERSION,
             read: tally.finished(),
@@ -451,13 +454,17 @@ impl Summary {
             failed: tally.failed,
             unsent: 0,
             causes: tally.causes.clone(),
+            success_rate: tally.success_rate(),
             models: tally.models.clone(),
+            regions: tally.regions.clone(),
             answers: tally.answers.clone(),
             usage: tally.usage,
+            cached_token_rate: tally.cached_token_rate(),
             cost_usd: tally.known_cost().map(Money::usd),
             unpriced: tally.unpriced,
-            latency_ms: Percentiles { p50: ms(50.0), p95: ms(95.0), p99: ms(99.0) },
+            latency_ms: tally.latencies().into(),
             retries: tally.retries + tally.packing.retries(),
+            tried_again: RetryStats::default(),
             seconds: 0.0,
             endpoints: Vec::new(),
             budget: None,
@@ -487,6 +494,7 @@ mod tests {
         let usage = Some(Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() });
         Finished {
             model: "m",
+            endpoint: "bedrock/m@us-east-1#dev",
             failure,
             usage,
             cost: cost.map(Money::from_usd),
@@ -511,7 +519,8 @@ mod tests {
         assert_eq!((summary.succeeded, summary.failed, summary.retries), (1, 2, 3));
         assert_eq!(summary.causes[&Kind::Timeout], Cause { rows: 2, example: "first".to_owned() });
         assert_eq!((summary.cost_usd, summary.usage.total()), (Some(0.75), 45));
-        assert!((summary.latency_ms.p50 - 20.0).abs() < 0.1);
+        assert!((summary.latency_ms.p50 - 20.0).abs() < 0.1 && (summary.latency_ms.mean - 20.0).abs() < 0.1);
+        assert_eq!((summary.success_rate, &summary.regions["us-east-1"]), (Some(1.0 / 3.0), &1));
     }
 
     #[test]

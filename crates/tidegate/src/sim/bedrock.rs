@@ -325,6 +325,7 @@ fn reply(
             total_tokens: usage.total_tokens,
             cache_read_input_tokens: (cached.read > 0).then_some(cached.read),
             cache_write_input_tokens: (cached.written > 0).then_some(cached.written),
+            ..UsageReply::default()
         };
         let reply = Reply { said, stop_reason, usage: told };
         let body = if streams { Body::Events(events(&reply)) } else { Body::Json(reply.whole()) };

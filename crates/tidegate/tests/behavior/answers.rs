@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tidegate::call::wire::WireId;
@@ -30,6 +32,12 @@ pub(crate) const BEHAVIORS: &[Behavior] = &[
     behavior("streams what it would say at once", &[Need::Stream], "", |place| Box::pin(stream(place))),
     behavior("streams a tool's call", &[Need::Stream], "", |place| Box::pin(streamed_tool(place))),
     behavior("streams its stop at the output limit", &[Need::Stream], "", |place| Box::pin(streamed_limit(place))),
+    behavior(
+        "goes on with a stream that broke off",
+        &[Need::Stream, Need::Simulated],
+        "faults: {cut_body: 0.5}",
+        |place| Box::pin(broken_stream(place)),
+    ),
     behavior("takes a body of OpenAI's", &[], "", |place| Box::pin(foreign(place))),
     behavior("keeps all answers of a body that asks for several", &[Need::Choices], "", |place| {
         Box::pin(choices(place))
@@ -187,6 +195,28 @@ async fn stream(place: Place) {
         let whole = response(&place, asked).await;
         assert_eq!((streamed.output, streamed.usage, streamed.model), (whole.output, whole.usage, whole.model));
     }
+}
+
+/// Asks until a stream has broken off after its first piece.
+async fn broken_stream(place: Place) {
+    let (max_attempts, backoff) = (30, Duration::from_millis(1));
+    let retry = RetryPolicy { max_attempts, backoff, switch_streams: true, ..RetryPolicy::default() };
+    let client = Client::builder().target(place.target(&place.model)).retry(retry).build().unwrap();
+    for n in 0..50 {
+        let mut reply = client.stream(&Request::prompt(format!("What is the tide's number {n}?")).max_tokens(ENOUGH));
+        let mut deltas = Vec::new();
+        while let Some(delta) = reply.next().await {
+            deltas.push(delta.unwrap());
+        }
+        let outcome = reply.outcome().await;
+        assert_eq!(outcome.text(), Ok(&*joined(&deltas, text)), "{deltas:?}");
+        if deltas.iter().any(|delta| matches!(delta, Delta::Switched { .. })) {
+            let broken = outcome.attempts.iter().find(|attempt| attempt.partial.is_some()).unwrap();
+            assert!(broken.estimated && broken.usage.unwrap().input_tokens > 0, "{broken:?}");
+            return;
+        }
+    }
+    panic!("no stream broke off");
 }
 
 async fn streamed_tool(place: Place) {

@@ -142,6 +142,7 @@ fn draw_notes(view: &View, frame: &mut Frame<'_>, area: Rect) {
 fn draw_keys(view: &View, frame: &mut Frame<'_>, area: Rect) {
     let text = match view.control.stop.is_cancelled() {
         true => " waiting for what is in flight; q once more stops now",
+        false if area.width < 52 => " q stop  p pause  + - requests  ? help",
         false => " q stop   p pause   + - requests in flight   ? help",
     };
     frame.render_widget(Line::styled(text, Style::new().add_modifier(Modifier::REVERSED)), area);

@@ -5,7 +5,7 @@
 //! needs a runtime's signal handlers. A process that dies, or does not answer in time and is killed, has failed the check
 //! of that answer; the next answer starts it again.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -16,6 +16,9 @@ use tokio::sync::oneshot;
 
 use crate::outcome::Fault;
 use crate::response::Output;
+
+/// The longest line that a program may write; one that never ends its line must not fill the memory.
+const LONGEST: u64 = 1 << 20;
 
 /// A command line and, once it is needed, the thread that talks to its process. Whoever waits for its turn is not timed.
 pub(super) struct Command {
@@ -160,9 +163,14 @@ fn exchange(line: &str, running: &Running, pipes: &mut Option<Pipes>, question: 
         *pipes = Some(start(line, running)?);
     }
     let Pipes { to, from } = pipes.as_mut().ok_or("the check's program has no pipes")?;
+    if !from.buffer().is_empty() {
+        // Which of its lines is about which answer is no longer known.
+        return Err("the check's program wrote more than one line for an answer".to_owned());
+    }
     let mut answer = String::new();
     let exchanged = to.write_all(question.as_bytes()).and_then(|()| to.write_all(b"\n")).and_then(|()| to.flush());
-    match exchanged.and_then(|()| from.read_line(&mut answer)) {
+    match exchanged.and_then(|()| from.take(LONGEST).read_line(&mut answer)) {
+        Ok(_) if answer.len() as u64 >= LONGEST => Err("the check's program wrote a line without an end".to_owned()),
         Ok(0) => Err("the check's program ended without an answer".to_owned()),
         Ok(_) => Ok(answer),
         Err(error) => Err(format!("the check's program cannot be talked to: {error}")),
@@ -207,6 +215,16 @@ mod tests {
         assert_eq!(ask(&command, "die").await, [":the check's program ended without an answer"]);
         assert_eq!(ask(&command, "good").await, Vec::<String>::new());
         assert!(ask(&command, "odd").await[0].contains("neither true"));
+    }
+
+    #[tokio::test]
+    async fn one_that_writes_too_much_is_not_believed() {
+        let command = Command::new("while read -r row; do printf 'true\\ntrue\\n'; done", Duration::from_secs(60));
+        assert_eq!(ask(&command, "good").await, Vec::<String>::new());
+        assert!(ask(&command, "good").await[0].contains("more than one line"));
+        assert_eq!(ask(&command, "good").await, Vec::<String>::new());
+        let command = Command::new("read -r row; yes | tr -d '\\n'", Duration::from_secs(60));
+        assert!(ask(&command, "good").await[0].contains("without an end"));
     }
 
     #[tokio::test]

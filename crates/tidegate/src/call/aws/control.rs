@@ -1,14 +1,12 @@
 //! Bedrock's control plane: which models and inference profiles an account has in a region.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use http::{Method, Uri};
-use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Account, Credentials};
-use crate::call::sigv4::{self, Scope};
+use crate::call::auth::{Authoriser, Identity};
+use crate::call::provider::Auth;
+use crate::call::sigv4;
 use crate::call::status;
 use crate::call::transport::{HttpRequest, Transport};
 use crate::call::wire::{Wire, bedrock};
@@ -21,20 +19,21 @@ pub const ADDRESS: &str = "https://bedrock.{region}.amazonaws.com";
 /// The most pages that a list may have.
 const PAGES: usize = 50;
 
-/// Asks what an account has in a region: ListFoundationModels and ListInferenceProfiles.
+/// Asks what somebody has in a region, in the name of an account or with a key: ListFoundationModels and
+/// ListInferenceProfiles.
 ///
 /// # Errors
 ///
 /// [`Kind::Permission`] where the account may not ask, and whatever else may befall a request.
-pub async fn inventory(
+pub(crate) async fn inventory(
     address: &str,
     region: &str,
-    account: &Account,
+    who: Identity,
     transport: &dyn Transport,
 ) -> Result<Inventory, Failure> {
-    let credentials = account.credentials(transport, SystemTime::now()).await?;
+    let who = Authoriser::new(who, Auth::Aws, None).map_err(|message| Failure::new(Kind::Auth, message))?;
     let address = crate::catalog::bedrock::address(address, region);
-    let asker = Asker { address: address.trim_end_matches('/'), region, credentials, transport };
+    let asker = Asker { address: address.trim_end_matches('/'), who, transport };
     let models: Models = asker.get("/foundation-models").await?;
     let models = models.model_summaries.into_iter().map(Model::listed).collect();
     let mut profiles = Vec::new();
@@ -52,8 +51,7 @@ pub async fn inventory(
 
 struct Asker<'a> {
     address: &'a str,
-    region: &'a str,
-    credentials: Credentials,
+    who: Authoriser,
     transport: &'a dyn Transport,
 }
 
@@ -64,10 +62,7 @@ impl Asker<'_> {
             address.parse().map_err(|_| Failure::new(Kind::BadRequest, format!("`{address}` is not an address")))?;
         let mut request = HttpRequest::new(Bytes::new());
         (*request.method_mut(), *request.uri_mut()) = (Method::GET, uri);
-        let now = Timestamp::try_from(SystemTime::now()).unwrap_or_default();
-        let scope = Scope { region: self.region, service: "bedrock" };
-        sigv4::sign(&mut request, &self.credentials, scope, now)
-            .map_err(|message| Failure::new(Kind::Auth, message))?;
+        self.who.authorise(&mut request, self.transport).await?;
         let (head, body) = self.transport.send(request).await?.into_parts();
         if head.status.is_success() {
             let malformed = |error: serde_json::Error| Failure::new(Kind::Malformed, error.to_string());
@@ -117,6 +112,7 @@ struct Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::aws::{Account, Credentials};
     use crate::call::transport::HttpReply;
     use futures_util::future::BoxFuture;
     use std::sync::Arc;
@@ -148,7 +144,8 @@ mod tests {
     #[tokio::test]
     async fn all_pages_are_read_and_only_what_is_served_counts() {
         let account = Account::new(None, Arc::new(Credentials::new("A", "s", None)));
-        let found = inventory(ADDRESS, "eu-west-1", &account, &Plane).await.unwrap();
+        let who = Identity::Aws(account, "eu-west-1".to_owned());
+        let found = inventory(ADDRESS, "eu-west-1", who, &Plane).await.unwrap();
         assert!(found.has("a.b") && !found.has("a.c") && found.has("eu.a.b") && found.has("eu.a.c"), "{found:?}");
     }
 }

@@ -26,7 +26,7 @@ use crate::call::wire::fit::{MediaLimit, MediaLimits};
 use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Part, Request, TaskKind};
-use crate::response::{Delta, Finish, Output, Response, Usage};
+use crate::response::{Delta, Finish, Output, Response, Tier, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -178,12 +178,16 @@ fn finish(reason: Option<&str>) -> Finish {
 fn usage(reply: UsageReply) -> Usage {
     let cached = reply.cache_read_input_tokens.unwrap_or(0);
     let written = reply.cache_creation_input_tokens.unwrap_or(0);
+    let dearer = reply.speed != Tier::Standard || reply.inference_geo;
     Usage {
         input_tokens: reply.input_tokens.unwrap_or(0).saturating_add(cached).saturating_add(written),
         output_tokens: reply.output_tokens.unwrap_or(0),
         cached_tokens: cached,
         reasoning_tokens: reply.output_tokens_details.and_then(|details| details.thinking_tokens).unwrap_or(0),
         cache_write_tokens: written,
+        cache_write_1h_tokens: reply.cache_creation.map_or(0, |written| written.ephemeral_1h_input_tokens),
+        tier: if dearer { Tier::Other } else { reply.service_tier },
+        charged: None,
     }
 }
 

@@ -30,7 +30,7 @@ use crate::call::wire::fit::{MediaLimit, MediaLimits};
 use crate::call::wire::{Framing, StreamState, Wire};
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Part, Request, TaskKind};
-use crate::response::{Delta, Finish, Output, Response, Usage};
+use crate::response::{Delta, Finish, Output, Response, Tier, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +126,7 @@ const MEDIA: MediaLimits = MediaLimits {
 };
 
 fn answer(head: &Parts, body: &Bytes, reply: ConverseReply<'_>) -> Result<Response, Failure> {
-    let usage = reply.usage.map(usage);
+    let usage = reply.usage.map(|told| usage(told, reply.service_tier.kind));
     let failed = |kind, message| Err(status::failure(head, kind, message).with_usage(usage));
     let Some(message) = reply.output.and_then(|output| output.message) else {
         return failed(Kind::Malformed, "the reply has no message".to_owned());
@@ -209,7 +209,7 @@ fn tool_call(call: &ToolUse<'_>) -> Value {
     json!({"id": call.tool_use_id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
 }
 
-fn usage(reply: UsageReply) -> Usage {
+fn usage(reply: UsageReply, tier: Tier) -> Usage {
     let cached = reply.cache_read_input_tokens.unwrap_or(0);
     let written = reply.cache_write_input_tokens.unwrap_or(0);
     Usage {
@@ -218,5 +218,8 @@ fn usage(reply: UsageReply) -> Usage {
         cached_tokens: cached,
         reasoning_tokens: 0,
         cache_write_tokens: written,
+        cache_write_1h_tokens: reply.written_for_an_hour,
+        tier,
+        charged: None,
     }
 }

@@ -427,7 +427,8 @@ fn usage(reply: UsageReply) -> Usage {
         output_tokens: reply.candidates_token_count.saturating_add(reply.thoughts_token_count),
         cached_tokens: reply.cached_content_token_count,
         reasoning_tokens: reply.thoughts_token_count,
-        cache_write_tokens: 0,
+        tier: reply.traffic_type,
+        ..Usage::default()
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use self::content::Messages;
 pub use self::content::read_messages;
-use self::types::{ChatReply, Choice, EmbeddingReply, ErrorBody, UsageReply};
+use self::types::{ChatReply, Choice, EmbeddingReply, ErrorBody};
 use crate::call::provider::Quirks;
 use crate::call::sse::Event;
 use crate::call::status;
@@ -25,7 +25,7 @@ use crate::call::wire::fit::{MediaLimit, MediaLimits};
 use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Params, Part, Request, Task, TaskKind};
-use crate::response::{Delta, Finish, Output, Response, Usage};
+use crate::response::{Delta, Finish, Output, Response, Tier};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -215,7 +215,8 @@ fn decode_chat(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         return Err(status::failure(head, Kind::Malformed, "the reply has no choices".to_owned()));
     };
     let finish = finish(first.finish_reason.as_deref());
-    let usage = reply.usage.map(usage);
+    let usage = reply.usage.or_else(|| reply.x_groq?.usage);
+    let usage = usage.map(|usage| usage.usage(reply.service_tier));
     let request_id = status::request_id(head);
     let failed = |kind, message| Err(status::failure(head, kind, message).with_usage(usage));
     match &finish {
@@ -284,7 +285,7 @@ fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
     Ok(Response {
         output,
         finish: Finish::None,
-        usage: reply.usage.map(usage),
+        usage: reply.usage.map(|usage| usage.usage(Tier::Standard)),
         model: reply.model.unwrap_or_default().into_owned(),
         request_id: status::request_id(head),
         raw: body.clone(),
@@ -357,23 +358,13 @@ fn finish(reason: Option<&str>) -> Finish {
     }
 }
 
-fn usage(reply: UsageReply) -> Usage {
-    let (input, output) =
-        (reply.prompt_tokens_details.unwrap_or_default(), reply.completion_tokens_details.unwrap_or_default());
-    Usage {
-        input_tokens: reply.prompt_tokens,
-        output_tokens: reply.completion_tokens,
-        cached_tokens: input.cached_tokens.or(reply.prompt_cache_hit_tokens).unwrap_or(0),
-        reasoning_tokens: output.reasoning_tokens.unwrap_or(0),
-        cache_write_tokens: input.cache_write_tokens.unwrap_or(0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::call::wire::WireId;
     use crate::failure::Kind;
+    use crate::money::Money;
+    use crate::response::Usage;
     use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
     fn head(status: u16) -> Parts {
@@ -386,6 +377,30 @@ mod tests {
 
     fn decode(body: &str) -> Result<Response, Failure> {
         OpenAi.decode(TaskKind::Chat, &head(200), &Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    /// Reads the usage of a reply with that usage and that tier.
+    fn told(usage: &Value, tier: &str) -> Usage {
+        let choices = json!([{"message": {"content": "hi"}, "finish_reason": "stop"}]);
+        decode(&json!({"choices": choices, "usage": usage, "service_tier": tier}).to_string()).unwrap().usage.unwrap()
+    }
+
+    #[test]
+    fn the_tier_that_served_and_what_openrouter_charged_are_part_of_the_usage() {
+        let tokens = json!({"prompt_tokens": 3, "completion_tokens": 1});
+        let tiers = ["default", "flex", "priority", "auto", "on_demand"].map(|tier| told(&tokens, tier).tier);
+        assert_eq!(tiers, [Tier::Standard, Tier::Flex, Tier::Other, Tier::Standard, Tier::Standard]);
+        for (usage, charged) in [
+            (json!({"cost": 0.95, "is_byok": false, "cost_details": {"upstream_inference_cost": 0.9}}), Some(0.95)),
+            (json!({"cost": 0.05, "is_byok": true, "cost_details": {"upstream_inference_cost": 1}}), Some(1.05)),
+            (json!({"cost": 0.95, "cost_details": {"upstream_inference_cost": 19}}), Some(19.95)),
+            (json!({"cost": 0.95, "cost_details": {"upstream_inference_cost": null}}), Some(0.95)),
+            // What others mean by it is not known.
+            (json!({"cost": 0.95}), None),
+            (json!({"cost": {"total_cost": 0.95}, "is_byok": false}), None),
+        ] {
+            assert_eq!(told(&usage, "default").charged, charged.map(Money::from_usd), "{usage}");
+        }
     }
 
     #[test]
@@ -471,11 +486,36 @@ mod tests {
             "usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13,"prompt_tokens_details":{"cached_tokens":5},"completion_tokens_details":{"reasoning_tokens":3}}}"#;
         let response = decode(full).unwrap();
         let usage =
-            Usage { input_tokens: 9, output_tokens: 4, cached_tokens: 5, reasoning_tokens: 3, cache_write_tokens: 0 };
+            Usage { input_tokens: 9, output_tokens: 4, cached_tokens: 5, reasoning_tokens: 3, ..Usage::default() };
         assert_eq!(
             (response.finish, response.usage, response.request_id.as_deref()),
             (Finish::Length, Some(usage), Some("req_1"))
         );
+    }
+
+    #[test]
+    fn usage_is_told_in_one_convention_whoever_tells_it() {
+        let used = |usage: &str| {
+            decode(&format!(r#"{{"choices":[{{"message":{{"content":"a"}}}}],{usage}}}"#)).unwrap().usage.unwrap()
+        };
+        let told =
+            |usage: Usage| (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens);
+        let openai = r#""usage":{"prompt_tokens":12,"completion_tokens":400,"total_tokens":412,"completion_tokens_details":{"reasoning_tokens":386}}"#;
+        assert_eq!(told(used(openai)), (12, 400, 0, 386));
+        let xai = r#""usage":{"prompt_tokens":12,"completion_tokens":1,"total_tokens":399,"completion_tokens_details":{"reasoning_tokens":386}}"#;
+        assert_eq!(told(used(xai)), (12, 387, 0, 386));
+        let deepseek = r#""usage":{"prompt_tokens":12,"completion_tokens":4,"total_tokens":16,"prompt_cache_hit_tokens":8,"prompt_cache_miss_tokens":4}"#;
+        assert_eq!(told(used(deepseek)), (12, 4, 8, 0));
+        let groq = r#""x_groq":{"id":"req_1","usage":{"queue_time":0.1,"prompt_tokens":23,"completion_tokens":19,"total_tokens":42}}"#;
+        assert_eq!(told(used(groq)), (23, 19, 0, 0));
+    }
+
+    #[test]
+    fn a_text_may_come_in_parts() {
+        let mistral = r#"{"choices":[{"message":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"high"},{"type":"text","text":" tide"}]}}]}"#;
+        assert_eq!(decode(mistral).unwrap().output, Output::Text("high tide".into()));
+        assert_eq!(decode(r#"{"choices":[{"message":{"content":[]}}]}"#).unwrap_err().kind, Kind::Empty);
+        assert_eq!(decode(r#"{"choices":[{"message":{"content":7}}]}"#).unwrap_err().kind, Kind::Malformed);
     }
 
     #[test]

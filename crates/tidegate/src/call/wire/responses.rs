@@ -28,7 +28,7 @@ use crate::call::wire::openai::{self, types::ErrorBody};
 use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Part, Request, TaskKind};
-use crate::response::{Delta, Finish, Output, Response, Usage};
+use crate::response::{Delta, Finish, Output, Response, Tier, Usage};
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +100,7 @@ pub fn batch_url(url: &str) -> Option<TaskKind> {
 }
 
 fn decode_response(head: &Parts, body: &Bytes, reply: ResponseReply<'_>) -> Result<Response, Failure> {
-    let usage = reply.usage.map(usage);
+    let usage = reply.usage.map(|told| usage(told, reply.service_tier));
     let failed = |kind, message: String| Err(status::failure(head, kind, message).with_usage(usage));
     if let Some(error) = reply.error.and_then(ErrorBody::from_value) {
         return Err(failed_inside(head, &error).with_usage(usage));
@@ -171,7 +171,7 @@ fn call(item: &Item<'_>) -> Value {
     json!({"id": item.call_id.as_ref().or(item.id.as_ref()), "type": "function", "function": function})
 }
 
-fn usage(reply: UsageReply) -> Usage {
+fn usage(reply: UsageReply, tier: Tier) -> Usage {
     let (input, output) =
         (reply.input_tokens_details.unwrap_or_default(), reply.output_tokens_details.unwrap_or_default());
     Usage {
@@ -180,6 +180,8 @@ fn usage(reply: UsageReply) -> Usage {
         cached_tokens: input.cached_tokens.unwrap_or(0),
         reasoning_tokens: output.reasoning_tokens.unwrap_or(0),
         cache_write_tokens: input.cache_write_tokens.unwrap_or(0),
+        tier,
+        ..Usage::default()
     }
 }
 

@@ -92,7 +92,8 @@ impl Places {
         serving.into_iter().copied().find(fits).unwrap_or(first)
     }
 
-    fn ready_at(&self, place: usize, ask: &Ask, now: Instant) -> Ready {
+    /// Returns when a request may go to an endpoint, whatever others are preferred.
+    pub(super) fn ready_at(&self, place: usize, ask: &Ask, now: Instant) -> Ready {
         let state = &self.states[place];
         let cost = state.cost(ask.bytes, ask.max_tokens);
         state.ready(now, cost).and(self.shared.ready(state.endpoint.account, now, cost))

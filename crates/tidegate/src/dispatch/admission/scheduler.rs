@@ -18,6 +18,9 @@ use crate::event::Snapshot;
 use crate::failure::{Failure, Kind};
 use crate::limits::Limit;
 
+/// What is told to a request with nowhere to go.
+const NOBODY: &str =
+    "no endpoint is left for this request, or it names models or regions that the client does not have";
 /// When a policy that wanted no endpoint is asked again at the latest.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -159,7 +162,7 @@ impl Scheduler {
     /// Tells everyone on a route that no endpoint of it will ever serve.
     fn refuse_all(&mut self, route: usize) {
         let why = self.routes[route].endpoints.iter().find_map(|&place| self.places.states[place].aside.clone());
-        let why = why.unwrap_or_else(|| Failure::new(Kind::NotFound, "no endpoint is left for this request"));
+        let why = why.unwrap_or_else(|| Failure::new(Kind::NotFound, NOBODY));
         for Reverse((_, id)) in std::mem::take(&mut self.routes[route].queue) {
             if let Some(ticket) = self.tickets.get(id) {
                 ticket.fate = Fate::Refused(why.clone());
@@ -177,7 +180,7 @@ impl Scheduler {
 }
 
 impl Route {
-    fn is_waited_for(&self, place: usize) -> bool {
+    pub(super) fn is_waited_for(&self, place: usize) -> bool {
         !self.queue.is_empty() && self.endpoints.contains(&place)
     }
 }

@@ -12,7 +12,7 @@ use crate::ask::Begun;
 use crate::client::Client;
 use crate::dispatch::admission::Urgency;
 use crate::error::{Error, Result};
-use crate::request::{Request, TaskKind};
+use crate::request::{Params, Request, TaskKind};
 use crate::run::Item;
 use crate::run::asker::Asker;
 use crate::run::item::{Member, Place};
@@ -142,42 +142,48 @@ impl<'a> Packs<'a> {
     }
 
     /// Takes a row, and returns the requests that are whole.
-    fn add<C>(&mut self, item: Item<C>) -> Vec<Item<()>> {
+    fn add<C>(&mut self, item: Item<C>) -> Vec<Item<Option<u32>>> {
         let Item { request, models, priority, labels, .. } = item;
-        let Some(packer) = &mut self.packer else { return vec![Item::new(request, ()).for_models(models)] };
+        let Some(packer) = &mut self.packer else { return vec![Item::new(request, None).for_models(models)] };
         let route = self.client.route(&models);
-        let place = Place { index: 0, route, urgency: Urgency::new(priority, None), retry: None };
+        let urgency = Urgency::new(priority, None);
+        let place = Place { index: 0, route, regions: None, urgency, retry: None, warmth: None };
         let (context, begun) = (models, Begun::default());
-        let member = Member { place, request, context, id: None, labels, bytes: 0, twin: None, begun };
+        let member = Member { place, request, context, id: None, labels, bytes: 0, twin: None, begun, hooked: None };
         let asker = &self.asker;
         packer.add(member, || asker.room(route), Instant::now()).into_iter().map(whole).collect()
     }
 
-    fn finish(&mut self) -> Vec<Item<()>> {
+    fn finish(&mut self) -> Vec<Item<Option<u32>>> {
         self.packer.iter_mut().flat_map(Packer::finish).map(whole).collect()
     }
 }
 
-/// Returns the one request of a load.
-fn whole(load: Load<Vec<Arc<str>>>) -> Item<()> {
+/// Returns the one request of a load, with the output limit that it has for all its rows, if they are several.
+fn whole(load: Load<Vec<Arc<str>>>) -> Item<Option<u32>> {
     match load {
-        Load::One(member) => Item::new(member.request, ()).for_models(member.context),
+        Load::One(member) => Item::new(member.request, None).for_models(member.context),
         Load::Many(pack) => {
             let models = pack.members.first().map(|first| first.context.clone()).unwrap_or_default();
-            Item::new(pack.request(), ()).for_models(models)
+            let request = pack.request();
+            let max_tokens = request.params.max_tokens;
+            Item::new(request, max_tokens).for_models(models)
         }
     }
 }
 
 impl Inspection {
-    fn count<C>(&mut self, client: &Client, item: &Item<C>) {
+    fn count(&mut self, client: &Client, item: &Item<Option<u32>>) {
         let rung = client.ask_policy.ladder.first();
         let models =
             [rung.and_then(|rung| rung.model.clone()), item.models.first().cloned(), client.models().first().cloned()];
         let model = models.into_iter().flatten().next();
         let mut request = std::borrow::Cow::Borrowed(&item.request);
         if let Some(rung) = rung.filter(|rung| !rung.params.is_empty()) {
-            request.to_mut().params = rung.params.clone().over(item.request.params.clone());
+            let params = rung.params.clone().over(item.request.params.clone());
+            // What a pack may write is that of all its rows, of which each has the rung's.
+            let max_tokens = item.context.or(params.max_tokens);
+            request.to_mut().params = Params { max_tokens, ..params };
         }
         let size = request.text_size() as u64;
         let input = (size / 5 + 1, size / 3 + 4);

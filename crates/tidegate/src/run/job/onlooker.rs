@@ -7,16 +7,18 @@ use crate::outcome::Outcome;
 
 /// Is shown every outcome of a job, before it is recorded.
 #[derive(Clone)]
-pub struct Onlooker(Arc<dyn Fn(&Outcome) + Send + Sync>);
+pub struct Onlooker(Arc<See>);
+
+type See = dyn Fn(&Outcome, Option<&str>) + Send + Sync;
 
 impl Onlooker {
-    /// Makes one that calls this for each outcome; it must not block.
-    pub fn new(see: impl Fn(&Outcome) + Send + Sync + 'static) -> Onlooker {
+    /// Makes one that calls this with each outcome and the row's id, as JSON, if it has one; it must not block.
+    pub fn new(see: impl Fn(&Outcome, Option<&str>) + Send + Sync + 'static) -> Onlooker {
         Onlooker(Arc::new(see))
     }
 
-    pub(super) fn see(&self, outcome: &Outcome) {
-        (self.0)(outcome);
+    pub(super) fn see(&self, outcome: &Outcome, id: Option<&str>) {
+        (self.0)(outcome, id);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where a job's output and journal are: beside each other, apart, or the output in a store; and in which order it ends.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Job;
 use crate::client::Client;
@@ -60,18 +60,6 @@ impl Job {
             true => Err(Error::Usage(format!("{url} is a folder; give the object's whole address"))),
             false => Ok(()),
         }
-    }
-
-    /// Puts what was made where it belongs.
-    pub(super) fn upload(&self, paths: &[PathBuf]) -> Result<()> {
-        let (Some(url), Some(home), Some(store)) = (self.url(), self.home(), &self.input.store) else { return Ok(()) };
-        let (local, url) = (home.out.display().to_string(), url.to_owned());
-        for path in paths.iter().filter(|path| path.exists()) {
-            // An error file has the output's name with something behind it.
-            let to = format!("{url}{}", path.display().to_string().strip_prefix(&local).unwrap_or_default());
-            store.upload(path, &to).map_err(|source| Error::storage(to.as_ref(), "cannot be uploaded", source))?;
-        }
-        Ok(())
     }
 
     /// Returns where the output and its journal are, unless results go to the standard output.

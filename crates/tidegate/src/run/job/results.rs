@@ -22,7 +22,7 @@ impl Work<'_> {
     pub(super) fn finish(&mut self, done: &Done<Task>) -> Result<()> {
         let Done { first, rest } = done;
         if let Some(onlooker) = &self.control.onlooker {
-            std::iter::once(first).chain(rest).for_each(|(outcome, _)| onlooker.see(outcome));
+            std::iter::once(first).chain(rest).for_each(|(outcome, task)| onlooker.see(outcome, task.id()));
         }
         if rest.is_empty() {
             return self.finish_one(&first.0, &first.1);
@@ -48,7 +48,8 @@ impl Work<'_> {
         for attempt in &outcome.attempts {
             let used = |usage: &Usage| usage.cached_tokens > 0 || usage.cache_write_tokens > 0;
             let Some(usage) = attempt.usage.filter(used) else { continue };
-            if let Some(price) = self.client.price(&attempt.model) {
+            let price = self.client.price(&attempt.model);
+            if let Some(price) = price.and_then(|price| price.of_tier(usage.tier)) {
                 *self.saved.get_or_insert(0.0) += price.saved_by_cache(&usage);
             }
         }
@@ -85,7 +86,8 @@ impl Work<'_> {
             let failure = Failure::new(Kind::BadRow, message);
             // What makes it bad may be that it is no JSON.
             let input = serde_json::from_slice::<&RawValue>(&task.json).ok().map(|raw| Json::known(raw.get()));
-            let record = Record { id: id(&task), input, error: Some((&failure).into()), ..empty(&task) };
+            let record =
+                Record { id: task.id().map(Json::known), input, error: Some((&failure).into()), ..empty(&task) };
             self.store(&record, task.head(&record), None)?;
         }
         Ok(())
@@ -152,6 +154,12 @@ fn stays_unsent(outcome: &Outcome) -> bool {
 }
 
 impl Task {
+    /// Returns the row's id as JSON.
+    fn id(&self) -> Option<&str> {
+        let id = self.json.get(self.id.clone()?)?;
+        std::str::from_utf8(id).ok()
+    }
+
     fn head<'a>(&self, record: &'a Record<'_>) -> RowHead<'a> {
         RowHead {
             key: self.key,
@@ -170,17 +178,12 @@ fn empty(task: &Task) -> Record<'_> {
     Record { sample: task.numbered.then_some(task.sample), ..Record::blank() }
 }
 
-fn id(task: &Task) -> Option<Json<'_>> {
-    let input = std::str::from_utf8(&task.json).ok();
-    input.zip(task.id.clone()).and_then(|(input, id)| input.get(id)).map(Json::known)
-}
-
 fn record<'a>(outcome: &'a Outcome, task: &'a Task) -> Record<'a> {
     let last = outcome.last();
     // The intake has read the row: it is JSON.
     let input = std::str::from_utf8(&task.json).ok();
     let record = Record {
-        id: id(task),
+        id: task.id().map(Json::known),
         input: input.map(Json::known),
         model: outcome.model().map(|model| (&**model).into()),
         endpoint: last.map(|attempt| (&*attempt.endpoint).into()),
@@ -226,6 +229,7 @@ fn detail(outcome: &Outcome, task: &Task) -> Option<Vec<u8>> {
 pub(in crate::run) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
     Finished {
         model: record.model.as_deref().unwrap_or_default(),
+        endpoint: record.endpoint.as_deref().unwrap_or_default(),
         failure: record.error.as_ref().map(|error| (error.kind, &*error.message)),
         usage: record.usage,
         cost: record.cost.or(record.error.as_ref().map(|_| Money::ZERO)),
@@ -247,7 +251,7 @@ pub(in crate::run) fn finished<'a>(record: &'a Record<'_>) -> Finished<'a> {
 /// No journal beside that output, damage, storage.
 pub fn report(out: &Path) -> Result<Summary> {
     let mut tally = Tally::default();
-    Snapshot::open(&Home::named(out).dir)?.scan(|row, _| {
+    Snapshot::open(&Home::of_run(out)?.dir)?.scan(|row, _| {
         let record = Record::parse(row.record)
             .map_err(|error| Error::damaged(out, format!("a record cannot be read: {error}")))?;
         tally.add(&finished(&record));

@@ -54,7 +54,7 @@ pub struct Shown {
 ///
 /// No such row, with the id that may have been meant; no journal beside that output, damage, storage.
 pub fn show(out: &Path, which: &Which) -> Result<Vec<Shown>> {
-    let manifest = Manifest::read(&journal::Home::named(out).dir)?;
+    let manifest = Manifest::read(&journal::Home::of_run(out)?.dir)?;
     let again = manifest.as_ref().map(Again::new);
     let (mut found, mut number, mut with_id) = (Vec::new(), 0, 0_u64);
     journal::read(out, |row, _| {

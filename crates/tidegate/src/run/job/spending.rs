@@ -77,7 +77,7 @@ fn recorded(journal: &Journal, client: &Client) -> Result<(Spend, u64)> {
         let Ok(record) = Record::parse(row.record) else { return Ok(()) };
         // A price may be known now that was not known then.
         let priced = || record.usage.zip(client.price(&record.model.clone().unwrap_or_default()));
-        let cost = record.cost.or_else(|| priced().map(|(usage, price)| price.cost(&usage)));
+        let cost = record.cost.or_else(|| priced().and_then(|(usage, price)| usage.cost(Some(price))));
         unknown += u64::from(cost.is_none() && record.error.is_none());
         let tokens = record.usage.map(|usage| usage.total()).unwrap_or_default();
         sum = sum + Spend { money: cost.unwrap_or_default(), tokens };

@@ -39,6 +39,11 @@ impl Tasks {
                 "--each-model asks every model; leave --task-column and --model-column out".into(),
             ));
         }
+        if each_model && client.ask_policy.ladder.iter().any(|rung| rung.model.is_some()) {
+            return Err(Error::Usage(
+                "--each-model asks every model, and this ladder asks its own ones; leave one of them out".into(),
+            ));
+        }
         match self.task_column {
             Some(_) if self.models.is_empty() => {
                 Err(Error::Usage("--task-column needs tasks: write [tasks.NAME] models = […] in tidegate.toml".into()))

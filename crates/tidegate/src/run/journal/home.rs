@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::dir::Staged;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// An output and the directory of its journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,22 @@ impl Home {
             return Home { out: path.to_owned(), dir: path.to_owned() };
         }
         Home::beside(path)
+    }
+
+    /// As [`named`](Home::named), of what a run has written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] where there is no journal.
+    pub(crate) fn of_run(path: &Path) -> Result<Home> {
+        let home = Home::named(path);
+        match home.exists() {
+            true => Ok(home),
+            false => {
+                let message = "there is no journal of tidegate; name the output of a run, or the folder of its journal";
+                Err(Error::Usage(format!("{}: {message}", path.display())))
+            }
+        }
     }
 
     /// Begins a new version of an output: in the journal's directory if that is beside it, and so on the same disk.

@@ -12,6 +12,7 @@ use super::OutputOptions;
 use crate::error::{Error, Result};
 use crate::response::Usage;
 use crate::run::record::{Answer, Json, Record, Text, dollars, push_json};
+use crate::suggest;
 
 /// A field of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +162,23 @@ pub(super) fn chosen(options: &OutputOptions) -> Result<Option<Vec<Field>>> {
     Ok((!fields.is_empty()).then_some(fields))
 }
 
+/// Refuses chosen fields that are neither ours nor among the columns that every row has.
+pub(super) fn check(options: &OutputOptions, columns: &[String]) -> Result<()> {
+    for field in chosen(options)?.into_iter().flatten() {
+        let Source::Input(name) = field.source else { continue };
+        if columns.contains(&name) {
+            continue;
+        }
+        let known = NAMES.iter().map(|(own, _)| *own).chain(columns.iter().map(String::as_str));
+        let meant = suggest::closest(&name, known).map(|meant| format!("did you mean `{meant}`? ")).unwrap_or_default();
+        return Err(Error::Usage(format!(
+            "--fields: `{name}` is neither a field of the results nor a column; {meant}the columns are: {}",
+            columns.join(", ")
+        )));
+    }
+    Ok(())
+}
+
 /// Returns those of our fields that an output has, with the user's name for `output`.
 pub(super) fn own(fields: &[Own], options: &OutputOptions) -> Vec<Field> {
     let wanted = |own: &&Own| match own {
@@ -307,8 +325,9 @@ impl Source {
 
 impl Field {
     fn named(name: &str, options: &OutputOptions) -> Field {
-        if let Some((_, own)) = NAMES.iter().find(|(own, _)| *own == name) {
-            return Field { name: own.shown(options), source: Source::Own(*own) };
+        let renamed = options.output_column.as_deref().filter(|shown| *shown == name).map(|_| Own::Output);
+        if let Some(own) = NAMES.iter().find(|(own, _)| *own == name).map(|(_, own)| *own).or(renamed) {
+            return Field { name: own.shown(options), source: Source::Own(own) };
         }
         if options.lift.iter().any(|path| path == name) {
             return Field { name: name.to_owned(), source: Source::Lifted(name.to_owned()) };
@@ -417,7 +436,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
 /// Names the chosen columns that no row of the input had: a typing error, more often than not.
 pub(super) fn never_met<'f>(fields: impl Iterator<Item = (&'f Field, &'f bool)>, rows: u64) -> Vec<String> {
     let missing = fields.filter(|(field, met)| rows > 0 && !**met && matches!(field.source, Source::Input(_)));
-    missing
-        .map(|(field, _)| format!("no row of this run has the column {:?} that --fields names", field.name))
-        .collect()
+    let warning = |(field, _): (&Field, &bool)| {
+        let near = suggest::closest(&field.name, NAMES.map(|(name, _)| name));
+        let near = near.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
+        format!("no row of this run has the column {:?} that --fields names{near}", field.name)
+    };
+    missing.map(warning).collect()
 }

@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::run::packing::Packing;
+use crate::suggest;
+
+/// The extensions that tell a format.
+const EXTENSIONS: [&str; 12] =
+    ["jsonl", "ndjson", "jsonlines", "json", "csv", "tsv", "tab", "parquet", "pq", "arrow", "feather", "arrows"];
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +65,23 @@ impl Format {
             "arrow" | "feather" | "ipc" => Some(Format::Arrow),
             "arrows" => Some(Format::ArrowStream),
             _ => None,
+        }
+    }
+
+    /// Returns the format that the user wants by an output's name; nothing where that tells none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] where the extension is almost that of a format: `out.prquet`.
+    pub fn wanted_by(path: &str) -> Result<Option<Format>> {
+        let format = Format::from_path(path);
+        let extension = Packing::split(path).0.rsplit_once('.').map(|(_, extension)| extension);
+        let meant = extension.filter(|_| format.is_none()).and_then(|told| suggest::closest(told, EXTENSIONS));
+        match meant {
+            None => Ok(format),
+            Some(meant) => Err(Error::Usage(format!(
+                "{path}: no format has such an extension; did you mean .{meant}? --output-format says it for any name"
+            ))),
         }
     }
 }

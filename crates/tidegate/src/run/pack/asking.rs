@@ -41,7 +41,8 @@ pub(in crate::run) async fn ask_together<C: Send, G: Send>(
     }
     let request = pack.request();
     let first = &pack.members[0];
-    let mut place = Place { retry: None, ..first.place };
+    let (regions, warmth) = (first.place.regions.clone(), first.place.warmth.clone());
+    let mut place = Place { retry: None, regions, warmth, ..first.place };
     place.urgency.deadline = pack.members.iter().filter_map(|member| member.place.urgency.deadline).min();
     let tries = Tries::default();
     let order = asker.order(&place, (&request, &first.labels), &tries);

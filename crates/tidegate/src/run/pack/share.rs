@@ -27,7 +27,7 @@ pub(super) fn divide(attempts: &[Attempt], sizes: &Sizes, price: impl Fn(&str) -
                 packed: u32::try_from(members).unwrap_or(u32::MAX),
                 usage,
                 cost: costs.as_ref().map(|costs| costs[member]),
-                failure: failure.map(|failure| Failure { usage: failure.usage.and(usage), ..failure }),
+                failure: failure.map(|failure| Failure { usage: failure.usage.and(usage.map(Box::new)), ..failure }),
                 ..attempt.clone()
             });
         }
@@ -38,8 +38,8 @@ pub(super) fn divide(attempts: &[Attempt], sizes: &Sizes, price: impl Fn(&str) -
 fn usages(whole: Usage, sizes: &Sizes) -> Vec<Usage> {
     let input = |count| parts(count, &sizes.inputs);
     let output = |count| parts(count, &sizes.outputs);
-    let (inputs, cached, written) =
-        (input(whole.input_tokens), input(whole.cached_tokens), input(whole.cache_write_tokens));
+    let (inputs, cached) = (input(whole.input_tokens), input(whole.cached_tokens));
+    let (written, for_an_hour) = (input(whole.cache_write_tokens), input(whole.cache_write_1h_tokens));
     let (outputs, reasoning) = (output(whole.output_tokens), output(whole.reasoning_tokens));
     let usage = |member: usize| Usage {
         input_tokens: inputs[member],
@@ -47,6 +47,9 @@ fn usages(whole: Usage, sizes: &Sizes) -> Vec<Usage> {
         cached_tokens: cached[member],
         reasoning_tokens: reasoning[member],
         cache_write_tokens: written[member],
+        cache_write_1h_tokens: for_an_hour[member],
+        tier: whole.tier,
+        charged: None,
     };
     (0..sizes.inputs.len()).map(usage).collect()
 }

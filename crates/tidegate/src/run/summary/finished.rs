@@ -10,6 +10,8 @@ use crate::response::Usage;
 pub struct Finished<'a> {
     /// The model that answered or failed last.
     pub model: &'a str,
+    /// The endpoint that answered or failed last; empty if none is known.
+    pub endpoint: &'a str,
     /// Why it failed, if it did.
     pub failure: Option<(Kind, &'a str)>,
     /// What all its attempts used, where known.
@@ -39,6 +41,7 @@ impl<'a> From<&'a Outcome> for Finished<'a> {
         let last = outcome.last();
         Finished {
             model: outcome.model().map_or("", |model| model),
+            endpoint: last.map_or("", |attempt| &attempt.endpoint),
             failure: outcome.result.as_ref().err().map(|failure| (failure.kind, &*failure.message)),
             usage: outcome.usage(),
             cost: outcome.cost(),
@@ -52,6 +55,12 @@ impl<'a> From<&'a Outcome> for Finished<'a> {
             checked: outcome.checked.as_deref(),
         }
     }
+}
+
+/// Returns the region in the name of one of Bedrock's endpoints, such as `us-east-1` in `bedrock/ID@us-east-1#ACCOUNT`.
+pub(in crate::run) fn region(endpoint: &str) -> Option<&str> {
+    let (_, place) = endpoint.strip_prefix("bedrock")?.rsplit_once('@')?;
+    Some(place.split('#').next().unwrap_or(place))
 }
 
 impl Finished<'_> {

@@ -244,6 +244,7 @@ impl Reply<'_> {
             output_tokens_details: self
                 .thought
                 .map(|thought| OutputDetails { thinking_tokens: Some(thought.len().div_ceil(4) as u64) }),
+            ..UsageReply::default()
         }
     }
 

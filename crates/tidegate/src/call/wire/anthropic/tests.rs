@@ -282,11 +282,32 @@ fn a_reply_is_its_text_without_the_thinking() {
         "usage": {"input_tokens": 3, "cache_creation_input_tokens": 10, "cache_read_input_tokens": 100,
             "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 4}, "service_tier": "standard"}});
     let response = decode(&body.to_string()).unwrap();
-    let usage =
-        Usage { input_tokens: 113, output_tokens: 9, cached_tokens: 100, reasoning_tokens: 4, cache_write_tokens: 10 };
+    let usage = Usage {
+        input_tokens: 113,
+        output_tokens: 9,
+        cached_tokens: 100,
+        reasoning_tokens: 4,
+        cache_write_tokens: 10,
+        ..Usage::default()
+    };
     assert_eq!((response.output, response.finish), (Output::Text("ab".into()), Finish::Length));
     assert_eq!((response.usage, response.model.as_str()), (Some(usage), "claude-x"));
     assert_eq!(response.request_id.as_deref(), Some("req_1"));
+}
+
+#[test]
+fn what_makes_a_call_dearer_is_part_of_its_usage() {
+    let told = |more: Value| {
+        let mut usage = json!({"input_tokens": 3, "cache_creation_input_tokens": 10,
+            "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 6}});
+        usage.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        decode(&json!({"content": [{"type": "text", "text": "a"}], "usage": usage}).to_string()).unwrap().usage.unwrap()
+    };
+    let plain = told(json!({"service_tier": "standard", "speed": "standard", "inference_geo": "global"}));
+    assert_eq!((plain.tier, plain.cache_write_tokens, plain.cache_write_1h_tokens), (Tier::Standard, 10, 6));
+    for dearer in [json!({"service_tier": "priority"}), json!({"speed": "fast"}), json!({"inference_geo": "us"})] {
+        assert_eq!(told(dearer.clone()).tier, Tier::Other, "{dearer}");
+    }
 }
 
 #[test]

@@ -5,8 +5,11 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
+
+use crate::call::wire::openai::types::tier;
+use crate::response::Tier;
 
 /// The reply of Messages.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -86,6 +89,30 @@ pub struct UsageReply {
     /// Parts of the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens_details: Option<OutputDetails>,
+    /// Parts of what was written to the cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_creation: Option<CacheCreation>,
+    /// `standard`, `priority` or `batch`.
+    #[serde(deserialize_with = "tier", skip_serializing)]
+    pub service_tier: Tier,
+    /// `standard`, or `fast` where that was asked for and given.
+    #[serde(deserialize_with = "tier", skip_serializing)]
+    pub speed: Tier,
+    /// Whether it was served in one country only (`us`), which costs more.
+    #[serde(deserialize_with = "in_one_country", skip_serializing)]
+    pub inference_geo: bool,
+}
+
+fn in_one_country<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_str() == Some("us"))
+}
+
+/// Parts of what was written to the cache.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct CacheCreation {
+    /// What is kept for an hour.
+    pub ephemeral_1h_input_tokens: u64,
 }
 
 /// Parts of the output.

@@ -44,6 +44,7 @@ const TOO_LONG: &[&str] = &[
     "too many input tokens",
     "too many tokens",
     "exceeds the maximum tokens",
+    "expected maxlength",
 ];
 
 /// Returns whether a refusal says that the model is there, but only through an inference profile.

@@ -152,6 +152,7 @@ impl Reply<'_> {
             stop_reason: Some(self.stop_reason.into()),
             usage: Some(self.usage),
             metrics: Some(Metrics { latency_ms: 1 }),
+            ..ConverseReply::default()
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::call::sse::Event;
 use crate::call::wire::{StreamState, Wire, WireId};
 use crate::failure::Kind;
 use crate::request::{Message, Original, Part, Request, Role, TaskKind};
-use crate::response::{Delta, Finish, Output, Usage};
+use crate::response::{Delta, Finish, Output, Tier, Usage};
 
 fn encoded(request: &Request) -> Value {
     serde_json::from_slice(&Bedrock.encode(request, "m", &Quirks::COMMON).unwrap()).unwrap()
@@ -143,6 +143,11 @@ fn an_answer_is_its_texts_and_counts_cached_tokens_as_input() {
     let usage =
         Usage { input_tokens: 15, output_tokens: 7, cached_tokens: 8, cache_write_tokens: 2, ..Usage::default() };
     assert_eq!((response.usage, response.request_id.as_deref()), (Some(usage), Some("r-1")));
+    let mut dearer: Value = serde_json::from_str(&reply(&content, "end_turn").to_string()).unwrap();
+    dearer["serviceTier"] = json!({"type": "priority"});
+    dearer["usage"]["cacheDetails"] = json!([{"ttl": "5m", "inputTokens": 1}, {"ttl": "1h", "inputTokens": 1}]);
+    let told = Usage { cache_write_1h_tokens: 1, tier: Tier::Other, ..usage };
+    assert_eq!(decode(&dearer).unwrap().usage, Some(told));
 }
 
 #[test]

@@ -6,8 +6,11 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
+
+use crate::call::wire::openai::types::tier;
+use crate::response::Tier;
 
 /// The reply of Converse.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -24,6 +27,9 @@ pub struct ConverseReply<'a> {
     /// How long it took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
+    /// The tier that served it.
+    #[serde(skip_serializing)]
+    pub service_tier: ServiceTier,
 }
 
 /// What the model said, one level down.
@@ -111,6 +117,26 @@ pub struct UsageReply {
     /// Input tokens written to the cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_input_tokens: Option<u64>,
+    /// Those of them that are kept for an hour.
+    #[serde(rename = "cacheDetails", deserialize_with = "for_an_hour", skip_serializing)]
+    pub written_for_an_hour: u64,
+}
+
+/// Adds up what is kept for an hour.
+fn for_an_hour<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let details = Value::deserialize(deserializer)?;
+    let kept = |detail: &&Value| detail.get("ttl").and_then(Value::as_str) == Some("1h");
+    let tokens = |detail: &Value| detail.get("inputTokens").and_then(Value::as_u64);
+    Ok(details.as_array().into_iter().flatten().filter(kept).filter_map(tokens).sum())
+}
+
+/// The tier that served a call.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceTier {
+    /// `default`, `flex`, `priority` or `reserved`.
+    #[serde(rename = "type", deserialize_with = "tier")]
+    pub kind: Tier,
 }
 
 /// How long the reply took.

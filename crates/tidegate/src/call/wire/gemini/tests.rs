@@ -6,6 +6,7 @@ use super::*;
 use crate::call::wire::WireId;
 use crate::call::wire::openai::{OpenAi, read_messages};
 use crate::request::{Message, Part, Reasoning, Role, ToolResult, ToolUse};
+use crate::response::Tier;
 
 fn head(status: u16) -> Parts {
     http::Response::builder().status(status).body(()).unwrap().into_parts().0
@@ -226,11 +227,13 @@ fn a_reply_is_read_without_its_thoughts() {
         answer(json!([{"text": "hm", "thought": true}, {"text": "a"}, {"text": "b", "thoughtSignature": "s"}]), "STOP");
     body["usageMetadata"] = json!({"promptTokenCount": 9, "cachedContentTokenCount": 4, "candidatesTokenCount": 2,
         "thoughtsTokenCount": 3, "totalTokenCount": 14, "trafficType": "ON_DEMAND"});
+    let mut flex = body.clone();
+    flex["usageMetadata"]["trafficType"] = "ON_DEMAND_FLEX".into();
+    assert_eq!(decode(flex).unwrap().usage.unwrap().tier, Tier::Flex);
     body["modelVersion"] = "gemini-x-001".into();
     body["responseId"] = "r1".into();
     let response = decode(body.clone()).unwrap();
-    let usage =
-        Usage { input_tokens: 9, output_tokens: 5, cached_tokens: 4, reasoning_tokens: 3, cache_write_tokens: 0 };
+    let usage = Usage { input_tokens: 9, output_tokens: 5, cached_tokens: 4, reasoning_tokens: 3, ..Usage::default() };
     let expected = Response {
         output: Output::Text("ab".to_owned()),
         finish: Finish::Stop,

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use crate::call::wire::openai::types::{nullable, text};
+use crate::call::wire::openai::types::{nullable, text, tier};
+use crate::response::Tier;
 
 /// The reply of `generateContent`, and each event of a streamed one.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -136,6 +137,9 @@ pub struct UsageReply {
     /// All together.
     #[serde(deserialize_with = "nullable")]
     pub total_token_count: u64,
+    /// The tier that served it, as Vertex AI says it.
+    #[serde(deserialize_with = "tier", skip_serializing)]
+    pub traffic_type: Tier,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -297,6 +297,8 @@ impl Reply<'_> {
             model: Some(self.model.into()),
             choices: choices.collect(),
             usage: Some(self.usage),
+            x_groq: None,
+            service_tier: Default::default(),
             error: None,
         })
     }

@@ -3,9 +3,14 @@
 //! Only what some code looks at has a field. Strings are borrowed from the body where they need no unescaping.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
+
+use crate::money::Money;
+use crate::response::{Tier, Usage};
 
 /// The reply of Chat Completions.
 #[derive(Debug, Deserialize, Serialize)]
@@ -28,6 +33,12 @@ pub struct ChatReply<'a> {
     /// What was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageReply>,
+    /// Where Groq also tells it, at the end of streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x_groq: Option<GroqReply>,
+    /// The tier that served it.
+    #[serde(default, deserialize_with = "tier", skip_serializing)]
+    pub service_tier: Tier,
     /// A failure inside a success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
@@ -53,8 +64,8 @@ pub struct MessageReply<'a> {
     /// Always `assistant`.
     #[serde(borrow, default = "assistant")]
     pub role: Cow<'a, str>,
-    /// The text.
-    #[serde(borrow, default, deserialize_with = "text")]
+    /// The text; Mistral's models that think send a list of parts, whose texts are joined.
+    #[serde(borrow, default, deserialize_with = "text_or_parts")]
     pub content: Option<Cow<'a, str>>,
     /// The model's refusal, instead of a text.
     #[serde(borrow, default, deserialize_with = "text")]
@@ -77,6 +88,41 @@ pub(crate) fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result
     Ok(Option::<Text<'a>>::deserialize(deserializer)?.map(|Text(text)| text))
 }
 
+/// Reads a text that may be absent, or in parts.
+fn text_or_parts<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
+    deserializer.deserialize_any(TextOrParts)
+}
+
+struct TextOrParts;
+
+impl<'de> Visitor<'de> for TextOrParts {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a list of parts")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+        let mut joined = String::new();
+        while let Some(part) = parts.next_element::<Value>()? {
+            joined.push_str(part.get("text").and_then(Value::as_str).unwrap_or_default());
+        }
+        Ok(Some(Cow::Owned(joined)))
+    }
+}
+
 /// Servers write an absent list as null as often as they leave it out.
 pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -86,16 +132,27 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Reads the name of a tier of service, which may be absent.
+pub(crate) fn tier<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tier, D::Error> {
+    let name = Value::deserialize(deserializer)?;
+    Ok(Tier::named(name.as_str().unwrap_or_default()))
+}
+
+/// Reads a number where others write something else under that name.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_f64())
+}
+
 /// Tokens used, in this wire's own convention.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct UsageReply {
     /// All input tokens, cached ones included.
     pub prompt_tokens: u64,
-    /// All output tokens, reasoning included; none for embeddings.
+    /// All output tokens, reasoning included but at xAI; none for embeddings.
     #[serde(deserialize_with = "nullable")]
     pub completion_tokens: u64,
-    /// Both together.
+    /// Both together, and xAI's reasoning.
     #[serde(deserialize_with = "nullable")]
     pub total_tokens: u64,
     /// Parts of the input.
@@ -107,6 +164,63 @@ pub struct UsageReply {
     /// DeepSeek's name for cached input tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_cache_hit_tokens: Option<u64>,
+    /// OpenRouter's charge in US dollars; its own fee alone, if the call was made with a key of the user's.
+    #[serde(deserialize_with = "number", skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
+    /// Whether it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_byok: Option<bool>,
+    /// Parts of the charge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_details: Option<CostDetails>,
+}
+
+impl UsageReply {
+    /// Returns what was charged, where it is told as OpenRouter does. Others mean something else by a bare `cost`.
+    fn charged(&self) -> Option<Money> {
+        let upstream = self.cost_details.and_then(|details| details.upstream_inference_cost);
+        // Before `is_byok` came, only calls with the user's own key told what their provider charges.
+        let own_key = self.is_byok.or(self.cost_details.map(|_| upstream.is_some()))?;
+        Some(Money::from_usd(self.cost? + upstream.filter(|_| own_key).unwrap_or(0.0)))
+    }
+
+    /// Returns the same in our convention.
+    pub(in crate::call::wire) fn usage(self, tier: Tier) -> Usage {
+        let (input, output) =
+            (self.prompt_tokens_details.unwrap_or_default(), self.completion_tokens_details.unwrap_or_default());
+        let reasoning = output.reasoning_tokens.unwrap_or(0);
+        // xAI counts reasoning beside the output, everybody else within it; only the total tells.
+        let apart = self.total_tokens.checked_sub(self.prompt_tokens.saturating_add(self.completion_tokens));
+        let beside = apart.filter(|apart| *apart == reasoning).unwrap_or(0);
+        Usage {
+            input_tokens: self.prompt_tokens,
+            output_tokens: self.completion_tokens.saturating_add(beside),
+            cached_tokens: input.cached_tokens.or(self.prompt_cache_hit_tokens).unwrap_or(0),
+            reasoning_tokens: reasoning,
+            cache_write_tokens: input.cache_write_tokens.unwrap_or(0),
+            tier,
+            charged: self.charged(),
+            ..Usage::default()
+        }
+    }
+}
+
+/// Parts of OpenRouter's charge.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct CostDetails {
+    /// What the model's provider charges, in US dollars.
+    #[serde(deserialize_with = "number", skip_serializing_if = "Option::is_none")]
+    pub upstream_inference_cost: Option<f64>,
+}
+
+/// What only Groq says.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct GroqReply {
+    /// What was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageReply>,
 }
 
 /// Parts of the input.

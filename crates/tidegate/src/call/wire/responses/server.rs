@@ -238,6 +238,7 @@ impl Reply<'_> {
             model: Some(self.model.into()),
             output,
             usage: Some(self.usage()).filter(|_| status != "in_progress"),
+            ..ResponseReply::default()
         };
         Whole { reply, parallel_tool_calls: true, tool_choice: "auto", tools: [], metadata: json!({}) }
     }

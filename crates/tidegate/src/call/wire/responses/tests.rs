@@ -31,9 +31,11 @@ fn an_answer_is_the_text_of_its_messages() {
         (response.output, response.finish, response.model.as_str()),
         (Output::Text("hé".into()), Finish::Stop, "m")
     );
-    let usage =
-        Usage { input_tokens: 9, output_tokens: 5, cached_tokens: 4, reasoning_tokens: 3, cache_write_tokens: 0 };
+    let usage = Usage { input_tokens: 9, output_tokens: 5, cached_tokens: 4, reasoning_tokens: 3, ..Usage::default() };
     assert_eq!((response.usage, response.request_id.as_deref()), (Some(usage), Some("req_1")));
+    let mut flex = reply("completed", said("h"));
+    flex["service_tier"] = json!("flex");
+    assert_eq!(decode(&flex).unwrap().usage, Some(Usage { tier: Tier::Flex, ..usage }));
     let mut cut = reply("incomplete", said("h"));
     cut["incomplete_details"] = json!({"reason": "max_output_tokens"});
     assert_eq!(decode(&cut).unwrap().finish, Finish::Length);

@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::call::wire::openai::types::{InputDetails, OutputDetails, nullable, text};
+use crate::call::wire::openai::types::{InputDetails, OutputDetails, nullable, text, tier};
+use crate::response::Tier;
 
 /// A reply.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -40,6 +41,9 @@ pub struct ResponseReply<'a> {
     /// What was used.
     #[serde(default)]
     pub usage: Option<UsageReply>,
+    /// The tier that served it.
+    #[serde(default, deserialize_with = "tier", skip_serializing)]
+    pub service_tier: Tier,
 }
 
 /// Why a reply is incomplete.
