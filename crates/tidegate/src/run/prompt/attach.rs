@@ -88,9 +88,6 @@ pub(super) fn attach(
     fetching: &Fetching,
 ) -> Result<Attached, String> {
     let mut attached = Attached::default();
-    if columns.is_empty() {
-        return Ok(attached);
-    }
     let mut cells: Vec<Option<&RawValue>> = vec![None; columns.len()];
     key::pick(json, |name| columns.iter().position(|media| media.column == name), &mut cells)?;
     for (media, cell) in columns.iter().zip(cells) {
