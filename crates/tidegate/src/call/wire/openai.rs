@@ -4,6 +4,7 @@
 //! text, and some report a failure inside a 200. Everything here therefore reads leniently and writes strictly.
 
 pub(crate) mod content;
+mod said;
 pub(crate) mod server;
 mod stream;
 pub mod types;
@@ -246,28 +247,17 @@ fn decode_chat(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         return failed(Kind::Empty, format!("the reply is empty (finish reason {})", finish.name().unwrap_or("none")));
     };
     let model = reply.model.unwrap_or_default().into_owned();
-    let parts = parts(first);
+    let parts = said::parts(&first.message);
     Ok(Response { output, finish, usage, model, request_id, raw: body.clone(), parts, ..Response::default() })
 }
 
 fn output(choice: &Choice<'_>) -> Option<Output> {
     let message = &choice.message;
+    let text = message.content.as_ref().map(|content| &*content.text);
     if !message.tool_calls.is_empty() {
-        let text = message.content.as_ref().map(|text| json!(text)).unwrap_or_default();
         return Some(Output::Json(json!({"content": text, "tool_calls": message.tool_calls})));
     }
-    match &message.content {
-        Some(text) if !text.is_empty() => Some(Output::Text(text.to_string())),
-        _ => None,
-    }
-}
-
-/// Returns what the answer is made of, if it is more than a text.
-fn parts(choice: &Choice<'_>) -> Vec<Part> {
-    let read = |call: &&serde_json::value::RawValue| content::read_call(&serde_json::from_str(call.get()).ok()?).ok();
-    let calls: Vec<Part> = choice.message.tool_calls.iter().filter_map(read).map(Part::ToolUse).collect();
-    let text = choice.message.content.as_ref().filter(|text| !calls.is_empty() && !text.is_empty());
-    text.map(|text| Part::Text(text.to_string())).into_iter().chain(calls).collect()
+    text.filter(|text| !text.is_empty()).map(|text| Output::Text(text.to_owned()))
 }
 
 fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
