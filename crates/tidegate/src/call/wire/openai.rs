@@ -292,10 +292,16 @@ fn read<'a, T: serde::Deserialize<'a>>(head: &Parts, body: &'a Bytes) -> Result<
     serde_json::from_str(text).map_err(|error| malformed(&error))
 }
 
-/// A failure reported inside a success, as OpenRouter and old llama.cpp servers do.
+/// A failure reported inside a success, as OpenRouter, old llama.cpp servers and everybody's streams do: its code, or else
+/// its type, stands for the status that it has no other of.
 fn failed_inside(head: &Parts, error: &ErrorBody) -> Failure {
-    let inner = error.code_number().and_then(|code| StatusCode::from_u16(code).ok());
-    let status = inner.filter(|status| status.as_u16() >= 400).unwrap_or(StatusCode::BAD_GATEWAY);
+    let told = error.code_number().and_then(|code| StatusCode::from_u16(code).ok()).filter(|told| told.as_u16() >= 400);
+    let status = told.unwrap_or_else(|| match (error.kind.as_deref(), error.code.as_deref()) {
+        (Some("rate_limit_error" | "rate_limit_exceeded" | "requests" | "tokens"), _)
+        | (_, Some("rate_limit_exceeded")) => StatusCode::TOO_MANY_REQUESTS,
+        (Some("invalid_request_error"), _) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::BAD_GATEWAY,
+    });
     let kind = kind_of(error).unwrap_or_else(|| status::kind(status, &error.message));
     status::failure(head, kind, error.message.clone())
 }
@@ -518,6 +524,13 @@ mod tests {
         assert_eq!(kind(r#"{"error":{"code":429,"message":"slow"}}"#), Kind::RateLimited);
         assert_eq!(kind(r#"{"error":{"code":402,"message":"credits"}}"#), Kind::OutOfCredit);
         assert_eq!(kind(r#"{"error":{"code":502,"message":"provider failed"}}"#), Kind::ServerError);
+        // Without a number the type, or a code, tells what the status would have told.
+        assert_eq!(kind(r#"{"error":{"type":"invalid_request_error","message":"x","code":null}}"#), Kind::BadRequest);
+        assert_eq!(
+            kind(r#"{"error":{"type":"tokens","message":"x","code":"rate_limit_exceeded"}}"#),
+            Kind::RateLimited
+        );
+        assert_eq!(kind(r#"{"error":{"type":"server_error","message":"x"}}"#), Kind::ServerError);
     }
 
     /// Any JSON, with the names of this wire among its keys.
