@@ -116,6 +116,21 @@ no setting for a rate.""",
         rejected=0.01,
     ),
     Case(
+        name="window",
+        title="A window of a second, told by headers",
+        about="""100 requests in each second, counted anew when it is over. Every reply says what remains and when the window ends, and
+none says that the limit is meant per second.""",
+        scenario="latency: {fixed: {ms: 100}}\n" + "limits: [{of: requests, limit: 100, per_s: 1, shape: fixed_window}]\n",
+        rows=ROWS,
+        latency_s=0.1,
+        line="the limit",
+        # To somebody who fills every window at its beginning it is the same as the bucket.
+        limit=STEADY,
+        subjects=(TIDEGATE, FIXED, NAIVE),
+        target=1.05,
+        rejected=0.01,
+    ),
+    Case(
         name="halves",
         title="The limit halves after 15 s",
         about="""As where nobody tells, and after 15 s the provider lets only half as much pass, burst included.""",

@@ -20,7 +20,7 @@ What [scheduling](scheduling.md) is worth, over real HTTP: `tidegate run` beside
 afternoon, against the same `tidegate sim`.
 
 ```sh
-scripts/compare.sh --rounds 3 --parallel 10
+COMMAND
 ```
 
 - **Tidegate** is timed as a process, from its start to its end, with its journal.
@@ -40,7 +40,7 @@ FINDINGS = pathlib.Path("docs/design/comparison/findings.md")
 
 def write(results: dict) -> None:
     PAGE.parent.joinpath("comparison").mkdir(parents=True, exist_ok=True)
-    parts = [INTRO, machine(results), targets(results["runs"])]
+    parts = [INTRO.replace("COMMAND", command(results)), machine(results), targets(results["runs"])]
     for case in CASES:
         if case.name in results["runs"]:
             parts.append(section(case, results["runs"][case.name]))
@@ -48,12 +48,17 @@ def write(results: dict) -> None:
     PAGE.write_text("\n".join(parts))
 
 
+def command(results: dict) -> str:
+    rounds = max(len(runs) for subjects in results["runs"].values() for runs in subjects.values())
+    return f"scripts/compare.sh --rounds {rounds} --parallel {results['parallel']}"
+
+
 def machine(results: dict) -> str:
     loads = [run["load"] for subjects in results["runs"].values() for runs in subjects.values() for run in runs]
+    busy = ", which costs everybody time that no limit asks for" if max(loads) > results["cores"] else ""
     return (
         f"Measured on {results['date']}, {results['cores']} cores, {results['parallel']} clients at once, each with its own "
-        f"simulator.\nOther work went on: the load was {min(loads):.0f} to {max(loads):.0f}, which costs everybody time that no "
-        "limit asks for.\n"
+        f"simulator.\nThe machine's load was {min(loads):.1f} to {max(loads):.1f}{busy}.\n"
     )
 
 

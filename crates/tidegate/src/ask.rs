@@ -53,9 +53,9 @@ pub(crate) async fn ask<G>(
     dispatcher: &Dispatcher,
     policy: &AskPolicy,
     answers: Option<&Answers>,
-    order: Order<'_>,
+    order: &Order<'_>,
     index: u64,
-    begun: Begun,
+    begun: &mut Begun,
     admitted: G,
 ) -> Outcome {
     let item = order.item;
@@ -69,15 +69,15 @@ async fn settle<G>(
     dispatcher: &Dispatcher,
     policy: &AskPolicy,
     answers: Option<&Answers>,
-    order: Order<'_>,
+    order: &Order<'_>,
     index: u64,
-    begun: Begun,
+    begun: &mut Begun,
     admitted: G,
 ) -> Outcome {
     let plain = policy.is_plain() && order.request.schema.is_none();
     // Who wants the pieces of a reply wants a reply.
     let answers = answers.filter(|_| order.outlet.is_none());
-    let Begun { mut attempts, checked, refused } = begun;
+    let Begun { mut attempts, checked, refused } = std::mem::take(begun);
     attempts.reserve_exact(1);
     let mut asking = Asking { checked, ..Asking::new(dispatcher, policy, answers, order, attempts) };
     // Boxed, like the way to checked answers below: few requests take these ways, and all would have to hold them.
@@ -100,7 +100,7 @@ struct Asking<'a> {
     policy: &'a AskPolicy,
     /// Where an answer may be found, and is kept.
     answers: Option<&'a Answers>,
-    order: Order<'a>,
+    order: &'a Order<'a>,
     attempts: Vec<Attempt>,
     checked: Checked,
     /// The request with the last complaint.
@@ -128,7 +128,7 @@ impl<'a> Asking<'a> {
         dispatcher: &'a Dispatcher,
         policy: &'a AskPolicy,
         answers: Option<&'a Answers>,
-        order: Order<'a>,
+        order: &'a Order<'a>,
         attempts: Vec<Attempt>,
     ) -> Asking<'a> {
         let checked = Checked::default();
@@ -222,22 +222,25 @@ impl<'a> Asking<'a> {
     }
 
     async fn dispatch<G>(&mut self, admitted: G) -> Result<Response, Failure> {
-        let mut request = Cow::Borrowed(self.edited.as_deref().unwrap_or(self.order.request));
+        let given = self.edited.as_deref().unwrap_or(self.order.request);
+        // Boxed, because few are changed and all would have to hold it.
+        let mut changed: Option<Box<Request>> = None;
         let mut route = self.order.route;
         if let Some(rung) = self.rung() {
             if !rung.params.is_empty() {
-                request.to_mut().params = rung.params.clone().over(request.params.clone());
+                let params = rung.params.clone().over(given.params.clone());
+                changed = Some(Box::new(Request { params, ..given.clone() }));
             }
             if let Some(model) = &rung.model {
                 route = self.dispatcher.admission.route_in(std::slice::from_ref(model), self.order.regions);
             }
         }
         if self.max_tokens.is_some() {
-            request.to_mut().params.max_tokens = self.max_tokens;
+            changed.get_or_insert_with(|| Box::new(given.clone())).params.max_tokens = self.max_tokens;
         }
-        let order = Order { request: &request, route, ..self.order };
+        let order = Order { request: changed.as_deref().unwrap_or(given), route, ..*self.order };
         let before = self.attempts.len();
-        let result = self.dispatcher.dispatch(order, &mut self.attempts, admitted).await;
+        let result = self.dispatcher.dispatch(&order, &mut self.attempts, admitted).await;
         if let (Some(first), true) = (self.attempts.get_mut(before), self.checked.asks > 1) {
             first.backoff += self.policy.delay;
         }

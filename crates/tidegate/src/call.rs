@@ -160,30 +160,37 @@ impl HttpCaller {
             TaskKind::Chat => &spoken.chat,
             TaskKind::Embed => &spoken.embed,
         };
-        let uri = uri.clone().ok_or_else(|| {
+        let uri = uri.as_ref().ok_or_else(|| {
             Failure::new(Kind::Unsupported, format!("{}: its provider makes no embeddings", self.model))
         })?;
         let Encoded { body, warnings } = self.encode(request)?;
         let (body, cached) = self.cached(body).await;
-        let (http, used) = self.http(uri, body).await?;
-        let reply = self.transport.send(http).await?;
+        // In a block of its own, so that the request is not held beside the reply.
+        let (used, reply) = {
+            let mut http = self.http(uri, body);
+            let used = self.auth.authorise(&mut http, &*self.transport).await?;
+            (used, self.transport.send(http))
+        };
+        let reply = reply.await?;
         *hints = Hints::read(reply.headers());
-        match self.read(spoken, kind, reply) {
-            Ok(response) => Ok(Response { warnings, ..response }),
-            Err(failure) => Err(Box::pin(self.heed(request, failure, used, cached)).await),
-        }
+        let failure = match self.read(spoken, kind, reply) {
+            Ok(response) => return Ok(Response { warnings, ..response }),
+            Err(failure) => failure,
+        };
+        Err(Box::pin(self.heed(request, failure, used, cached)).await)
     }
 
     /// Sends a request whose reply is to come piece by piece. What cannot, comes whole.
     async fn open(&self, request: &Request, hints: &mut Hints) -> Result<ReplyStream, Failure> {
         let (spoken, kind) = (self.spoken(request), request.kind());
-        let Some(uri) = spoken.stream.clone().filter(|_| kind == TaskKind::Chat) else {
+        let Some(uri) = spoken.stream.as_ref().filter(|_| kind == TaskKind::Chat) else {
             return Ok(streaming::whole(self.exchange(request, hints).await?));
         };
         let wire = spoken.wire.wire();
         let Encoded { body, warnings } = self.encode(request)?;
         let (body, cached) = self.cached(body).await;
-        let (http, used) = self.http(uri, wire.stream_body(body)?).await?;
+        let mut http = self.http(uri, wire.stream_body(body)?);
+        let used = self.auth.authorise(&mut http, &*self.transport).await?;
         let (head, body) = self.transport.open(http).await?.into_parts();
         *hints = Hints::read(&head.headers);
         if streaming::is_stream(&head) {
@@ -240,14 +247,13 @@ impl HttpCaller {
         same.or_else(fitting).unwrap_or(&self.spoken[0])
     }
 
-    /// Makes the HTTP request of a body, and returns what it was authorised with to tell that from what comes later.
-    async fn http(&self, uri: Uri, body: Bytes) -> Result<(HttpRequest, Used), Failure> {
+    /// Makes the HTTP request of a body; who asks is still to be put on it.
+    fn http(&self, uri: &Uri, body: Bytes) -> HttpRequest {
         let mut http = HttpRequest::new(body);
         *http.method_mut() = Method::POST;
-        *http.uri_mut() = uri;
+        *http.uri_mut() = uri.clone();
         *http.headers_mut() = self.headers.clone();
-        let used = self.auth.authorise(&mut http, &*self.transport).await?;
-        Ok((http, used))
+        http
     }
 
     /// Writes the request in this provider's form; a body that was written for another form goes through the typed one.
@@ -370,8 +376,9 @@ impl Link for HttpCaller {
             let uri: Uri = format!("{}{path}", self.base_url)
                 .parse()
                 .map_err(|_| Failure::new(Kind::BadRequest, "the provider gave a name that is no path"))?;
-            let (mut http, _) = self.http(uri, body).await?;
+            let mut http = self.http(&uri, body);
             *http.method_mut() = method;
+            self.auth.authorise(&mut http, &*self.transport).await?;
             self.transport.send(http).await
         })
     }

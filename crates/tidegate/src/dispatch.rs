@@ -243,20 +243,22 @@ enum Next {
 impl Dispatcher {
     /// Sends a request until it is answered or there is no sense in trying again. Every attempt is added to `attempts`;
     /// `admitted` is dropped when the first one is admitted.
+    /// Thousands of requests are in here at a time, so what few of them do (copies, backoffs, budgets) is boxed: all would
+    /// have to hold the room for it, and memory that is out of the cache costs more than the rest.
     pub(crate) fn dispatch<G>(
         &self,
-        order: Order<'_>,
+        order: &Order<'_>,
         attempts: &mut Vec<Attempt>,
         admitted: G,
     ) -> impl Future<Output = Result<Response, Failure>> {
-        self.go_on(self.ask(&order), order, Spent::default(), attempts, admitted)
+        self.go_on(self.ask(order), order, Spent::default(), attempts, admitted)
     }
 
     /// Goes on with a request that has used up some of its policy.
     async fn go_on<G>(
         &self,
         mut ask: Ask,
-        order: Order<'_>,
+        order: &Order<'_>,
         mut spent: Spent,
         attempts: &mut Vec<Attempt>,
         admitted: G,
@@ -266,11 +268,11 @@ impl Dispatcher {
         let mut backoff = Duration::ZERO;
         loop {
             let waiting = Instant::now();
-            let mut paid = self.pay(&order, &payer, ask.route).await?;
+            let mut paid = self.pay(order, &payer, ask.route).await?;
             let lease = match order.wait(self.admission.acquire(ask.clone())).await? {
                 Ok(lease) => lease,
                 Err(refused) => {
-                    ask.route = self.elsewhere(&order, ask.route, attempts, refused)?;
+                    ask.route = self.elsewhere(order, ask.route, attempts, refused)?;
                     continue;
                 }
             };
@@ -281,25 +283,38 @@ impl Dispatcher {
             admitted.take();
             payer.sent(&mut paid, lease.place)?;
             let sent = Sent::new(lease, waiting, std::mem::take(&mut backoff), paid);
-            self.admitted(&order, &sent);
-            let (place, failure) = match self.attempt(&order, &payer, &ask, sent, attempts).await {
-                (place, Ok(response)) => {
-                    order.warmth.into_iter().for_each(|warmth| warmth.kept_at(place));
-                    return Ok(response);
+            self.admitted(order, &sent);
+            let (place, failure) = {
+                let called = match order.retry.hedge {
+                    None => {
+                        let (place, mut hints) = (sent.lease.place, Hints::default());
+                        let result = self.call(order, place, (sent.lease.sent, 1), &mut hints).await;
+                        self.settle(order, sent, &result, &hints, attempts);
+                        (place, result)
+                    }
+                    Some(cap) => Box::pin(self.race(order, (&payer, cap), &ask, sent, attempts)).await,
+                };
+                match called {
+                    (place, Ok(response)) => {
+                        order.warmth.into_iter().for_each(|warmth| warmth.kept_at(place));
+                        return Ok(response);
+                    }
+                    (place, Err(failure)) => (place, failure),
                 }
-                (place, Err(failure)) => (place, failure),
             };
             order.tries.failed(&*self.endpoints[place].caller, &failure);
-            self.limited(&order, place, &failure);
+            self.limited(order, place, &failure);
             let began = order.outlet.filter(|outlet| outlet.began());
-            if began.is_some_and(|outlet| !outlet.broke_off(&order, &failure, attempts)) {
+            if began.is_some_and(|outlet| !outlet.broke_off(order, &failure, attempts)) {
                 return Err(failure);
             }
             if let Some(lesser) = lesser(order.request, &failure) {
                 self.tried.count_lesser(&failure);
-                let order = Order { request: &lesser, route: ask.route, ..order };
-                // Boxed, because it is rare: it ends when there is nothing left to leave out.
-                return Box::pin(self.dispatch(order, attempts, ())).await;
+                // It ends when there is nothing left to leave out.
+                let again = async move {
+                    self.dispatch(&Order { request: &lesser, route: ask.route, ..*order }, attempts, ()).await
+                };
+                return Box::pin(again).await;
             }
             let next = order.retry.next(&failure, &mut spent);
             self.tried.count(&failure, &next);
@@ -321,15 +336,17 @@ impl Dispatcher {
                     pause
                 }
             };
-            self.retried(&order, place, &failure, pause);
+            self.retried(order, place, &failure, pause);
             if !pause.is_zero() {
-                order.wait(tokio::time::sleep(pause)).await?;
+                Box::pin(order.wait(tokio::time::sleep(pause))).await?;
                 backoff = pause;
             }
             if let Some(request) = began.and_then(|outlet| outlet.rest_of(order.request)) {
                 ask.bytes = request.text_size();
-                // Boxed, because it is rare: it ends with the attempts that are left.
-                return Box::pin(self.go_on(ask, Order { request: &request, ..order }, spent, attempts, ())).await;
+                // It ends with the attempts that are left.
+                let again =
+                    async move { self.go_on(ask, &Order { request: &request, ..*order }, spent, attempts, ()).await };
+                return Box::pin(again).await;
             }
         }
     }
@@ -337,7 +354,7 @@ impl Dispatcher {
     /// Waits until the budget, if there is one, has room for one call, wherever on the route it will go.
     async fn pay<'a>(&self, order: &Order<'a>, payer: &Payer<'a>, route: RouteId) -> Result<Paid<'a>, Failure> {
         match order.purse {
-            Some(_) => order.wait(payer.reserve(&self.admission.endpoints_of(route))).await?,
+            Some(_) => Box::pin(order.wait(payer.reserve(&self.admission.endpoints_of(route)))).await?,
             None => Ok(None),
         }
     }
@@ -389,26 +406,6 @@ impl Dispatcher {
             Some(next) if next != left => Ok(next),
             _ => Err(last.unwrap_or(refused)),
         }
-    }
-
-    /// Makes one call, with copies of it if it is slow and that is wanted, and returns where it ended.
-    async fn attempt(
-        &self,
-        order: &Order<'_>,
-        payer: &Payer<'_>,
-        ask: &Ask,
-        sent: Sent<'_>,
-        attempts: &mut Vec<Attempt>,
-    ) -> (usize, Result<Response, Failure>) {
-        let place = sent.lease.place;
-        if let Some(cap) = order.retry.hedge {
-            // Boxed, so that those who want no copies need not hold what it takes.
-            return Box::pin(self.race(order, (payer, cap), ask, sent, attempts)).await;
-        }
-        let mut hints = Hints::default();
-        let result = self.call(order, place, (sent.lease.sent, 1), &mut hints).await;
-        self.settle(order, sent, &result, &hints, attempts);
-        (place, result)
     }
 
     /// Makes one call within its time, the `copy`th of its kind.

@@ -51,7 +51,7 @@ use self::asker::Asker;
 use self::hooks::Hooks;
 pub use self::hooks::Middleware;
 pub use self::item::Item;
-use self::item::{Hooked, Kept, Member, Place};
+use self::item::{Answered, Hooked, Kept, Member, Place};
 use self::ledger::Ledger;
 use self::pack::{Load, Packer, Unpacked, ask_together};
 use self::reporter::Reporter;
@@ -87,10 +87,10 @@ type Asked<C> = BoxFuture<'static, (Came<C>, Option<u64>)>;
 
 /// What a future of the run came to.
 enum Came<C> {
-    One(Outcome, Kept<C>),
+    One(Box<Answered<C>>),
     Many(Unpacked<C>),
     /// Middleware has seen an item, and some of it may have broken off.
-    Passed(Arrival, Box<Item<C>>, usize, Option<Result<Response, Failure>>),
+    Passed(Arrival, Box<Item<C>>, usize, Option<Box<Result<Response, Failure>>>),
     /// Hooks have seen outcomes.
     Ended(Done<C>),
 }
@@ -104,10 +104,10 @@ struct Arrival {
     bytes: usize,
 }
 
-/// An outcome, and those that are to be kept together with it or not at all.
-pub(crate) struct Done<C> {
-    pub(crate) first: (Outcome, C),
-    pub(crate) rest: Vec<(Outcome, C)>,
+/// An outcome, and those that are to be kept together with it or not at all. Boxed, because it is handed on several times.
+struct Done<C> {
+    first: Box<Answered<C>>,
+    rest: Vec<Answered<C>>,
 }
 
 /// Whom items ask: models, and the regions in which alone they are asked.
@@ -145,7 +145,7 @@ pub struct Run<S, C> {
     /// What is done and not taken yet.
     ready: VecDeque<Done<C>>,
     /// What was done together with the last outcome that was taken.
-    rest: std::vec::IntoIter<(Outcome, C)>,
+    rest: std::vec::IntoIter<Answered<C>>,
     hooks: Option<Arc<Hooks<C>>>,
     /// Items that middleware has not let through yet.
     arriving: usize,
@@ -244,11 +244,17 @@ where
         self.reporter.as_mut().map_or(Poll::Ready(()), |reporter| reporter.poll(cx))
     }
 
+    /// Returns whether the run has been stopped and has not looked up yet; if not, the task is woken when it is. Waiting for
+    /// that costs more than to look whether it is so, and is only for who has nothing else to do.
+    fn is_stopped(&mut self, cx: &mut Context<'_>) -> bool {
+        !self.source_ended && self.stopped.as_mut().poll(cx).is_ready()
+    }
+
     /// Takes items while there is use for them. Returns whether any was taken, or has turned out to be the last.
     fn take(&mut self, cx: &mut Context<'_>) -> bool {
         let before = (self.index, self.source_ended);
         let begun = self.begin_free();
-        if !self.source_ended && self.stopped.as_mut().poll(cx).is_ready() {
+        if !self.source_ended && self.asker.stop.is_cancelled() {
             self.source_ended = true;
             self.ledger.stopped(Ended::Stopped);
         }
@@ -283,22 +289,23 @@ where
         let Arrival { index, urgency, bytes } = arrival;
         let route = self.route((models, regions.clone()));
         let place = Place { index, route, regions, urgency, retry, warmth: None };
-        self.meet(Member { place, request, context, id, labels, bytes, twin, begun: Begun::default(), hooked });
+        let begun = Begun::default();
+        self.meet(Box::new(Member { place, request, context, id, labels, bytes, twin, begun, hooked }));
     }
 
-    fn meet(&mut self, member: Member<C>) {
+    fn meet(&mut self, member: Box<Member<C>>) {
         match self.twins.meet(member) {
             Met::Alone(member) => self.gather(member),
             Met::Waits => {}
-            Met::Known(outcome, kept) => {
-                self.asker.tell(&outcome);
-                self.bytes -= kept.bytes;
-                self.deliver((outcome, kept), Vec::new());
+            Met::Known(first) => {
+                self.asker.tell(&first.0);
+                self.bytes -= first.1.bytes;
+                self.deliver(first, Vec::new());
             }
         }
     }
 
-    fn gather(&mut self, member: Member<C>) {
+    fn gather(&mut self, member: Box<Member<C>>) {
         // One that is tried in a way of its own goes alone.
         let Some(packer) = self.packer.as_mut().filter(|_| member.place.retry.is_none()) else {
             return self.ask(Load::One(member));
@@ -325,8 +332,8 @@ where
         let (asker, admitted) = (self.asker.clone(), Waiting::new(&self.waiting));
         self.asked.push(match load {
             Load::One(member) => Box::pin(async move {
-                let (outcome, kept) = asker.ask(member, admitted).await;
-                (Came::One(outcome, kept), first)
+                let answered = asker.ask(member, admitted).await;
+                (Came::One(Box::new(answered)), first)
             }),
             Load::Many(pack) => Box::pin(async move { (Came::Many(ask_together(asker, pack, admitted).await), first) }),
         });
@@ -355,9 +362,9 @@ where
     fn settle(&mut self, came: Came<C>) {
         let mut done = Vec::new();
         match came {
-            Came::One(outcome, kept) => {
-                self.end(&outcome, &kept, &mut done);
-                self.deliver((outcome, kept), done);
+            Came::One(first) => {
+                self.end(&first.0, &first.1, &mut done);
+                self.deliver(first, done);
             }
             Came::Many(unpacked) => {
                 if let Some(packer) = &mut self.packer {
@@ -369,17 +376,19 @@ where
                     done.push((outcome, kept));
                 }
                 if let Some(last) = done.pop() {
-                    self.deliver(last, done);
+                    self.deliver(Box::new(last), done);
                 }
                 unpacked.again.into_iter().for_each(|load| self.ask(load));
             }
-            Came::Passed(arrival, item, passed, early) => self.passed(arrival, *item, passed, early),
+            Came::Passed(arrival, item, passed, early) => {
+                self.passed(arrival, *item, passed, early.map(|early| *early))
+            }
             Came::Ended(done) => self.ready.push_back(done),
         }
     }
 
     /// Notes that a request has its outcome; identical ones that have it too are added to `done`.
-    fn end(&mut self, outcome: &Outcome, kept: &Kept<C>, done: &mut Vec<(Outcome, Kept<C>)>) {
+    fn end(&mut self, outcome: &Outcome, kept: &Kept<C>, done: &mut Vec<Answered<C>>) {
         self.bytes -= kept.bytes;
         if outcome.result.as_ref().is_err_and(|failure| failure.kind == Kind::Budget) {
             self.source_ended = true;
@@ -396,23 +405,23 @@ where
     }
 
     /// Counts what is handed out.
-    fn hand_out(&mut self, done: Done<C>) -> Done<C> {
-        for (outcome, _) in std::iter::once(&done.first).chain(&done.rest) {
+    fn hand_out(&mut self, done: &Done<C>) {
+        for (outcome, _) in std::iter::once(&*done.first).chain(&done.rest) {
             self.ledger.add(outcome);
             self.count_failures(outcome);
             self.note(outcome);
         }
-        done
     }
 
     /// Returns what is done next.
-    pub(crate) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<C>>> {
+    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<C>>> {
         self.ledger.began();
         self.take(cx);
         let reported = self.report(cx);
         loop {
             if let Some(done) = self.ready.pop_front() {
-                return Poll::Ready(Some(self.hand_out(done)));
+                self.hand_out(&done);
+                return Poll::Ready(Some(done));
             }
             match Pin::new(&mut self.asked).poll_next(cx) {
                 Poll::Ready(Some((came, first))) => {
@@ -422,7 +431,7 @@ where
                     }
                 }
                 // Admissions during this poll may have made room for more.
-                _ if self.take(cx) || self.hurry(cx) => {}
+                _ if self.take(cx) || self.hurry(cx) || self.is_stopped(cx) => {}
                 Poll::Ready(None) if self.source_ended && reported.is_ready() => {
                     self.ledger.completed();
                     return Poll::Ready(None);
@@ -433,7 +442,7 @@ where
     }
 
     /// Turns the run into a stream of what is done together.
-    pub(crate) fn together(mut self) -> impl Stream<Item = Done<C>> {
+    fn together(mut self) -> impl Stream<Item = Done<C>> {
         stream::poll_fn(move |cx| self.poll_done(cx))
     }
 }
@@ -446,13 +455,14 @@ where
     type Item = (Outcome, C);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(Outcome, C)>> {
+        let with_context = |(outcome, kept): Answered<C>| (outcome, kept.context);
         if let Some(next) = self.rest.next() {
-            return Poll::Ready(Some(next));
+            return Poll::Ready(Some(with_context(next)));
         }
         self.poll_done(cx).map(|done| {
             done.map(|Done { first, rest }| {
                 self.rest = rest.into_iter();
-                first
+                with_context(*first)
             })
         })
     }

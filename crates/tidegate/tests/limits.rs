@@ -218,7 +218,8 @@ async fn requests_follow_one_by_one_after_a_pause() {
     let after: Vec<Duration> = log[20..32].windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(after[..10].windows(2).all(|pair| pair[1] < pair[0]), "{after:?}");
     assert_eq!(after[0], 1000 * MS);
-    assert!(after[10] <= 12 * MS, "as usual again: {after:?}");
+    // The pace that the rejection taught, still rising, and nothing was saved up for it meanwhile: not the call's 10 ms alone.
+    assert!((10 * MS..=12 * MS).contains(&after[10]), "as usual again: {after:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use crate::response::Response;
 pub(crate) async fn whole<G>(
     dispatcher: &Dispatcher,
     policy: &AskPolicy,
-    order: Order<'_>,
+    order: &Order<'_>,
     attempts: &mut Vec<Attempt>,
     admitted: G,
 ) -> Result<Response, Failure> {
@@ -33,7 +33,7 @@ pub(crate) async fn known(
     dispatcher: &Dispatcher,
     policy: &AskPolicy,
     answers: &Answers,
-    order: Order<'_>,
+    order: &Order<'_>,
     index: u64,
 ) -> Option<Outcome> {
     let mut asking = Asking::new(dispatcher, policy, Some(answers), order, Vec::new());
@@ -46,7 +46,7 @@ pub(crate) async fn judge(
     dispatcher: &Dispatcher,
     policy: &AskPolicy,
     answers: Option<&Answers>,
-    order: Order<'_>,
+    order: &Order<'_>,
     piece: Response,
     attempts: Vec<Attempt>,
 ) -> Result<Outcome, Box<Begun>> {

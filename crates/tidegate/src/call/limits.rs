@@ -36,15 +36,6 @@ impl Counted {
     /// Everything that is counted.
     pub const ALL: [Counted; 4] = [Counted::Requests, Counted::Tokens, Counted::InputTokens, Counted::OutputTokens];
 
-    fn index(self) -> usize {
-        match self {
-            Counted::Requests => 0,
-            Counted::Tokens => 1,
-            Counted::InputTokens => 2,
-            Counted::OutputTokens => 3,
-        }
-    }
-
     /// Returns what the rest of a header's name means; nothing for what is not counted here, such as images.
     fn of(words: &str) -> Option<Counted> {
         match (words.contains("token"), words.contains("input"), words.contains("output")) {
@@ -71,21 +62,25 @@ pub struct Reading {
 }
 
 /// What one reply told about limits.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Hints {
-    readings: [Option<Reading>; 4],
+    /// Mostly none: every call under way holds this.
+    readings: Vec<(Counted, Reading)>,
 }
 
 impl Hints {
     /// Sets what is known of one limit.
     pub fn set(&mut self, of: Counted, reading: Reading) {
-        self.readings[of.index()] = Some(reading);
+        match self.readings.iter_mut().find(|(known, _)| *known == of) {
+            Some((_, known)) => *known = reading,
+            None => self.readings.push((of, reading)),
+        }
     }
 
     /// Returns what is known of one limit.
     #[must_use]
     pub fn get(&self, of: Counted) -> Option<Reading> {
-        self.readings[of.index()]
+        self.readings.iter().find(|(known, _)| *known == of).map(|(_, reading)| *reading)
     }
 
     /// Reads the headers of a reply.
@@ -117,12 +112,11 @@ impl Hints {
     fn keep_tighter(&mut self, of: Counted, reading: Reading) {
         let long = |reading: &Reading| reading.period.is_some_and(|period| period > Duration::from_secs(60));
         let left = |reading: &Reading| reading.remaining.unwrap_or(f64::INFINITY);
-        let known = &mut self.readings[of.index()];
-        let tighter = known.is_none_or(|known| {
+        let tighter = self.get(of).is_none_or(|known| {
             (long(&reading), left(&reading)).partial_cmp(&(long(&known), left(&known))).is_some_and(|o| o.is_lt())
         });
         if tighter {
-            *known = Some(reading);
+            self.set(of, reading);
         }
     }
 }

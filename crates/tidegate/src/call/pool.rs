@@ -114,8 +114,11 @@ impl Pool {
     }
 
     fn origin(&self, uri: &Uri) -> Result<Arc<Origin>, Failure> {
-        let target = Target::of(uri)?;
         let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(origin) = origins.iter().find(|origin| origin.target.is_of(uri)) {
+            return Ok(origin.clone());
+        }
+        let target = Target::of(uri)?;
         if let Some(origin) = origins.iter().find(|origin| origin.target == target) {
             return Ok(origin.clone());
         }
@@ -129,7 +132,8 @@ impl Pool {
         let origin = self.origin(request.uri())?;
         let mut moves = 0;
         loop {
-            let (sent, counts) = match self.connection(&origin).await? {
+            let connection = self.connection(&origin).await?;
+            let (sent, counts) = match connection {
                 Connection::Rested(connection) => (h1::exchange(connection, request, &origin).await?, false),
                 Connection::Fresh(connection) => (h1::exchange(connection, request, &origin).await?, true),
                 Connection::Stream(lease) => (h2::exchange(lease, request).await?, true),
@@ -156,7 +160,8 @@ impl Pool {
         }
         match origin.turn(Instant::now()).await? {
             Turn::Stream(lease) => Ok(Connection::Stream(lease)),
-            Turn::Dial(ticket) => match self.dialer.dial(origin).await {
+            // Boxed, because few requests dial and all would have to hold it.
+            Turn::Dial(ticket) => match Box::pin(self.dialer.dial(origin)).await {
                 Ok(Dialed::One(connection)) => {
                     ticket.one();
                     Ok(Connection::Fresh(connection))
@@ -193,9 +198,9 @@ impl std::fmt::Debug for Pool {
 /// A connection with room for one request.
 enum Connection {
     /// It served other requests and may have been closed meanwhile.
-    Rested(h1::Connection),
+    Rested(Box<h1::Connection>),
     /// It was dialled for this request.
-    Fresh(h1::Connection),
+    Fresh(Box<h1::Connection>),
     /// A stream of an HTTP/2 connection.
     Stream(origin::Lease),
 }

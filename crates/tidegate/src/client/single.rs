@@ -91,6 +91,6 @@ impl Client {
             warmth: None,
             outlet: wish.outlet,
         };
-        ask(&self.dispatcher, policy, self.answers.as_ref(), order, 0, Begun::default(), ()).await
+        ask(&self.dispatcher, policy, self.answers.as_ref(), &order, 0, &mut Begun::default(), ()).await
     }
 }

@@ -12,7 +12,7 @@
 //! | state | what a rejection means | leaves when |
 //! |---|---|---|
 //! | trust | a limit | a few were alone, those without a reason counted twice |
-//! | doubt | nothing, while it is alone; three together: a limit | the pace gets well past the rate (sure), or three come together (trust, and a doubt comes half as easily) |
+//! | doubt | nothing, while it is alone; three together, or eight not far apart: a limit | the pace gets well past the rate (sure), or three come together (trust, and a doubt comes half as easily) |
 //! | sure | the same | several limits were real while hardly any rejection was alone |
 //!
 //! # Considered and rejected
@@ -25,7 +25,9 @@
 const AMONG: f64 = 25.0;
 const AMONG_THREE: f64 = 33.0;
 /// The rejections that are remembered for that: they are not heard in the order of the calls.
-const LAST: usize = 4;
+const LAST: usize = 7;
+/// All of these and one more within so many calls are a limit, too: a pace a little above it is rejected now and then, for ever.
+const AMONG_ALL: f64 = 260.0;
 /// How many rejections that were alone begin a doubt; after each doubt that was unfounded twice as many, up to the second
 /// number.
 const SUSPICIOUS: u32 = 4;
@@ -70,10 +72,11 @@ impl Chance {
     /// would be seen soon, if there were any.
     pub(super) fn is_likely(&mut self, mark: f64, visible: bool) -> bool {
         let (among, enough) = if self.doubts() { (AMONG_THREE, 2) } else { (AMONG, 1) };
-        let company = self.last.iter().filter(|other| (mark - **other).abs() <= among).count();
+        let within = |calls: f64| self.last.iter().filter(|other| (mark - **other).abs() <= calls).count();
+        let (company, crowd) = (within(among), within(AMONG_ALL) == LAST);
         self.last.rotate_left(1);
         self.last[LAST - 1] = mark;
-        self.alone = company < enough && visible;
+        self.alone = company < enough && !crowd && visible;
         self.doubts() && self.alone
     }
 
@@ -124,6 +127,15 @@ mod tests {
         assert!(!chance.is_likely(505.0, true), "heard late, it is a third one");
         chance.counted();
         assert!(!chance.doubts() && !chance.is_likely(900.0, true));
+    }
+
+    #[test]
+    fn a_few_rejections_in_a_hundred_are_a_limit_however_evenly_they_come() {
+        let mut chance = Chance { doubt: MOST_DOUBT, ..Chance::default() };
+        let ignored = (0..20).take_while(|i| chance.is_likely(25.0 * f64::from(*i), true)).count();
+        assert_eq!(ignored, LAST);
+        let mut chance = Chance { doubt: MOST_DOUBT, ..Chance::default() };
+        assert!((0..99).all(|i| chance.is_likely(50.0 * f64::from(i), true)));
     }
 
     #[test]

@@ -402,12 +402,13 @@ mod tests {
 
     #[test]
     fn the_rate_is_counted_whatever_the_burst() {
-        for burst in [2.0, 5.0, 500.0] {
-            let mut server = Server { rate: 50.0, burst, level: burst, chance: None, pause: 100 };
+        // A bucket of two calls overflows in every pause, whose share of the time is not known, and the lower count stands.
+        for (burst, pause, least) in [(2.0, 100, 46.0), (2.0, 40, 47.0), (5.0, 100, 49.0), (500.0, 100, 49.5)] {
+            let mut server = Server { rate: 50.0, burst, level: burst, chance: None, pause };
             let (mut learned, start) = (Learned::default(), Instant::now());
             server.run(&mut learned, start, 30);
             let (accepted, rejected) = server.run(&mut learned, start + 30_000 * MS, 300);
-            assert!((46.0..=50.5).contains(&accepted), "burst {burst}: {accepted}");
+            assert!((least..=50.5).contains(&accepted), "burst {burst}, pause {pause}: {accepted}");
             assert!(rejected < 0.5, "burst {burst}: {rejected}");
         }
     }

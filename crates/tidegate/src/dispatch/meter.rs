@@ -12,7 +12,7 @@
 //! | shape | recognised by | pace |
 //! |---|---|---|
 //! | bucket | what comes back, which is what remains more plus what was sent | refill, plus a tenth of what is above the reserve, a second |
-//! | window | nothing comes back for five seconds | what is left over the time until the window ends |
+//! | window | resets that name the same end, or nothing comes back for five seconds | what is left over the time until the window ends |
 //! | long | a name that says hour or day, or a reset far away | none: only an empty limit holds requests back |
 //!
 //! The refill is `limit` a minute until replies say otherwise: the first ones if it is meant for another period (see
@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 use crate::call::limits::{Counted, Reading};
 use crate::dispatch::limit::{Bucket, Ready};
-use crate::dispatch::period::{self, ByGain, ByReset};
+use crate::dispatch::period::{self, ByEnd, ByGain, ByReset};
 use crate::limits::Limit;
 
 /// Seconds over which saved-up quota is used.
@@ -79,6 +79,7 @@ pub(crate) struct Meter {
     /// Seconds that the told limit is for, once replies have shown it.
     period: Option<f64>,
     by_reset: ByReset,
+    by_end: ByEnd,
     by_gain: ByGain,
     /// Units a second by what came back.
     seen: Option<f64>,
@@ -100,6 +101,7 @@ impl Meter {
             told: None,
             period: None,
             by_reset: ByReset::default(),
+            by_end: ByEnd::default(),
             by_gain: ByGain::default(),
             seen: None,
             most: 0.0,
@@ -145,7 +147,7 @@ impl Meter {
     pub(crate) fn read(&mut self, now: Instant, reading: &Reading, sent: Instant, mark: f64, taken: f64) {
         self.roll(now, taken);
         self.hear_limit(reading);
-        self.hear_period(reading);
+        self.hear_period(reading, sent);
         if let Some(remaining) = reading.remaining {
             let sample = Sample { at: sent, remaining, taken: mark };
             let newer = |old: Sample| (sample.at, sample.taken) >= (old.at, old.taken);
@@ -156,6 +158,7 @@ impl Meter {
                 self.newest = Some(sample);
                 self.hear_reset(reading, sent);
             }
+            self.hear_end(&sample, reading);
         }
         self.set_pace(now, taken);
     }
@@ -167,7 +170,7 @@ impl Meter {
             self.seen = self.seen.map(|seen| seen * factor);
             self.most *= factor;
             self.base = None;
-            (self.by_reset, self.by_gain) = (ByReset::default(), ByGain::default());
+            (self.by_reset, self.by_end, self.by_gain) = Default::default();
         }
         self.limit = Some(limit);
         let named = reading.period.map(|period| period.as_secs_f64().max(0.1));
@@ -175,9 +178,11 @@ impl Meter {
     }
 
     /// Finds out what the limit is per where no name tells it, by when all would be there again.
-    fn hear_period(&mut self, reading: &Reading) {
+    fn hear_period(&mut self, reading: &Reading, sent: Instant) {
         let (None, Some(remaining), Some(reset)) = (reading.period, reading.remaining, reading.reset) else { return };
-        let Some(rate) = self.by_reset.note(remaining, coarseness(remaining), reset) else { return };
+        let steady = self.by_reset.steady(sent, remaining, reset).filter(|_| self.of == Counted::Requests);
+        let more = steady.filter(|rate| self.refill().is_some_and(|known| *rate > period::MORE * known));
+        let Some(rate) = self.by_reset.note(remaining, coarseness(remaining), reset).or(more) else { return };
         let period = self.limit.map(|limit| period::usual(limit / rate));
         if period.is_none() {
             self.seen = Some(rate);
@@ -204,17 +209,42 @@ impl Meter {
             }
             return;
         };
-        // The way to the provider takes time too.
-        let ends = sent + reset + Duration::from_millis(100);
+        let ends = sent + reset + self.way();
+        let rounded = reset.subsec_nanos() == 0;
         match self.shape {
             // A bucket whose rate is known goes on coming back, however long it takes to be full.
             _ if long || (reset > LONG && self.period.is_none()) => self.shape = Shape::Long { ends },
             // Resets in whole seconds are rounded up: the earliest is the truest.
-            Shape::Window { ends: known } if ends > known && ends - known < Duration::from_millis(1500) => {}
+            Shape::Window { ends: known } if rounded && ends > known && ends - known < Duration::from_millis(1500) => {}
             Shape::Window { .. } => self.shape = Shape::Window { ends },
             Shape::Long { .. } => self.shape = Shape::Bucket,
             Shape::Bucket => {}
         }
+    }
+
+    /// Recognises a window by its end, and by how long it lasts what the limit is per.
+    fn hear_end(&mut self, sample: &Sample, reading: &Reading) {
+        let (None, Some(limit), Some(reset)) = (reading.period, self.limit, reading.reset) else { return };
+        if matches!(self.shape, Shape::Long { .. }) {
+            return;
+        }
+        let Some(period) = self.by_end.note(sample.at, sample.taken, limit, reset) else { return };
+        if self.period != Some(period) {
+            (self.period, self.told, self.seen, self.base) = (Some(period), Some(limit / period), None, None);
+        }
+        if self.shape == Shape::Bucket {
+            self.shape = Shape::Window { ends: sample.at + reset + self.way() };
+        }
+    }
+
+    /// Returns how much later than told a window is taken to end, as the way to the provider takes time too.
+    fn way(&self) -> Duration {
+        Duration::from_secs_f64((0.01 * self.window()).min(0.1))
+    }
+
+    /// Returns how many seconds a window lasts.
+    fn window(&self) -> f64 {
+        self.period.unwrap_or(MINUTE)
     }
 
     /// Compares with an earlier call: what came back in between?
@@ -228,7 +258,7 @@ impl Meter {
         let used = sample.taken - base.taken;
         let gained = sample.remaining - base.remaining + used;
         if self.jumped(sample) {
-            self.shape = Shape::Window { ends: sample.at + Duration::from_secs_f64(MINUTE) };
+            self.shape = Shape::Window { ends: sample.at + Duration::from_secs_f64(self.window()) };
             self.base = Some(sample);
             return;
         }
@@ -244,7 +274,7 @@ impl Meter {
         let rate = (gained / passed_s).max(0.0);
         match self.shape {
             Shape::Bucket if gained < 0.2 * hoped && never_full => {
-                self.shape = Shape::Window { ends: sample.at + Duration::from_secs_f64(MINUTE) };
+                self.shape = Shape::Window { ends: sample.at + Duration::from_secs_f64(self.window()) };
             }
             Shape::Window { .. } if gained > 0.5 * hoped => self.shape = Shape::Bucket,
             Shape::Bucket if never_full => {
@@ -291,7 +321,8 @@ impl Meter {
         let full = self.limit.unwrap_or(self.most);
         let sample = Sample { at: now, remaining: full, taken };
         (self.newest, self.base) = (Some(sample), Some(sample));
-        self.shape = Shape::Window { ends: now + Duration::from_secs_f64(MINUTE) };
+        let into = now.duration_since(ends).as_secs_f64() % self.window();
+        self.shape = Shape::Window { ends: now + Duration::from_secs_f64(self.window() - into) };
         self.set_pace(now, taken);
     }
 
@@ -306,7 +337,7 @@ impl Meter {
         match self.shape {
             Shape::Long { .. } => f64::INFINITY,
             Shape::Window { ends } => {
-                let time = ends.saturating_duration_since(now).as_secs_f64().max(0.1);
+                let time = ends.saturating_duration_since(now + self.way()).max(self.way()).as_secs_f64();
                 (left / time).clamp(0.02 * usual, FASTEST * usual)
             }
             Shape::Bucket => {
@@ -437,6 +468,18 @@ mod tests {
     fn another_period_is_found_out() {
         let (used, rejected) = share(Server { per_s: 10.0, ..Server::new(1000.0) }, 120);
         assert!(used > 0.9 && rejected < 0.01, "{used} {rejected}");
+    }
+
+    #[test]
+    fn a_bucket_that_each_call_finds_full_tells_its_period_too() {
+        let (start, mut meter) = (Instant::now(), Meter::new(Counted::Requests, Instant::now()));
+        let reset = Some(50 * MS);
+        let reading = Reading { limit: Some(20.0), remaining: Some(19.0), reset, period: None };
+        for taken in 1..4 {
+            let sent = start + taken * 1000 * MS;
+            meter.read(sent + 100 * MS, &reading, sent, f64::from(taken), f64::from(taken));
+        }
+        assert_eq!(meter.refill(), Some(20.0));
     }
 
     #[test]

@@ -387,6 +387,15 @@ fn a_limit_that_is_told_for_an_unnamed_second_is_found_at_once() {
 }
 
 #[test]
+fn a_window_of_an_unnamed_second_is_found_at_once() {
+    for (latency, jitter, most) in [(100.0, 2.0, 1.04), (800.0, 2.0, 1.15), (100.0, 20.0, 1.06)] {
+        let world = World { tells: true, names: Some(100.0), window: Some(1.0), latency, jitter, ..near() };
+        let (_, rejected, times) = worst(world, Limits::default(), 3000, 20, 0.0);
+        assert!(rejected < 0.01 && times < most, "{latency} {jitter}: {rejected} {times}");
+    }
+}
+
+#[test]
 fn what_comes_back_in_a_day_is_used_at_once() {
     let per_day = World { tells: true, names: Some(14_400.0), ..World::silent(1.0 / 6.0, 14_400.0) };
     let run = run(per_day, Limits::default(), 3000, 1);

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fallback::Fallback;
-use super::item::{Kept, Member, Place};
+use super::item::{Answered, Member, Place};
 use super::pack::Room;
 use crate::ask::ask;
 use crate::ask::cache::Answers;
@@ -56,13 +56,13 @@ impl Asker {
     }
 
     /// Asks one request until it has its outcome; `admitted` is dropped when its first call is admitted.
-    pub(super) async fn ask<C, G>(&self, mut member: Member<C>, admitted: G) -> (Outcome, Kept<C>) {
-        let begun = std::mem::take(&mut member.begun);
-        let tries = Tries::default();
+    pub(super) async fn ask<C, G>(&self, mut member: Box<Member<C>>, admitted: G) -> Answered<C> {
+        let (tries, begun) = (Tries::default(), &mut member.begun);
         let (answers, index) = (self.answers.as_ref(), member.place.index);
         let order = self.order(&member.place, (&member.request, &member.labels), &tries);
-        let outcome = ask(&self.client.dispatcher, &self.policy, answers, order, index, begun, admitted).await;
-        (self.with_fallback(outcome, &member.request), member.keep())
+        let mut outcome = ask(&self.client.dispatcher, &self.policy, answers, &order, index, begun, admitted).await;
+        self.fall_back(&mut outcome, &member.request);
+        (outcome, member.keep())
     }
 
     /// Tells of an item that did not go through [`ask`] by itself.
@@ -73,11 +73,10 @@ impl Asker {
     }
 
     /// Puts the last resort in the place of an answer that is not to be had.
-    pub(super) fn with_fallback(&self, mut outcome: Outcome, request: &Request) -> Outcome {
+    pub(super) fn fall_back(&self, outcome: &mut Outcome, request: &Request) {
         if let (Some(fallback), Err(failure)) = (&self.fallback, &outcome.result) {
             outcome.fallback = fallback.answer(request, failure);
         }
-        outcome
     }
 
     /// Returns what tells the prefix of a request, that the model asked first is to keep, from others.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join, join_all, ready};
 use futures_util::{FutureExt, Stream};
 
-use super::item::{Hooked, Kept};
+use super::item::{Answered, Hooked, Kept};
 use super::{Arrival, Came, Done, Item, Run, Waiting};
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -164,7 +164,7 @@ where
         self.asked.push(Box::pin(async move {
             let (passed, early) = hooks.before(&mut item).await;
             drop(waiting);
-            (Came::Passed(arrival, item, passed, early), None)
+            (Came::Passed(arrival, item, passed, early.map(Box::new)), None)
         }));
     }
 
@@ -180,24 +180,27 @@ where
         let (item, context) = item.with(());
         let hooked = Box::new(Hooked { passed, item: item.clone() });
         let Some(result) = early else { return self.enter(arrival, item.with(context).0, Some(hooked)) };
-        let outcome = Outcome::new(arrival.index, result);
+        let mut outcome = Outcome::new(arrival.index, result);
         self.asker.tell(&outcome);
-        let outcome = self.asker.with_fallback(outcome, &item.request);
+        self.asker.fall_back(&mut outcome, &item.request);
         self.bytes -= arrival.bytes;
         let kept = Kept { context, id: item.id, bytes: arrival.bytes, twin: None, hooked: Some(hooked) };
-        self.deliver((outcome, kept), Vec::new());
+        self.deliver(Box::new((outcome, kept)), Vec::new());
     }
 
     /// Hands on outcomes that belong together, through the hooks if there are any.
-    pub(super) fn deliver(&mut self, first: (Outcome, Kept<C>), rest: Vec<(Outcome, Kept<C>)>) {
+    pub(super) fn deliver(&mut self, mut first: Box<Answered<C>>, mut rest: Vec<Answered<C>>) {
         let Some(hooks) = self.hooks.clone() else {
-            let with = |(outcome, kept): (Outcome, Kept<C>)| kept.with(outcome);
-            return self.ready.push_back(Done { first: with(first), rest: rest.into_iter().map(with).collect() });
+            for (outcome, kept) in std::iter::once(&mut *first).chain(&mut rest) {
+                outcome.id = kept.id.take();
+            }
+            return self.ready.push_back(Done { first, rest });
         };
         self.asked.push(Box::pin(async move {
             let rest = join_all(rest.into_iter().map(|(outcome, kept)| hooks.end(outcome, kept)));
-            let (first, rest) = join(hooks.end(first.0, first.1), rest).await;
-            (Came::Ended(Done { first, rest }), None)
+            let (outcome, kept) = *first;
+            let (first, rest) = join(hooks.end(outcome, kept), rest).await;
+            (Came::Ended(Done { first: Box::new(first), rest }), None)
         }));
     }
 }
@@ -226,11 +229,10 @@ impl<C> Hooks<C> {
     }
 
     /// Runs what comes at an item's end, and returns what is to be handed out.
-    pub(super) async fn end(&self, mut outcome: Outcome, kept: Kept<C>) -> (Outcome, C) {
-        let Kept { context, hooked, .. } = kept;
-        let Some(hooked) = hooked else { return (outcome, context) };
+    pub(super) async fn end(&self, mut outcome: Outcome, mut kept: Kept<C>) -> Answered<C> {
+        let Some(hooked) = kept.hooked.take() else { return (outcome, kept) };
         let Hooked { passed, item } = *hooked;
-        let (mut item, ()) = item.with(context);
+        let (mut item, ()) = item.with(kept.context);
         if let Err(failure) = &outcome.result
             && let Some(response) = self.on_error(passed, &mut item, failure).await
         {
@@ -238,7 +240,7 @@ impl<C> Hooks<C> {
         }
         outcome.id.clone_from(&item.id);
         self.after(passed, &mut item, &mut outcome).await;
-        (outcome, item.context)
+        (outcome, Kept { context: item.context, ..kept })
     }
 
     /// Runs what comes after an item.

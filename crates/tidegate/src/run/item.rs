@@ -147,7 +147,8 @@ pub(super) struct Place {
     pub(super) warmth: Option<Arc<Warmth>>,
 }
 
-/// An item under way: it has arrived, and where and how urgently it is to be asked is known.
+/// An item under way: it has arrived, and where and how urgently it is to be asked is known. Boxed wherever it goes: a way
+/// of ten moves would cost more.
 pub(super) struct Member<C> {
     pub(super) place: Place,
     pub(super) request: Request,
@@ -181,15 +182,12 @@ pub(super) struct Kept<C> {
 
 impl<C> Member<C> {
     /// Lets the request go.
-    pub(super) fn keep(self) -> Kept<C> {
-        let Member { context, id, bytes, twin, hooked, .. } = self;
+    #[expect(clippy::boxed_local, reason = "otherwise all of it would be moved to keep a part")]
+    pub(super) fn keep(self: Box<Self>) -> Kept<C> {
+        let Member { context, id, bytes, twin, hooked, .. } = *self;
         Kept { context, id, bytes, twin, hooked }
     }
 }
 
-impl<C> Kept<C> {
-    /// Returns an outcome under the item's id, with the item's context.
-    pub(super) fn with(self, outcome: Outcome) -> (Outcome, C) {
-        (Outcome { id: self.id, ..outcome }, self.context)
-    }
-}
+/// An outcome, with what is kept of the member that it is of.
+pub(super) type Answered<C> = (Outcome, Kept<C>);

@@ -38,9 +38,8 @@ const MOST_TEXT: usize = 200_000;
 const MOST_FORMS: usize = 16;
 
 /// What a future of the run is to ask.
-#[expect(clippy::large_enum_variant, reason = "without packing, all are of the large kind")]
 pub(super) enum Load<C> {
-    One(Member<C>),
+    One(Box<Member<C>>),
     Many(Pack<C>),
 }
 
@@ -65,7 +64,7 @@ impl<C> Load<C> {
 
 /// Rows that go together, and how.
 pub(super) struct Pack<C> {
-    pub(super) members: Vec<Member<C>>,
+    pub(super) members: Vec<Box<Member<C>>>,
     schema: Arc<Schema>,
     room: Room,
 }
@@ -107,7 +106,7 @@ impl<C> Pack<C> {
     }
 
     /// Divides rows of a call about `asked` ones into packs of half its size.
-    fn halves(&self, asked: usize, members: Vec<Member<C>>) -> impl Iterator<Item = Load<C>> + use<C> {
+    fn halves(&self, asked: usize, members: Vec<Box<Member<C>>>) -> impl Iterator<Item = Load<C>> + use<C> {
         let (schema, room) = (self.schema.clone(), self.room);
         let size = asked.div_ceil(2);
         let mut rest = members.into_iter().peekable();
@@ -133,7 +132,7 @@ impl<C> Packer<C> {
     }
 
     /// Takes a row, and returns what is to be asked now. `room` says what its models leave room for.
-    pub(super) fn add(&mut self, member: Member<C>, room: impl FnOnce() -> Room, now: Instant) -> Vec<Load<C>> {
+    pub(super) fn add(&mut self, member: Box<Member<C>>, room: impl FnOnce() -> Room, now: Instant) -> Vec<Load<C>> {
         let bytes = form::text(&member.request).map(str::len);
         let place = bytes.and_then(|_| self.place_for(&member, room, now));
         let (Some(bytes), Some(place)) = (bytes, place) else { return vec![Load::One(member)] };

@@ -116,19 +116,19 @@ pub fn write_record(record: &Record<'_>, line: &mut Vec<u8>) {
     push_field(line, r#"{"id":"#, record.id.as_ref(), push_one_line);
     push_field(line, r#","input":"#, record.input.as_ref(), push_one_line);
     push_field(line, r#","output":"#, record.output.as_ref(), push_answer);
-    push_field(line, r#","model":"#, record.model.as_ref(), push_json);
+    push_field(line, r#","model":"#, record.model.as_deref(), push_text);
     if let Some(sample) = &record.sample {
         push_field(line, r#","sample":"#, Some(sample), push_json);
     }
-    push_field(line, r#","endpoint":"#, record.endpoint.as_ref(), push_json);
-    push_field(line, r#","finish_reason":"#, record.finish_reason.as_ref(), push_json);
+    push_field(line, r#","endpoint":"#, record.endpoint.as_deref(), push_text);
+    push_field(line, r#","finish_reason":"#, record.finish_reason.as_deref(), push_text);
     push_field(line, r#","usage":"#, record.usage.as_ref(), push_usage);
     push_field(line, r#","cost_usd":"#, record.cost.as_ref(), |line, cost| {
         line.extend_from_slice(dollars(*cost).as_bytes())
     });
     push_field(line, r#","latency_ms":"#, Some(&record.latency), push_millis);
     push_field(line, r#","attempts":"#, Some(&record.attempts), push_json);
-    push_field(line, r#","request_id":"#, record.request_id.as_ref(), push_json);
+    push_field(line, r#","request_id":"#, record.request_id.as_deref(), push_text);
     if record.fallback {
         line.extend_from_slice(br#","fallback":true"#);
     }
@@ -155,7 +155,7 @@ pub fn write_record(record: &Record<'_>, line: &mut Vec<u8>) {
 }
 
 /// Appends what stands before a value, and the value as `push` writes it, or null.
-fn push_field<T>(line: &mut Vec<u8>, before: &str, value: Option<&T>, push: impl FnOnce(&mut Vec<u8>, &T)) {
+fn push_field<T: ?Sized>(line: &mut Vec<u8>, before: &str, value: Option<&T>, push: impl FnOnce(&mut Vec<u8>, &T)) {
     line.extend_from_slice(before.as_bytes());
     match value {
         Some(value) => push(line, value),
@@ -174,7 +174,7 @@ fn push_one_line(line: &mut Vec<u8>, json: &Json<'_>) {
 
 fn push_answer(line: &mut Vec<u8>, answer: &Answer<'_>) {
     match answer {
-        Answer::Text(text) => push_json(line, text),
+        Answer::Text(text) => push_text(line, text),
         Answer::Vector(vector) => push_json(line, vector),
         Answer::Value(value) => push_json(line, value),
         Answer::Raw(json) => push_one_line(line, json),
@@ -199,6 +199,18 @@ fn push_millis(line: &mut Vec<u8>, latency: &Duration) {
         0 => push_json(line, &((micros / 1000) as u64)),
         _ => push_json(line, &(micros as f64 / 1000.0)),
     }
+}
+
+/// Appends a text as JSON. Most have nothing to escape, and that is found out for many bytes at once, where serde looks
+/// at one after the other.
+fn push_text(line: &mut Vec<u8>, text: &str) {
+    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if !text.bytes().fold(true, |all, byte| all & plain(byte)) {
+        return push_json(line, text);
+    }
+    line.push(b'"');
+    line.extend_from_slice(text.as_bytes());
+    line.push(b'"');
 }
 
 /// Appends a value as JSON.

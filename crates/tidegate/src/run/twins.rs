@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde::Serialize;
 
-use super::item::{Kept, Member};
+use super::item::{Answered, Kept, Member};
 use crate::ask::cache::{self, Key};
 use crate::ask::policy::AskPolicy;
 use crate::failure::Kind;
@@ -54,11 +54,11 @@ impl Dedupe {
 /// What became of a request that has arrived.
 pub(super) enum Met<C> {
     /// It is to be asked.
-    Alone(Member<C>),
+    Alone(Box<Member<C>>),
     /// It waits for an identical one.
     Waits,
     /// It was answered already.
-    Known(Outcome, Kept<C>),
+    Known(Box<Answered<C>>),
 }
 
 /// What an outcome means for those who waited for it.
@@ -66,13 +66,13 @@ pub(super) struct Over<C> {
     /// Who has the same.
     pub(super) have: Vec<(Outcome, Kept<C>)>,
     /// Who is to be asked after all.
-    pub(super) ask: Vec<Member<C>>,
+    pub(super) ask: Vec<Box<Member<C>>>,
 }
 
 /// Those under way, those who wait for them, and the last answers.
 pub(super) struct Twins<C> {
     pub(super) rule: Dedupe,
-    under_way: HashMap<Key, Vec<Member<C>>>,
+    under_way: HashMap<Key, Vec<Box<Member<C>>>>,
     waiting: usize,
     known: Known,
 }
@@ -107,10 +107,10 @@ impl<C> Twins<C> {
     }
 
     /// Decides what becomes of a request.
-    pub(super) fn meet(&mut self, member: Member<C>) -> Met<C> {
+    pub(super) fn meet(&mut self, member: Box<Member<C>>) -> Met<C> {
         let Some(key) = member.twin.as_deref() else { return Met::Alone(member) };
         if let Some(known) = self.known.answers.get(key) {
-            return Met::Known(shared(known, member.place.index), member.keep());
+            return Met::Known(Box::new((shared(known, member.place.index), member.keep())));
         }
         match self.under_way.get_mut(key) {
             Some(waiting) => {

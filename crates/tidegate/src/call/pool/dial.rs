@@ -27,7 +27,7 @@ pub(super) struct Dialer {
 /// A new connection.
 pub(super) enum Dialed {
     /// Over HTTP/1.1.
-    One(h1::Connection),
+    One(Box<h1::Connection>),
     /// Over HTTP/2.
     Many(Box<h2::Opened>),
 }
@@ -81,7 +81,7 @@ impl Dialer {
             let opened = h2::handshake(stream).await.map_err(|e| format!("{host}: no HTTP/2: {e}"))?;
             return Ok(Dialed::Many(opened));
         }
-        Ok(Dialed::One(h1::Connection::new(stream)))
+        Ok(Dialed::One(Box::new(h1::Connection::new(stream))))
     }
 
     /// Connects to a proxy, and through it to the server if the requests are encrypted.

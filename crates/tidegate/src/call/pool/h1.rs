@@ -36,7 +36,7 @@ use crate::failure::{Failure, Kind};
 /// What one read takes at the most, in bytes.
 const READ: usize = 16 << 10;
 
-/// An HTTP/1.1 connection.
+/// An HTTP/1.1 connection. Boxed wherever it goes: each request moves it several times.
 pub(super) struct Connection {
     stream: Stream,
     /// What is still to be written: the rest of the request's head, then of its body.
@@ -64,7 +64,7 @@ enum Broken {
 /// [`Kind::Cut`] if the connection broke after the request's first byte may have left, [`Kind::Malformed`] if the reply
 /// is not HTTP.
 pub(super) async fn exchange(
-    mut connection: Connection,
+    mut connection: Box<Connection>,
     request: &HttpRequest,
     origin: &Arc<Origin>,
 ) -> Result<Sent, Failure> {
@@ -156,7 +156,7 @@ impl Connection {
 
 /// A reply's body with its connection, which is put back at the body's end.
 pub(super) struct Body {
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     framing: Framing,
     /// Whether the server keeps the connection open behind this reply.
     reusable: bool,
@@ -191,7 +191,7 @@ impl Body {
     fn end(&mut self) -> Poll<Option<Result<Bytes, Failure>>> {
         let connection = self.connection.take();
         let clean = |connection: &Connection| self.reusable && connection.written && connection.arrived.is_empty();
-        if let Some(connection) = connection.filter(clean) {
+        if let Some(connection) = connection.filter(|connection| clean(connection)) {
             // Whether it is still open is seen when it is used again.
             self.origin.put_idle(connection, Instant::now());
         }

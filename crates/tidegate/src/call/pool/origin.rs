@@ -35,6 +35,12 @@ impl Target {
         Ok(Target { scheme: scheme.clone(), authority })
     }
 
+    /// Returns whether a request's address is of this server, as far as a look without a copy tells.
+    pub(super) fn is_of(&self, uri: &Uri) -> bool {
+        uri.scheme() == Some(&self.scheme)
+            && uri.authority().is_some_and(|authority| authority.as_str() == self.authority.as_str())
+    }
+
     /// Returns whether the connection is encrypted.
     pub(super) fn is_https(&self) -> bool {
         self.scheme == Scheme::HTTPS
@@ -67,7 +73,7 @@ pub(super) struct Origin {
     pub(super) proxy: Option<Intercept>,
     idle_timeout: Duration,
     /// The unused HTTP/1.1 connections, the one used last at the back.
-    idle: Mutex<VecDeque<(h1::Connection, Instant)>>,
+    idle: Mutex<VecDeque<(Box<h1::Connection>, Instant)>>,
     streams: Mutex<Streams<h2::Sender>>,
 }
 
@@ -96,7 +102,7 @@ impl Origin {
     }
 
     /// Takes the HTTP/1.1 connection that was used last, with how long it has rested.
-    pub(super) fn take_idle(&self, now: Instant) -> Option<(h1::Connection, Duration)> {
+    pub(super) fn take_idle(&self, now: Instant) -> Option<(Box<h1::Connection>, Duration)> {
         let (connection, since) = self.idle().pop_back()?;
         let rest = now.duration_since(since);
         if rest > self.idle_timeout {
@@ -108,7 +114,7 @@ impl Origin {
     }
 
     /// Puts an HTTP/1.1 connection back and closes those unused for too long.
-    pub(super) fn put_idle(&self, connection: h1::Connection, now: Instant) {
+    pub(super) fn put_idle(&self, connection: Box<h1::Connection>, now: Instant) {
         let mut idle = self.idle();
         while idle.front().is_some_and(|(_, since)| now.duration_since(*since) > self.idle_timeout) {
             idle.pop_front();
@@ -154,7 +160,7 @@ impl Origin {
         self.streams().set_limit(id, limit);
     }
 
-    fn idle(&self) -> MutexGuard<'_, VecDeque<(h1::Connection, Instant)>> {
+    fn idle(&self) -> MutexGuard<'_, VecDeque<(Box<h1::Connection>, Instant)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -9,7 +9,7 @@ impl Job {
     /// Returns warnings about settings that do not go well together, in sentences.
     #[must_use]
     pub fn cautions(&self, client: &Client) -> Vec<String> {
-        self.open_output(client).into_iter().chain(self.tight_deadline(client.dispatcher.retry)).collect()
+        self.open_output(client).into_iter().chain(self.tight_deadlines(client.dispatcher.retry)).collect()
     }
 
     /// Without a bound the longest possible answer is reserved for each request, and few of those fit a budget.
@@ -34,18 +34,17 @@ impl Job {
         cautions
     }
 
-    fn tight_deadline(&self, retry: RetryPolicy) -> Option<String> {
-        let allowed = self.max_time?;
+    /// Says where the time for a row, or for the whole run, is shorter than the attempts and waits that a row may need.
+    fn tight_deadlines(&self, retry: RetryPolicy) -> impl Iterator<Item = String> {
         let longest = retry.longest();
-        (longest > allowed).then(|| {
-            format!(
-                "the {} attempts of up to {:?} that a row may take, and the waits between them, come to {:?}, longer than the {:?} \
-                 allowed for the run: rows may be left without an answer; lower --timeout or --max-attempts",
-                retry.max_attempts,
-                retry.timeout,
-                longest,
-                allowed
-            )
+        let allowed = [(retry.deadline, "a row"), (self.max_time, "the run")];
+        allowed.into_iter().filter_map(move |(allowed, of)| {
+            let allowed = allowed.filter(|allowed| longest > *allowed)?;
+            Some(format!(
+                "the {} attempts of up to {:?} that a row may take, and the waits between them, come to {longest:?}, longer than the \
+                 {allowed:?} allowed for {of}: rows may be left without an answer; lower --timeout or --max-attempts",
+                retry.max_attempts, retry.timeout,
+            ))
         })
     }
 }
@@ -88,5 +87,13 @@ mod tests {
         assert!(cautions("sim/echo", &job(60)).is_empty());
         let said = cautions("sim/echo", &job(10));
         assert!(said[0].starts_with("the 5 attempts of up to 600s that a row may take"), "{said:?}");
+        let retry =
+            |minutes: u64| RetryPolicy { deadline: Some(Duration::from_secs(60 * minutes)), ..RetryPolicy::default() };
+        let said = |minutes| {
+            let client = Client::builder().target(Target::new("sim/echo").unwrap()).retry(retry(minutes));
+            Job::default().cautions(&client.build().unwrap())
+        };
+        assert!(said(60).is_empty());
+        assert!(said(10)[0].contains("longer than the 600s allowed for a row"), "{:?}", said(10));
     }
 }

@@ -151,7 +151,7 @@ impl<'a> Packs<'a> {
         let (context, begun) = (models, Begun::default());
         let member = Member { place, request, context, id: None, labels, bytes: 0, twin: None, begun, hooked: None };
         let asker = &self.asker;
-        packer.add(member, || asker.room(route), Instant::now()).into_iter().map(whole).collect()
+        packer.add(Box::new(member), || asker.room(route), Instant::now()).into_iter().map(whole).collect()
     }
 
     fn finish(&mut self) -> Vec<Item<Option<u32>>> {

@@ -13,6 +13,7 @@ use crate::money::Money;
 use crate::outcome::Outcome;
 use crate::response::Usage;
 use crate::run::Done;
+use crate::run::item::Kept;
 use crate::run::journal::{Home, Row, RowHead, Snapshot};
 use crate::run::record::{Answer, Json, Record, RecordError, write_record};
 use crate::run::summary::{Finished, Summary, Tally};
@@ -22,13 +23,13 @@ impl Work<'_> {
     pub(super) fn finish(&mut self, done: &Done<Task>) -> Result<()> {
         let Done { first, rest } = done;
         if let Some(onlooker) = &self.control.onlooker {
-            std::iter::once(first).chain(rest).for_each(|(outcome, task)| onlooker.see(outcome, task.id()));
+            std::iter::once(&**first).chain(rest).for_each(|(outcome, kept)| onlooker.see(outcome, kept.context.id()));
         }
         if rest.is_empty() {
-            return self.finish_one(&first.0, &first.1);
+            return self.finish_one(&first.0, &first.1.context);
         }
         let (mut lines, mut halt) = (Vec::with_capacity(1 + rest.len()), None);
-        for (outcome, task) in std::iter::once(first).chain(rest) {
+        for (outcome, Kept { context: task, .. }) in std::iter::once(&**first).chain(rest) {
             let why = if stays_unsent(outcome) {
                 outcome.result.as_ref().err().and_then(|failure| self.policy.unsent(failure, self.client))
             } else {

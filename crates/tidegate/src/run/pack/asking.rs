@@ -47,7 +47,7 @@ pub(in crate::run) async fn ask_together<C: Send, G: Send>(
     let tries = Tries::default();
     let order = asker.order(&place, (&request, &first.labels), &tries);
     let mut attempts = Vec::with_capacity(1);
-    let asked = piece::whole(&asker.client.dispatcher, &asker.policy, order, &mut attempts, admitted);
+    let asked = piece::whole(&asker.client.dispatcher, &asker.policy, &order, &mut attempts, admitted);
     match asked.await {
         Ok(response) => take_apart(&asker, pack, &response, &attempts, &mut unpacked).await,
         Err(failure) => fail(&asker, pack, &failure, &attempts, &mut unpacked),
@@ -65,7 +65,7 @@ async fn take_known<C>(asker: &Asker, pack: &mut Pack<C>, unpacked: &mut Unpacke
         }
         let tries = Tries::default();
         let order = asker.order(&member.place, (&member.request, &member.labels), &tries);
-        match piece::known(&asker.client.dispatcher, &asker.policy, answers, order, member.place.index).await {
+        match piece::known(&asker.client.dispatcher, &asker.policy, answers, &order, member.place.index).await {
             Some(outcome) => unpacked.done.push((outcome, member.keep())),
             None => pack.members.push(member),
         }
@@ -116,7 +116,7 @@ async fn take_apart<C>(
         };
         let tries = Tries::default();
         let order = asker.order(&member.place, (&member.request, &member.labels), &tries);
-        let judged = piece::judge(&asker.client.dispatcher, &asker.policy, asker.answers.as_ref(), order, part, all);
+        let judged = piece::judge(&asker.client.dispatcher, &asker.policy, asker.answers.as_ref(), &order, part, all);
         match judged.await {
             Ok(outcome) => {
                 unpacked.answered += 1;
@@ -148,8 +148,9 @@ fn fail<C>(asker: &Asker, mut pack: Pack<C>, failure: &Failure, attempts: &[Atte
             continue;
         }
         let attempts = std::mem::take(&mut member.begun.attempts);
-        let outcome = Outcome { attempts, ..Outcome::new(member.place.index, Err(failure.clone())) };
-        unpacked.done.push((asker.with_fallback(outcome, &member.request), member.keep()));
+        let mut outcome = Outcome { attempts, ..Outcome::new(member.place.index, Err(failure.clone())) };
+        asker.fall_back(&mut outcome, &member.request);
+        unpacked.done.push((outcome, member.keep()));
     }
     unpacked.again.extend(pack.halves(asked, others));
 }

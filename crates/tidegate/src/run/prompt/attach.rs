@@ -46,9 +46,6 @@ pub struct Attached {
 /// Names the column and what is wrong with it, or the file.
 pub(super) fn attach(columns: &[MediaColumn], json: &str, place: &Place) -> Result<Attached, String> {
     let mut attached = Attached::default();
-    if columns.is_empty() {
-        return Ok(attached);
-    }
     let mut cells: Vec<Option<&RawValue>> = vec![None; columns.len()];
     key::pick(json, |name| columns.iter().position(|media| media.column == name), &mut cells)?;
     for (media, cell) in columns.iter().zip(cells) {

@@ -154,6 +154,8 @@ pub(crate) struct Span {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sweep {
     pub(crate) concurrency: Vec<u32>,
+    /// How many rows each of them is given.
+    pub(crate) rows: u64,
     /// The most a fixed concurrency's 99th percentile may be, in multiples of the unloaded one, to count as good.
     pub(crate) p99: f64,
     /// The least share of the best one's throughput to reach.

@@ -54,7 +54,10 @@ impl Measured {
             provided(limit, &case.providers[provider], from, to) / cost.max(1e-9)
         };
         let limits = case.providers[provider].is.limits.iter();
-        limits.filter(|limit| limit.of != Resource::Concurrency).map(of).fold(f64::INFINITY, f64::min)
+        // What all calls together do not use up, such as a day's quota, sets no pace.
+        let used = |limit: &Limit| served().map(|entry| cost(limit, entry, case.workload.max_tokens)).sum::<f64>();
+        let paces = |limit: &&Limit| limit.of != Resource::Concurrency && used(limit) > 0.9 * limit.limit;
+        limits.filter(paces).map(of).fold(f64::INFINITY, f64::min)
     }
 
     /// Returns the seconds in which the limits would have let every row through, with those that are to be sent again because

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use super::case::{Case, Sweep};
+use super::case::{Case, Sweep, Workload};
 use super::measure::Measured;
+
+/// Seconds after which a concurrency is held against the best fixed one.
+const CONVERGED: f64 = 20.0;
 
 /// What was measured, and what was missed.
 pub(crate) struct Report {
@@ -114,13 +117,13 @@ fn compare(
     run: &impl Fn(&Case, Option<u32>) -> Measured,
     report: &mut Report,
 ) {
-    let alone =
-        run(&Case { workload: super::case::Workload { rows: 50, ..case.workload.clone() }, ..case.clone() }, Some(1));
+    let short = |rows| Case { workload: Workload { rows, ..case.workload.clone() }, ..case.clone() };
+    let (alone, sweeps) = (run(&short(50), Some(1)), short(sweep.rows));
     let most = sweep.p99 * alone.p99(0.0);
-    let middle = |run: &Measured| (0.5 * run.took, 0.95 * run.last_sent());
+    let middle = |run: &Measured| (CONVERGED.min(0.5 * run.took), 0.95 * run.last_sent());
     let mut best = (0.0, 0);
     for &concurrency in &sweep.concurrency {
-        let fixed = run(case, Some(concurrency));
+        let fixed = run(&sweeps, Some(concurrency));
         let (from, to) = middle(&fixed);
         let throughput = fixed.throughput(from, to);
         if fixed.p99(0.0) <= most && throughput > best.0 {

@@ -12,17 +12,17 @@ use serde_json::{Value, value::RawValue};
 use crate::money::Money;
 use crate::response::{Tier, Usage};
 
-/// The reply of Chat Completions.
+/// The reply of Chat Completions. Fields that no client needs are only written: to read them costs time with every reply.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct ChatReply<'a> {
     /// The reply's id.
-    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub id: Option<Cow<'a, str>>,
     /// Always `chat.completion`.
-    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub object: Option<Cow<'a, str>>,
     /// When it was made, in seconds since 1970.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub created: Option<u64>,
     /// The model that answered.
     #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ pub struct ChatReply<'a> {
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Choice<'a> {
     /// Its place among the answers.
-    #[serde(default)]
+    #[serde(skip_deserializing)]
     pub index: u32,
     /// What the model said.
     #[serde(borrow)]
@@ -62,7 +62,7 @@ pub struct Choice<'a> {
 #[derive(Debug, Deserialize, Serialize)]
 pub struct MessageReply<'a> {
     /// Always `assistant`.
-    #[serde(borrow, default = "assistant")]
+    #[serde(skip_deserializing, default = "assistant")]
     pub role: Cow<'a, str>,
     /// The text; Mistral's models that think send a list of parts.
     #[serde(borrow, default, deserialize_with = "content")]
