@@ -296,12 +296,13 @@ fn read<'a, T: serde::Deserialize<'a>>(head: &Parts, body: &'a Bytes) -> Result<
 /// its type, stands for the status that it has no other of.
 fn failed_inside(head: &Parts, error: &ErrorBody) -> Failure {
     let told = error.code_number().and_then(|code| StatusCode::from_u16(code).ok()).filter(|told| told.as_u16() >= 400);
-    let status = told.unwrap_or_else(|| match (error.kind.as_deref(), error.code.as_deref()) {
-        (Some("rate_limit_error" | "rate_limit_exceeded" | "requests" | "tokens"), _)
-        | (_, Some("rate_limit_exceeded")) => StatusCode::TOO_MANY_REQUESTS,
-        (Some("invalid_request_error"), _) => StatusCode::BAD_REQUEST,
-        _ => StatusCode::BAD_GATEWAY,
-    });
+    let status = match (told, error.kind.as_deref(), error.code.as_deref()) {
+        (Some(told), ..) => told,
+        (None, Some("rate_limit_error" | "rate_limit_exceeded" | "requests" | "tokens"), _)
+        | (None, _, Some("rate_limit_exceeded")) => StatusCode::TOO_MANY_REQUESTS,
+        (None, Some("invalid_request_error"), _) => StatusCode::BAD_REQUEST,
+        (None, ..) => StatusCode::BAD_GATEWAY,
+    };
     let kind = kind_of(error).unwrap_or_else(|| status::kind(status, &error.message));
     status::failure(head, kind, error.message.clone())
 }
