@@ -61,8 +61,8 @@ pub(crate) async fn refresh(settings: &mut Settings, transport: &dyn Transport) 
     let Some(mut bedrock) = is_used(settings).then(|| bedrock(settings, Signing::Needed).ok()).flatten() else {
         return Refreshed::default();
     };
-    let key = keys::of_provider("bedrock", settings).into_iter().next();
-    let refreshed = bedrock.refresh(&refresh_of(settings), key.as_ref(), transport).await;
+    let keys = keys::of_provider("bedrock", settings);
+    let refreshed = bedrock.refresh(&refresh_of(settings), &keys, transport).await;
     settings.found = bedrock.found;
     refreshed
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use secrecy::SecretString;
 use tidegate::call::aws::{Account, Credentials};
 use tidegate::call::transport::{HttpReply, HttpRequest, Transport};
 use tidegate::catalog::bedrock::Preference;
@@ -289,7 +290,7 @@ async fn what_the_control_plane_says_decides_over_the_table() {
     let yaml = format!("models: ['{SONNET}', 'global.{SONNET}', 'tide.tide-v1:0', 'eu.tide.tide-v1:0']");
     let (mut bedrock, plane) = found_by(&yaml, &["us-east-1", "eu-west-1"]);
     assert!(Target::new("bedrock/tide.tide-v1:0").is_ok());
-    let refreshed = bedrock.refresh(&Refresh::default(), None, &*plane).await;
+    let refreshed = bedrock.refresh(&Refresh::default(), &[], &*plane).await;
     assert_eq!((refreshed.asked, refreshed.kept, refreshed.warnings), (2, 0, vec![]));
     let ways = |id: &str, region: &str, bedrock: &Bedrock| {
         let target = Target::new(&format!("bedrock/{id}")).unwrap().bedrock(bedrock.clone());
@@ -320,24 +321,24 @@ async fn lists_are_asked_for_again_kept_for_a_day_and_used_when_nobody_answers()
     );
     let (mut bedrock, plane) = found_by(&yaml, &["us-east-1"]);
     let began = tokio::time::Instant::now();
-    assert_eq!(bedrock.refresh(&kept, None, &*plane).await.asked, 1);
+    assert_eq!(bedrock.refresh(&kept, &[], &*plane).await.asked, 1);
     assert!(began.elapsed() >= std::time::Duration::from_secs(2), "it waited in between");
 
     // The next process finds it on disk, whatever has become of the control plane.
     let (mut bedrock, plane) = found_by("script: [{contains: foundation, status: 403}]", &["us-east-1"]);
     assert_eq!(bedrock.recall(&kept), 1);
     assert!(bedrock.found.get(Some("one"), "us-east-1").unwrap().on_demand(HAIKU));
-    let again = bedrock.refresh(&kept, None, &*plane).await;
+    let again = bedrock.refresh(&kept, &[], &*plane).await;
     assert_eq!((again.asked, again.kept, again.warnings.len()), (0, 1, 0));
     let old = Refresh { age: std::time::Duration::ZERO, ..kept.clone() };
-    let refused = bedrock.refresh(&old, None, &*plane).await;
+    let refused = bedrock.refresh(&old, &[], &*plane).await;
     assert!(refused.warnings[0].contains("it may not list models"), "{refused:?}");
     assert!(refused.warnings[0].ends_with("what was found 0 hours ago is used"), "{refused:?}");
     assert!(bedrock.found.get(Some("one"), "us-east-1").unwrap().on_demand(HAIKU));
     // Another account has no answers here.
     let mut other = Bedrock { accounts: vec![account("two")], ..regions(&["us-east-1"]) };
     assert_eq!(other.recall(&kept), 0);
-    let refused = other.refresh(&kept, None, &*plane).await;
+    let refused = other.refresh(&kept, &[], &*plane).await;
     assert!(refused.warnings[0].ends_with("the bundled list is used"), "{refused:?}");
 }
 
@@ -363,6 +364,28 @@ async fn a_bearer_key_may_ask_what_there_is_too() {
     assert_eq!((refreshed.asked, refreshed.warnings.len(), ways), (0, 2, vec![format!("us.{SONNET}")]));
     assert!(refreshed.warnings[0].starts_with("key, us-east-1: "), "{refreshed:?}");
     assert!(!format!("{refreshed:?}").contains("sk-wrong"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_bearer_key_is_asked_and_what_any_has_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = format!("keys: [sk-one, sk-two]\nmodels: ['{SONNET}']");
+    let plane = Arc::new(SimTransport::new(Scenario::from_yaml(&yaml).unwrap()));
+    let kept = Refresh { folder: Some(folder.path().to_owned()), ..Refresh::default() };
+    let asked = async |keys: &[&str]| {
+        let mut places = Bedrock { accounts: Vec::new(), ..regions(&["us-east-1"]) };
+        let keys: Vec<SecretString> = keys.iter().map(|key| (*key).into()).collect();
+        let refreshed = places.refresh(&kept, &keys, &*plane).await;
+        (refreshed, places.found.get(None, "us-east-1").is_some_and(|found| found.has(SONNET)))
+    };
+    let (refreshed, found) = asked(&["sk-wrong", "sk-two"]).await;
+    assert_eq!((refreshed.asked, refreshed.warnings.len(), found), (1, 1, true), "{refreshed:?}");
+    let warning = &refreshed.warnings[0];
+    assert!(warning.starts_with("key 1, us-east-1: ") && warning.ends_with("what the other keys have is used"));
+    let (refreshed, found) = asked(&["sk-one", "sk-two"]).await;
+    assert_eq!((refreshed.asked, refreshed.kept, found), (2, 0, true), "what lacks a key's answer is not kept");
+    let (refreshed, found) = asked(&["sk-one", "sk-two"]).await;
+    assert_eq!((refreshed.asked, refreshed.kept, found), (0, 1, true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,6 +33,18 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// Adds what another list of the region has.
+    pub fn join(&mut self, other: Inventory) {
+        for model in other.models {
+            match self.models.iter_mut().find(|known| known.id == model.id) {
+                Some(known) => known.on_demand |= model.on_demand,
+                None => self.models.push(model),
+            }
+        }
+        let new = other.profiles.into_iter().filter(|id| !self.profiles.contains(id)).collect::<Vec<_>>();
+        self.profiles.extend(new);
+    }
+
     /// Returns whether requests under this id are served.
     #[must_use]
     pub fn has(&self, id: &str) -> bool {
@@ -122,6 +134,16 @@ mod tests {
     fn ways(all: &Inventories, id: &str, region: &str, allow_global: bool) -> Vec<String> {
         let preference = Preference { allow_global, ..Preference::default() };
         all.routes(None, id, region, preference).unwrap().into_iter().map(|way| way.id).collect()
+    }
+
+    #[test]
+    fn joined_lists_have_what_either_has() {
+        let listed = |models: &[(&str, &str, bool)], profiles: &[&str]| {
+            found(models, profiles).get(None, "us-east-1").cloned().unwrap()
+        };
+        let mut all = listed(&[("a", "A", false), ("b", "B", true)], &["us.a"]);
+        all.join(listed(&[("a", "A", true), ("c", "C", false)], &["us.a", "us.c"]));
+        assert_eq!(all, listed(&[("a", "A", true), ("b", "B", true), ("c", "C", false)], &["us.a", "us.c"]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use super::transports::Transports;
@@ -90,9 +90,13 @@ impl ClientBuilder {
                 }
             }
         }
-        let of_bedrock = self.targets.iter().filter(|target| target.bedrock.is_some());
-        let key = of_bedrock.flat_map(|target| &target.keys).next().cloned();
-        let refreshed = all.refresh(refresh, key.as_ref(), &*transport).await;
+        let mut keys: Vec<SecretString> = Vec::new();
+        for key in self.targets.iter().filter(|target| target.bedrock.is_some()).flat_map(|target| &target.keys) {
+            if !keys.iter().any(|known| known.expose_secret() == key.expose_secret()) {
+                keys.push(key.clone());
+            }
+        }
+        let refreshed = all.refresh(refresh, &keys, &*transport).await;
         for bedrock in self.targets.iter_mut().filter_map(|target| target.bedrock.as_mut()) {
             bedrock.found = all.found.clone();
         }
@@ -102,31 +106,26 @@ impl ClientBuilder {
 
 impl Bedrock {
     /// Asks what the accounts have in the regions (ListFoundationModels, ListInferenceProfiles), where no kept answer is
-    /// young enough, and uses it from now on. Where no account is named, it is asked with the bearer key.
-    pub async fn refresh(
-        &mut self,
-        refresh: &Refresh,
-        key: Option<&SecretString>,
-        transport: &dyn Transport,
-    ) -> Refreshed {
+    /// young enough, and uses it from now on. Where no account is named, it is asked with each bearer key, and what any
+    /// of them has is used.
+    pub async fn refresh(&mut self, refresh: &Refresh, keys: &[SecretString], transport: &dyn Transport) -> Refreshed {
         let mut refreshed = Refreshed::default();
-        if self.accounts.is_empty() && key.is_none() {
+        if self.accounts.is_empty() && keys.is_empty() {
             refreshed.warnings.push("no AWS account or key is named whose models could be asked for".to_owned());
             return refreshed;
         }
         let wanted: Vec<(Option<Account>, String)> =
             self.asked().map(|(account, region)| (account.cloned(), region.clone())).collect();
         let answers = stream::iter(wanted).map(|(account, region)| async move {
-            let answer = answer(refresh, (account.as_ref(), key), &region, transport).await;
+            let answer = answer(refresh, (account.as_ref(), keys), &region, transport).await;
             (account, region, answer)
         });
         let mut answers = answers.buffered(AT_ONCE);
         while let Some((account, region, answer)) = answers.next().await {
-            refreshed.asked += usize::from(answer.asked);
-            refreshed.kept += usize::from(!answer.asked && answer.inventory.is_some());
+            refreshed.asked += answer.asked;
+            refreshed.kept += usize::from(answer.asked == 0 && answer.inventory.is_some());
             let label = account.as_ref().and_then(Account::label);
-            let who = account.as_ref().map_or("key".to_owned(), |_| format!("account {}", label.unwrap_or("default")));
-            refreshed.warnings.extend(answer.warning.map(|warning| format!("{who}, {region}: {warning}")));
+            refreshed.warnings.extend(answer.warnings);
             if let Some(inventory) = answer.inventory {
                 self.found.insert(label, &region, inventory);
             }
@@ -166,53 +165,63 @@ impl Refresh {
     }
 }
 
-/// What is known of an account in a region.
+/// What is known of an account, or of all keys, in a region.
+#[derive(Default)]
 struct Answer {
     inventory: Option<Inventory>,
-    asked: bool,
-    warning: Option<String>,
+    /// How many lists came.
+    asked: usize,
+    warnings: Vec<String>,
 }
 
 async fn answer(
     refresh: &Refresh,
-    (account, key): (Option<&Account>, Option<&SecretString>),
+    (account, keys): (Option<&Account>, &[SecretString]),
     region: &str,
     transport: &dyn Transport,
 ) -> Answer {
     let file = refresh.file(account, region);
     let kept = file.as_deref().and_then(kept);
     if let Some((inventory, _)) = kept.as_ref().filter(|(_, age)| *age < refresh.age) {
-        return Answer { inventory: Some(inventory.clone()), asked: false, warning: None };
+        return Answer { inventory: Some(inventory.clone()), ..Answer::default() };
     }
-    let who = match (account, key) {
-        (Some(account), _) => Identity::Aws(account.clone(), region.to_owned()),
-        (None, key) => key.cloned().map_or(Identity::Nobody, Identity::Key),
+    let (mut all, mut failed) = (Answer::default(), Vec::new());
+    for (name, who) in identities(account, keys, region) {
+        match ask(refresh, &who, region, transport).await {
+            Ok(inventory) => {
+                all.asked += 1;
+                all.inventory.get_or_insert_default().join(inventory);
+            }
+            Err(failure) => failed.push((name, failure)),
+        }
+    }
+    if let (Some(file), Some(inventory), true) = (&file, &all.inventory, failed.is_empty()) {
+        // Without it the next start asks again.
+        let _ = file.parent().map(std::fs::create_dir_all);
+        let _ = std::fs::write(file, serde_json::to_vec(inventory).unwrap_or_default());
+    }
+    let used = match (&all.inventory, &kept) {
+        (Some(_), _) => "what the other keys have is used".to_owned(),
+        (None, Some((_, age))) => format!("what was found {} hours ago is used", age.as_secs() / 3600),
+        (None, None) => "the bundled list is used".to_owned(),
     };
-    match ask(refresh, &who, region, transport).await {
-        Ok(inventory) => {
-            if let Some(file) = &file {
-                // Without it the next start asks again.
-                let _ = file.parent().map(std::fs::create_dir_all);
-                let _ = std::fs::write(file, serde_json::to_vec(&inventory).unwrap_or_default());
-            }
-            Answer { inventory: Some(inventory), asked: true, warning: None }
-        }
-        Err(failure) => {
-            let used = match &kept {
-                Some((_, age)) => format!("what was found {} hours ago is used", age.as_secs() / 3600),
-                None => "the bundled list is used".to_owned(),
-            };
-            let why = match failure.kind {
-                Kind::Permission => format!("it may not list models ({})", failure.message),
-                _ => failure.message,
-            };
-            Answer {
-                inventory: kept.map(|(inventory, _)| inventory),
-                asked: false,
-                warning: Some(format!("{why}; {used}")),
-            }
-        }
+    let warning = |(name, failure): (String, Failure)| match failure.kind {
+        Kind::Permission => format!("{name}, {region}: it may not list models ({}); {used}", failure.message),
+        _ => format!("{name}, {region}: {}; {used}", failure.message),
+    };
+    all.warnings = failed.into_iter().map(warning).collect();
+    all.inventory = all.inventory.or(kept.map(|(inventory, _)| inventory));
+    all
+}
+
+/// Returns who is asked, and what to call them: an account, or else whoever has the keys.
+fn identities(account: Option<&Account>, keys: &[SecretString], region: &str) -> Vec<(String, Identity)> {
+    if let Some(account) = account {
+        let name = format!("account {}", account.label().unwrap_or("default"));
+        return vec![(name, Identity::Aws(account.clone(), region.to_owned()))];
     }
+    let name = |place: usize| if keys.len() == 1 { "key".to_owned() } else { format!("key {place}") };
+    (1..).zip(keys).map(|(place, key)| (name(place), Identity::Key(key.clone()))).collect()
 }
 
 /// Asks until it is answered, or there is no sense in asking again. The waits grow and are of random length, so that

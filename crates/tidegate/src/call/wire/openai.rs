@@ -4,6 +4,7 @@
 //! text, and some report a failure inside a 200. Everything here therefore reads leniently and writes strictly.
 
 pub(crate) mod content;
+mod said;
 pub(crate) mod server;
 mod stream;
 pub mod types;
@@ -246,28 +247,17 @@ fn decode_chat(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         return failed(Kind::Empty, format!("the reply is empty (finish reason {})", finish.name().unwrap_or("none")));
     };
     let model = reply.model.unwrap_or_default().into_owned();
-    let parts = parts(first);
+    let parts = said::parts(&first.message);
     Ok(Response { output, finish, usage, model, request_id, raw: body.clone(), parts, ..Response::default() })
 }
 
 fn output(choice: &Choice<'_>) -> Option<Output> {
     let message = &choice.message;
+    let text = message.content.as_ref().map(|content| &*content.text);
     if !message.tool_calls.is_empty() {
-        let text = message.content.as_ref().map(|text| json!(text)).unwrap_or_default();
         return Some(Output::Json(json!({"content": text, "tool_calls": message.tool_calls})));
     }
-    match &message.content {
-        Some(text) if !text.is_empty() => Some(Output::Text(text.to_string())),
-        _ => None,
-    }
-}
-
-/// Returns what the answer is made of, if it is more than a text.
-fn parts(choice: &Choice<'_>) -> Vec<Part> {
-    let read = |call: &&serde_json::value::RawValue| content::read_call(&serde_json::from_str(call.get()).ok()?).ok();
-    let calls: Vec<Part> = choice.message.tool_calls.iter().filter_map(read).map(Part::ToolUse).collect();
-    let text = choice.message.content.as_ref().filter(|text| !calls.is_empty() && !text.is_empty());
-    text.map(|text| Part::Text(text.to_string())).into_iter().chain(calls).collect()
+    text.filter(|text| !text.is_empty()).map(|text| Output::Text(text.to_owned()))
 }
 
 fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
@@ -302,10 +292,17 @@ fn read<'a, T: serde::Deserialize<'a>>(head: &Parts, body: &'a Bytes) -> Result<
     serde_json::from_str(text).map_err(|error| malformed(&error))
 }
 
-/// A failure reported inside a success, as OpenRouter and old llama.cpp servers do.
+/// A failure reported inside a success, as OpenRouter, old llama.cpp servers and everybody's streams do: its code, or else
+/// its type, stands for the status that it has no other of.
 fn failed_inside(head: &Parts, error: &ErrorBody) -> Failure {
-    let inner = error.code_number().and_then(|code| StatusCode::from_u16(code).ok());
-    let status = inner.filter(|status| status.as_u16() >= 400).unwrap_or(StatusCode::BAD_GATEWAY);
+    let told = error.code_number().and_then(|code| StatusCode::from_u16(code).ok()).filter(|told| told.as_u16() >= 400);
+    let status = match (told, error.kind.as_deref(), error.code.as_deref()) {
+        (Some(told), ..) => told,
+        (None, Some("rate_limit_error" | "rate_limit_exceeded" | "requests" | "tokens"), _)
+        | (None, _, Some("rate_limit_exceeded")) => StatusCode::TOO_MANY_REQUESTS,
+        (None, Some("invalid_request_error"), _) => StatusCode::BAD_REQUEST,
+        (None, ..) => StatusCode::BAD_GATEWAY,
+    };
     let kind = kind_of(error).unwrap_or_else(|| status::kind(status, &error.message));
     status::failure(head, kind, error.message.clone())
 }
@@ -528,6 +525,13 @@ mod tests {
         assert_eq!(kind(r#"{"error":{"code":429,"message":"slow"}}"#), Kind::RateLimited);
         assert_eq!(kind(r#"{"error":{"code":402,"message":"credits"}}"#), Kind::OutOfCredit);
         assert_eq!(kind(r#"{"error":{"code":502,"message":"provider failed"}}"#), Kind::ServerError);
+        // Without a number the type, or a code, tells what the status would have told.
+        assert_eq!(kind(r#"{"error":{"type":"invalid_request_error","message":"x","code":null}}"#), Kind::BadRequest);
+        assert_eq!(
+            kind(r#"{"error":{"type":"tokens","message":"x","code":"rate_limit_exceeded"}}"#),
+            Kind::RateLimited
+        );
+        assert_eq!(kind(r#"{"error":{"type":"server_error","message":"x"}}"#), Kind::ServerError);
     }
 
     /// Any JSON, with the names of this wire among its keys.

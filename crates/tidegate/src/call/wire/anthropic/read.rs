@@ -86,7 +86,13 @@ fn exactly<'v>(value: &'v Value, known: &[&str]) -> Option<&'v Map<String, Value
 
 fn typed(block: &Value) -> Option<Part> {
     let text = |name: &str| block.get(name).and_then(Value::as_str).map(str::to_owned);
-    let only = |known: &[&str]| exactly(block, known).map(|_| ());
+    // Replies write what a block does not have as null, and say that it was the model itself that called a tool.
+    let says_nothing =
+        |name: &str, value: &Value| value.is_null() || (name == "caller" && *value == json!({"type": "direct"}));
+    let only = |known: &[&str]| {
+        let mut others = block.as_object()?.iter().filter(|(name, _)| !known.contains(&name.as_str()));
+        others.all(|(name, value)| says_nothing(name, value)).then_some(())
+    };
     Some(match block.get("type")?.as_str()? {
         "text" => {
             only(&["type", "text"])?;

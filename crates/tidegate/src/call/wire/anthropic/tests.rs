@@ -324,6 +324,26 @@ fn tool_calls_have_the_form_of_an_openai_message() {
 }
 
 #[test]
+fn what_a_block_says_of_nothing_does_not_hide_what_it_is() {
+    let body = json!({"type": "message", "content": [{"type": "text", "text": "so", "citations": null},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": {"type": "direct"}}], "stop_reason": "tool_use"});
+    let response = decode(&body.to_string()).unwrap();
+    assert_eq!(response.parts[0], crate::request::Part::Text("so".into()));
+    assert_eq!(response.tool_calls().next().map(|call| &*call.id), Some("t"));
+    let by_code = body.to_string().replace("direct", "code_execution_20260521");
+    assert_eq!(decode(&by_code).unwrap().tool_calls().count(), 0, "it must go back with its caller");
+}
+
+#[test]
+fn how_hard_to_think_is_said_in_this_wires_words() {
+    let asked = |effort: &str| Request::prompt("hi").param("reasoning_effort", effort);
+    assert_eq!(encode(&asked("xhigh"))["output_config"], json!({"effort": "xhigh"}));
+    let own = asked("low").param("output_config", json!({"effort": "max"}));
+    assert_eq!(encode(&own)["output_config"], json!({"effort": "max"}));
+    assert!(refusal(&asked("minimal")).contains("`reasoning_effort` minimal"));
+}
+
+#[test]
 fn every_stop_reason_has_its_meaning() {
     let finish = |reason: &str| {
         let text = r#"[{"type":"text","text":"x"}]"#;

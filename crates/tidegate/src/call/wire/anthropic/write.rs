@@ -21,7 +21,7 @@ const MAX_TOKENS: u32 = 4096;
 const SAMPLING: [&str; 3] = ["temperature", "top_p", "top_k"];
 
 /// Parameters of OpenAI's that ask for something else than this wire can do.
-const OPENAI_ONLY: [&str; 17] = [
+const OPENAI_ONLY: [&str; 16] = [
     "audio",
     "frequency_penalty",
     "function_call",
@@ -33,7 +33,6 @@ const OPENAI_ONLY: [&str; 17] = [
     "n",
     "prediction",
     "presence_penalty",
-    "reasoning_effort",
     "seed",
     "store",
     "stream_options",
@@ -126,6 +125,9 @@ fn translate(fields: &mut Map<String, Value>) -> Result<(), Failure> {
     if let Some(format) = fields.shift_remove("response_format") {
         structure(fields, &format)?;
     }
+    if let Some(effort) = fields.shift_remove("reasoning_effort").filter(|effort| !effort.is_null()) {
+        effort_of_openai(fields, effort)?;
+    }
     let asks = |name: &str, value: &Value| match name {
         "n" => value.as_u64() != Some(1) && !value.is_null(),
         "frequency_penalty" | "presence_penalty" => value.as_f64() != Some(0.0) && !value.is_null(),
@@ -152,6 +154,17 @@ fn structure(fields: &mut Map<String, Value>, format: &Value) -> Result<(), Fail
         }
         (Some(other), _) => Err(no_place(&format!("`response_format` {other}"))),
     }
+}
+
+/// Sets how hard the model is to think; that it should not think at all is said in another way for each model.
+fn effort_of_openai(fields: &mut Map<String, Value>, effort: Value) -> Result<(), Failure> {
+    if let Some(low @ ("none" | "minimal")) = effort.as_str() {
+        return Err(no_place(&format!("`reasoning_effort` {low}")));
+    }
+    if let Value::Object(config) = fields.entry("output_config").or_insert_with(|| json!({})) {
+        config.entry("effort").or_insert(effort);
+    }
+    Ok(())
 }
 
 /// What stands for nothing, as OpenAI's SDKs write it: null, false, an empty list.

@@ -66,6 +66,11 @@ fn parameters_find_their_places() {
 }
 
 #[test]
+fn the_tier_that_openai_calls_auto_is_the_one_without_a_name() {
+    assert_eq!(encoded(&Request::prompt("hi").param("service_tier", "auto")).get("serviceTier"), None);
+}
+
+#[test]
 fn openai_tools_schemas_and_results_are_translated() {
     let call = json!([{"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]);
     let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "42"});

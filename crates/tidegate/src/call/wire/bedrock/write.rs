@@ -141,7 +141,9 @@ fn translate(fields: &mut Map<String, Value>) -> Result<(), Failure> {
     if let Some(effort) = fields.shift_remove("reasoning_effort").filter(|effort| !effort.is_null()) {
         lay_under(fields, "outputConfig", Map::from_iter([("effort".to_owned(), effort)]));
     }
-    if let Some(tier) = fields.shift_remove("service_tier").filter(Value::is_string) {
+    // `auto` is OpenAI's word for what happens anyhow.
+    let tier = fields.shift_remove("service_tier").filter(|tier| tier.is_string() && tier != "auto");
+    if let Some(tier) = tier {
         fields.entry("serviceTier").or_insert_with(|| json!({"type": tier}));
     }
     let vendor = VENDORS.into_iter().filter_map(|name| Some((name.to_owned(), fields.shift_remove(name)?)));

@@ -7,8 +7,9 @@
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::said::{echoed, is_echo};
 use crate::call::wire::WireId;
-use crate::request::{Format, Media, MediaKind, Message, Part, Role, Source, ToolResult, ToolUse};
+use crate::request::{Format, Media, MediaKind, Message, Part, Reasoning, Role, Source, ToolResult, ToolUse};
 
 /// Messages as the body has them.
 pub(super) struct Messages<'a>(pub(super) &'a [Message]);
@@ -52,6 +53,9 @@ impl Serialize for Turn<'_> {
                 map.serialize_entry("content", &Content(&said))?;
             }
         }
+        for (name, value) in parts.iter().filter_map(echoed).filter(|(name, _)| !extra.contains_key(*name)) {
+            map.serialize_entry(name, value)?;
+        }
         for (name, value) in extra {
             match value.as_array().filter(|_| name == "tool_calls" && !calls.is_empty()) {
                 Some(others) => calls.splice(0..0, others.iter().cloned()).for_each(drop),
@@ -66,7 +70,13 @@ impl Serialize for Turn<'_> {
 }
 
 fn is_content(part: &Part) -> bool {
-    !matches!(part, Part::ToolUse(_) | Part::ToolResult(_))
+    !matches!(part, Part::ToolUse(_) | Part::ToolResult(_)) && !is_thought(part) && echoed(part).is_none()
+}
+
+/// Returns whether a part is a thought that nothing proves. There is no field that all servers know for it, and whoever
+/// wants it back has told it as a part of this wire's own too.
+fn is_thought(part: &Part) -> bool {
+    matches!(part, Part::Reasoning(Reasoning::Text { signature: None, .. }))
 }
 
 /// What is said: nothing, a text, or a list.
@@ -115,6 +125,7 @@ impl Serialize for Answer<'_> {
 pub(super) fn refuses(part: &Part) -> Option<String> {
     let what = match part {
         Part::Text(_) | Part::ToolUse(_) | Part::Raw { wire: WireId::Openai, .. } => return None,
+        thought if is_thought(thought) => return None,
         Part::Image(media) => match (&media.source, media.mime.as_str()) {
             (Source::Url(_), _) | (Source::Bytes(_), "image/png" | "image/jpeg" | "image/gif" | "image/webp") => {
                 return None;
@@ -339,6 +350,7 @@ pub(crate) fn lenient(part: &Value) -> Result<Part, String> {
             let media = text("/input_audio/data").and_then(|data| Media::base64(&mime, data));
             media.map(Part::Audio).ok_or("a content part `input_audio` that is not in base64".to_owned())
         }
+        "" if is_echo(part) => Err("reasoning as an OpenAI-compatible server wants it back".to_owned()),
         "" => Err("a content part without a `type`".to_owned()),
         other => Err(format!("a content part `{other}`")),
     }

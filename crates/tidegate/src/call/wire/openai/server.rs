@@ -284,9 +284,12 @@ impl Reply<'_> {
             index,
             message: MessageReply {
                 role: "assistant".into(),
-                content: answer.tool.is_none().then(|| answer.text.as_str().into()),
+                content: answer.tool.is_none().then(|| Cow::Borrowed(answer.text.as_str()).into()),
                 refusal: None,
                 tool_calls: call.iter().map(|call| &**call).collect(),
+                reasoning_content: None,
+                reasoning: None,
+                reasoning_details: None,
             },
             finish_reason: Some(answer.finish.into()),
         });
@@ -495,7 +498,7 @@ mod tests {
         let usage = UsageReply { prompt_tokens: 3, completion_tokens: 1, total_tokens: 4, ..UsageReply::default() };
         let body = Reply { id: "c1", model: "m", created: 5, answers: &answers, usage }.whole();
         let read: ChatReply<'_> = serde_json::from_slice(&body).unwrap();
-        assert_eq!(read.choices[0].message.content.as_deref(), Some("hé"));
+        assert_eq!(read.choices[0].message.content.as_ref().map(|said| &*said.text), Some("hé"));
         assert_eq!(read.usage.unwrap().total_tokens, 4);
         let body = error("no", "invalid_request_error", Some("invalid_api_key"));
         assert_eq!(super::super::types::ErrorBody::read(&body).unwrap().code.as_deref(), Some("invalid_api_key"));

@@ -6,10 +6,10 @@
 
 use bytes::Bytes;
 use http::response::Parts;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::failed_inside;
-use super::types::ErrorBody;
+use super::types::{ErrorBody, text_of, thoughts_of};
 use crate::call::sse::Event;
 use crate::call::wire::StreamState;
 use crate::call::wire::body::{bad_body, field, set_field};
@@ -95,6 +95,12 @@ fn merge(old: &mut Value, new: Value) {
     match (old, new) {
         (_, Value::Null) => {}
         (Value::String(old), Value::String(more)) => old.push_str(&more),
+        // Mistral's models that think go from parts to text, or the other way.
+        (Value::Array(old), Value::String(text)) => old.push(text_part(text)),
+        (old @ Value::String(_), Value::Array(parts)) => {
+            let said = old.as_str().filter(|text| !text.is_empty()).map(|text| text_part(text.to_owned()));
+            *old = said.into_iter().chain(parts).collect();
+        }
         (Value::Object(old), Value::Object(new)) => {
             new.into_iter().for_each(|(name, value)| merge_field(old, name, value))
         }
@@ -104,6 +110,10 @@ fn merge(old: &mut Value, new: Value) {
         }),
         (old, new) => *old = new,
     }
+}
+
+fn text_part(text: String) -> Value {
+    json!({"type": "text", "text": text})
 }
 
 fn merge_field(fields: &mut Map<String, Value>, name: String, value: Value) {
@@ -121,6 +131,11 @@ fn tell(choice: &Value, out: &mut Vec<Delta>) {
     let text = |name: &str| delta.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     out.extend(REASONING.into_iter().find_map(text).map(|text| Delta::Reasoning(text.to_owned())));
     out.extend(text("content").map(|text| Delta::Text(text.to_owned())));
+    for part in delta.get("content").and_then(Value::as_array).into_iter().flatten() {
+        let filled = |text: &&str| !text.is_empty();
+        out.extend(thoughts_of(part).filter(filled).map(|thought| Delta::Reasoning(thought.to_owned())));
+        out.extend(Some(text_of(part)).filter(filled).map(|text| Delta::Text(text.to_owned())));
+    }
     let calls = delta.get("tool_calls").and_then(Value::as_array);
     out.extend(calls.into_iter().flatten().map(call));
 }
@@ -142,8 +157,8 @@ mod tests {
     use crate::call::wire::Wire;
     use crate::call::wire::openai::OpenAi;
     use crate::failure::Kind;
+    use crate::request::Reasoning;
     use crate::response::{Finish, Output, Response};
-    use serde_json::json;
 
     fn head() -> Parts {
         http::Response::new(()).into_parts().0
@@ -192,6 +207,24 @@ mod tests {
         ]);
         assert_eq!(deltas, [Delta::Text("A".into()), Delta::Text("a".into())]);
         assert_eq!(response.unwrap().output, Output::Json(json!(["Aa", "Bb"])));
+    }
+
+    #[test]
+    fn thoughts_in_parts_are_told_and_kept() {
+        let (deltas, response) = read(&[
+            r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"h"}]}]}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"m"}]}]}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"high"}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":[{"type":"text","text":" tide"}]},"finish_reason":"stop"}]}"#,
+        ]);
+        let (thought, text) =
+            (|text: &str| Delta::Reasoning(text.to_owned()), |text: &str| Delta::Text(text.to_owned()));
+        assert_eq!(deltas, [thought("h"), thought("m"), text("high"), text(" tide")]);
+        let response = response.unwrap();
+        assert_eq!(response.output, Output::Text("high tide".into()));
+        let reasoning = Reasoning::Text { text: "hm".to_owned(), signature: None };
+        assert_eq!(response.reasoning().collect::<Vec<_>>(), [&reasoning]);
     }
 
     #[test]

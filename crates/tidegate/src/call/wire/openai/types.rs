@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, value::RawValue};
 
 use crate::money::Money;
@@ -64,15 +64,45 @@ pub struct MessageReply<'a> {
     /// Always `assistant`.
     #[serde(skip_deserializing, default = "assistant")]
     pub role: Cow<'a, str>,
-    /// The text; Mistral's models that think send a list of parts, whose texts are joined.
-    #[serde(borrow, default, deserialize_with = "text_or_parts")]
-    pub content: Option<Cow<'a, str>>,
+    /// The text; Mistral's models that think send a list of parts.
+    #[serde(borrow, default, deserialize_with = "content")]
+    pub content: Option<Content<'a>>,
     /// The model's refusal, instead of a text.
     #[serde(borrow, default, deserialize_with = "text")]
     pub refusal: Option<Cow<'a, str>>,
     /// The tools it wants called, kept as they came.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
     pub tool_calls: Vec<&'a RawValue>,
+    /// What the model thought; so DeepSeek, Kimi and older vLLM.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<&'a RawValue>,
+    /// The same; so Groq, OpenRouter, Ollama and vLLM.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<&'a RawValue>,
+    /// The same with what proves it, which only OpenRouter has.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_details: Option<&'a RawValue>,
+}
+
+/// What is said, and what Mistral's models say that they thought before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content<'a> {
+    /// The text, of all parts.
+    pub text: Cow<'a, str>,
+    /// The thoughts of all parts.
+    pub thinking: String,
+}
+
+impl<'a> From<Cow<'a, str>> for Content<'a> {
+    fn from(text: Cow<'a, str>) -> Content<'a> {
+        Content { text, thinking: String::new() }
+    }
+}
+
+impl Serialize for Content<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
 }
 
 fn assistant() -> Cow<'static, str> {
@@ -89,14 +119,14 @@ pub(crate) fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result
 }
 
 /// Reads a text that may be absent, or in parts.
-fn text_or_parts<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
+fn content<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Content<'a>>, D::Error> {
     deserializer.deserialize_any(TextOrParts)
 }
 
 struct TextOrParts;
 
 impl<'de> Visitor<'de> for TextOrParts {
-    type Value = Option<Cow<'de, str>>;
+    type Value = Option<Content<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a text or a list of parts")
@@ -107,20 +137,31 @@ impl<'de> Visitor<'de> for TextOrParts {
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Borrowed(text)))
+        Ok(Some(Content::from(Cow::Borrowed(text))))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Owned(text.to_owned())))
+        Ok(Some(Content::from(Cow::Owned(text.to_owned()))))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
-        let mut joined = String::new();
+        let (mut text, mut thinking) = (String::new(), String::new());
         while let Some(part) = parts.next_element::<Value>()? {
-            joined.push_str(part.get("text").and_then(Value::as_str).unwrap_or_default());
+            text.push_str(text_of(&part));
+            thoughts_of(&part).for_each(|thought| thinking.push_str(thought));
         }
-        Ok(Some(Cow::Owned(joined)))
+        Ok(Some(Content { text: text.into(), thinking }))
     }
+}
+
+/// Returns the text of a part, which it may not have.
+pub(super) fn text_of(part: &Value) -> &str {
+    part.get("text").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Yields the texts of a part in which Mistral's model thinks.
+pub(super) fn thoughts_of(part: &Value) -> impl Iterator<Item = &str> {
+    part.get("thinking").and_then(Value::as_array).into_iter().flatten().map(text_of)
 }
 
 /// Servers write an absent list as null as often as they leave it out.
