@@ -138,7 +138,7 @@ def check_record(folder):
     run = ["run", "-", "--format", "csv", "-m", "sim/echo", "-p", "{{ text }}", "--repeat", "2", "--quiet",
            "--fallback", "x", "--check", "true", "--scenario", "one-fails.yaml"]
     ask(*run, "-o", "out.jsonl", cwd=folder, stdin=rows)
-    ask(*run, "--image-column", "photo", "--lossy", "-o", "lossy.jsonl", cwd=folder, stdin="text,photo\nb,s3://a/b.png\n")
+    ask(*run, "--video-column", "film", "--lossy", "-o", "lossy.jsonl", cwd=folder, stdin="text,film\nb,https://a/b.mp4\n")
     # An answer from the cache, which a sample never is.
     for out in ["asked.jsonl", "found.jsonl"]:
         ask("run", "-", "--format", "csv", "-m", "sim/echo", "-p", "{{ text }}", "--cache", "answers.sqlite", "-o", out, cwd=folder, stdin=rows)
