@@ -120,7 +120,7 @@ no setting for a rate.""",
         title="A window of a second, told by headers",
         about="""100 requests in each second, counted anew when it is over. Every reply says what remains and when the window ends, and
 none says that the limit is meant per second.""",
-        scenario="latency: {fixed: {ms: 100}}\n" + "limits: [{of: requests, limit: 100, per_s: 1, shape: fixed_window}]\n",
+        scenario="latency: {fixed: {ms: 100}}\nlimits: [{of: requests, limit: 100, per_s: 1, shape: fixed_window}]\n",
         rows=ROWS,
         latency_s=0.1,
         line="the limit",
