@@ -48,6 +48,7 @@ use self::vertex::Vertex;
 use self::wire::WireId;
 use self::wire::fit::fit;
 use crate::failure::{Failure, Kind};
+use crate::future::boxed;
 use crate::request::{Request, TaskKind};
 use crate::response::Response;
 
@@ -386,7 +387,7 @@ impl Link for HttpCaller {
 
 impl Caller for HttpCaller {
     fn call<'a>(&'a self, request: &'a Request, this: Try<'a>) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(self.exchange(request, this.hints))
+        boxed(|| self.exchange(request, this.hints))
     }
 
     fn stream<'a>(&'a self, request: &'a Request, this: Try<'a>) -> BoxFuture<'a, Result<ReplyStream, Failure>> {

@@ -138,6 +138,7 @@ mod dispatch;
 mod error;
 mod event;
 mod failure;
+mod future;
 mod limits;
 mod money;
 mod outcome;

@@ -66,6 +66,7 @@ use crate::client::Client;
 use crate::dispatch::admission::{RouteId, Urgency};
 use crate::event::Ended;
 use crate::failure::{Failure, Kind};
+use crate::future::boxed;
 use crate::outcome::Outcome;
 use crate::response::Response;
 
@@ -77,8 +78,8 @@ pub(crate) const NO_PARQUET: &str = "this program was built without the feature 
 /// Requests that may wait for admission at the least: enough that a small limit still overlaps reading and sending.
 const LEAST_AHEAD: usize = 16;
 /// Requests that may wait for admission at the most, if all wait for the same endpoints: enough that a concurrency which
-/// is still being found can grow. Each outcome makes the run take again, so where it is stated, as many as at the least
-/// do; more would only be more memory to walk through, a fifteenth of the time of a fast run.
+/// is still being found can grow. Where it is stated, as many as at the least do, since the run takes again as soon as it has
+/// looked at what has arrived; more would only be more memory to walk through, a fifteenth of the time of a fast run.
 const MOST_AHEAD: usize = 64;
 /// Bytes of requests that a run holds at the most, unless a single one is larger.
 const MOST_BYTES: usize = 256 << 20;
@@ -331,11 +332,11 @@ where
     fn begin(&self, load: Load<C>, first: Option<u64>) {
         let (asker, admitted) = (self.asker.clone(), Waiting::new(&self.waiting));
         self.asked.push(match load {
-            Load::One(member) => Box::pin(async move {
+            Load::One(member) => boxed(|| async move {
                 let answered = asker.ask(member, admitted).await;
                 (Came::One(Box::new(answered)), first)
             }),
-            Load::Many(pack) => Box::pin(async move { (Came::Many(ask_together(asker, pack, admitted).await), first) }),
+            Load::Many(pack) => boxed(|| async move { (Came::Many(ask_together(asker, pack, admitted).await), first) }),
         });
     }
 
@@ -413,10 +414,10 @@ where
         }
     }
 
-    /// Returns what is done next.
+    /// Returns what is done next. Everything that has arrived is looked at before more is taken: what is done in turn for
+    /// many requests costs less than what is done for each in full.
     fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<C>>> {
         self.ledger.began();
-        self.take(cx);
         let reported = self.report(cx);
         loop {
             if let Some(done) = self.ready.pop_front() {

@@ -40,6 +40,7 @@ use self::origin::{Origin, Target, Turn};
 pub use self::proxy::{ProxyRules, ProxyUrls};
 use crate::call::transport::{HttpReply, HttpRequest, HttpStream, Transport, read_whole};
 use crate::failure::{Failure, Kind};
+use crate::future::boxed;
 
 /// How often a request that never reached the server moves to another new connection before it fails.
 const MOVES: usize = 3;
@@ -178,7 +179,7 @@ impl Pool {
 
 impl Transport for Pool {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpReply, Failure>> {
-        Box::pin(async move {
+        boxed(move || async move {
             let (head, body) = self.exchange(&request).await?.into_parts();
             Ok(http::Response::from_parts(head, read_whole(body).await?))
         })

@@ -193,11 +193,13 @@ impl Admission {
         let result = act(&mut scheduler, now);
         scheduler.pump(now);
         self.capacity.store(scheduler.places.capacity(), Ordering::Relaxed);
-        let wakers = std::mem::take(&mut scheduler.wakers);
+        // Mostly it is one, and the room for it stays.
+        let last = scheduler.wakers.pop();
+        let before = if scheduler.wakers.is_empty() { Vec::new() } else { std::mem::take(&mut scheduler.wakers) };
         drop(scheduler);
         #[cfg(test)]
         model::switch();
-        wakers.into_iter().for_each(Waker::wake);
+        before.into_iter().chain(last).for_each(Waker::wake);
         result
     }
 

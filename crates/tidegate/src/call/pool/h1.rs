@@ -39,8 +39,10 @@ const READ: usize = 16 << 10;
 /// An HTTP/1.1 connection. Boxed wherever it goes: each request moves it several times.
 pub(super) struct Connection {
     stream: Stream,
-    /// What is still to be written: the rest of the request's head, then of its body.
-    head: Bytes,
+    /// The head of the request, and how much of it has been written; the room for it stays.
+    head: Vec<u8>,
+    begun: usize,
+    /// What is still to be written of the body.
     body: Bytes,
     written: bool,
     /// What has arrived and was not taken yet.
@@ -68,11 +70,8 @@ pub(super) async fn exchange(
     request: &HttpRequest,
     origin: &Arc<Origin>,
 ) -> Result<Sent, Failure> {
-    connection.head = head::write(request, origin);
-    connection.body = request.body().clone();
-    connection.written = false;
-    let length = connection.head.len();
-    match poll_fn(|cx| connection.poll_head(length, cx)).await {
+    connection.begin(request, origin);
+    match poll_fn(|cx| connection.poll_head(cx)).await {
         Ok(Head { reply, framing, reusable }) => {
             // What would have been sent is described, and not sent.
             let framing = if request.method() == Method::HEAD { Framing::Length(0) } else { framing };
@@ -87,17 +86,25 @@ pub(super) async fn exchange(
 impl Connection {
     /// Makes a connection of a socket; sends nothing.
     pub(super) fn new(stream: Stream) -> Connection {
-        Connection { stream, head: Bytes::new(), body: Bytes::new(), written: true, arrived: Bytes::new() }
+        Connection { stream, head: Vec::new(), begun: 0, body: Bytes::new(), written: true, arrived: Bytes::new() }
     }
 
-    /// Writes the request, whose head has that `length`, and waits for the reply's head.
+    /// Lays a request ready to be written.
+    fn begin(&mut self, request: &HttpRequest, origin: &Origin) {
+        self.head.clear();
+        head::write(request, origin, &mut self.head);
+        self.body = request.body().clone();
+        (self.begun, self.written) = (0, false);
+    }
+
+    /// Writes the request, and waits for the reply's head.
     ///
     /// It reads first: a server that closed the connection while it rested is found out before anything is sent, and one
     /// may answer before it has read the whole request.
-    fn poll_head(&mut self, length: usize, cx: &mut Context<'_>) -> Poll<Result<Head, Broken>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Broken>> {
         loop {
             let read = self.poll_read(cx);
-            if read.is_ready() && self.head.len() == length {
+            if read.is_ready() && self.begun == 0 {
                 return Poll::Ready(Err(Broken::Unsent));
             }
             match read {
@@ -109,7 +116,7 @@ impl Connection {
                     Err(fault) => return Poll::Ready(Err(Broken::Malformed(fault))),
                 },
                 Poll::Pending => match self.poll_write(cx) {
-                    Poll::Ready(Err(_)) if self.head.len() == length => return Poll::Ready(Err(Broken::Unsent)),
+                    Poll::Ready(Err(_)) if self.begun == 0 => return Poll::Ready(Err(Broken::Unsent)),
                     // What cannot be written may have been answered all the same; the next read tells.
                     _ => return Poll::Pending,
                 },
@@ -121,20 +128,21 @@ impl Connection {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.written {
             let stream = Pin::new(&mut self.stream);
-            if self.head.is_empty() && self.body.is_empty() {
+            let head = &self.head[self.begun..];
+            if head.is_empty() && self.body.is_empty() {
                 ready!(stream.poll_flush(cx))?;
                 self.written = true;
                 break;
             }
             let count = match self.body.is_empty() {
-                true => ready!(stream.poll_write(cx, &self.head))?,
-                false => ready!(stream.poll_write_vectored(cx, &[IoSlice::new(&self.head), IoSlice::new(&self.body)]))?,
+                true => ready!(stream.poll_write(cx, head))?,
+                false => ready!(stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(&self.body)]))?,
             };
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let of_head = count.min(self.head.len());
-            self.head.advance(of_head);
+            let of_head = count.min(head.len());
+            self.begun += of_head;
             self.body.advance(count - of_head);
         }
         Poll::Ready(Ok(()))

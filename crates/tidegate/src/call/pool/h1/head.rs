@@ -31,8 +31,8 @@ pub(super) struct Head {
 
 /// Writes a request's head in the form that the other end expects: only the path for a server, the whole address for a
 /// proxy. The length is told once, by the body that there is.
-pub(super) fn write(request: &HttpRequest, origin: &Origin) -> Bytes {
-    let mut head = Vec::with_capacity(OFTEN);
+pub(super) fn write(request: &HttpRequest, origin: &Origin, head: &mut Vec<u8>) {
+    head.reserve(OFTEN);
     let path = request.uri().path_and_query();
     let proxy = origin.forward_proxy();
     let target: Cow<'_, str> = match proxy {
@@ -42,24 +42,22 @@ pub(super) fn write(request: &HttpRequest, origin: &Origin) -> Bytes {
             origin.target.uri(path).to_string().into()
         }
     };
-    push(&mut head, &[request.method().as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"]);
+    push(head, &[request.method().as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"]);
     if !request.headers().contains_key(HOST) {
-        push(&mut head, &[b"host: ", origin.host_header.as_bytes(), b"\r\n"]);
+        push(head, &[b"host: ", origin.host_header.as_bytes(), b"\r\n"]);
     }
     if let Some(login) = proxy.and_then(|proxy| proxy.basic_auth()) {
-        push(&mut head, &[PROXY_AUTHORIZATION.as_str().as_bytes(), b": ", login.as_bytes(), b"\r\n"]);
+        push(head, &[PROXY_AUTHORIZATION.as_str().as_bytes(), b": ", login.as_bytes(), b"\r\n"]);
     }
     for (name, value) in request.headers() {
         if name != CONTENT_LENGTH && name != TRANSFER_ENCODING {
-            push(&mut head, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+            push(head, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
         }
     }
     if !request.body().is_empty() || request.method() != Method::GET {
-        let length = request.body().len().to_string();
-        push(&mut head, &[b"content-length: ", length.as_bytes(), b"\r\n"]);
+        push(head, &[b"content-length: ", request.body().len().to_string().as_bytes(), b"\r\n"]);
     }
     head.extend_from_slice(b"\r\n");
-    head.into()
 }
 
 fn push(head: &mut Vec<u8>, pieces: &[&[u8]]) {
