@@ -65,10 +65,10 @@ impl Wire for Gemini {
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
         match (&request.original, &request.task) {
             (Some(original), _) if request.params.is_empty() => Ok(original.bytes.clone()),
-            (Some(original), _) => merge(original, &request.params),
+            (Some(original), _) => merge(original, &request.params, model),
             (None, Task::Chat(messages)) => {
                 let conversation = write::conversation(messages)?;
-                let settings = Settings::new(&request.params)?;
+                let settings = Settings::new(&request.params, model)?;
                 settings.check_sampling(model, quirks)?;
                 to_bytes(&Body { conversation, settings })
             }
@@ -99,7 +99,7 @@ impl Wire for Gemini {
         media::refuses(part)
     }
 
-    fn stores(&self) -> &'static [&'static str] {
+    fn stores(&self, _model: &str) -> &'static [&'static str] {
         &["gs://"]
     }
 
@@ -188,13 +188,13 @@ fn object(bytes: &Bytes) -> Result<Map<String, Value>, Failure> {
 }
 
 /// Sets parameters in a body that was written by somebody else: an edit, so it goes through the tree.
-fn merge(original: &Original, params: &Params) -> Result<Bytes, Failure> {
+fn merge(original: &Original, params: &Params, model: &str) -> Result<Bytes, Failure> {
     let mut body = object(&original.bytes)?;
     if original.kind == TaskKind::Embed {
         body.extend(params.extra.iter().map(|(name, value)| embed_field(name, value)));
         return to_bytes(&body);
     }
-    let settings = Settings::new(params)?;
+    let settings = Settings::new(params, model)?;
     body.extend(settings.top);
     if !settings.generation.is_empty() {
         match body.entry("generationConfig").or_insert_with(|| json!({})) {

@@ -334,6 +334,9 @@ pub struct DeltaReply<'a> {
     /// More text.
     #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub content: Option<Cow<'a, str>>,
+    /// More of what the model thinks.
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<Cow<'a, str>>,
     /// More of the tools that it wants called.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
     pub tool_calls: Vec<Value>,
