@@ -55,7 +55,7 @@ pub(super) fn drop_idle(fields: &mut Map<String, Value>) -> Result<(), &'static 
 }
 
 /// Returns whether a parameter asks for something else than what happens anyhow.
-fn asks(name: &str, value: &Value) -> bool {
+pub(super) fn asks(name: &str, value: &Value) -> bool {
     let usual = match name {
         "n" => value.as_u64() == Some(1),
         "frequency_penalty" | "presence_penalty" | "top_logprobs" => value.as_f64() == Some(0.0),

@@ -300,6 +300,9 @@ impl Reply<'_> {
                 reasoning_content: thought.as_deref(),
                 reasoning: None,
                 reasoning_details: None,
+                function_call: None,
+                audio: None,
+                images: None,
             },
             finish_reason: Some(answer.finish.into()),
         });
