@@ -45,8 +45,8 @@ use self::provider::{Provider, Quirks};
 use self::streaming::{Piece, ReplyStream};
 use self::transport::{HttpReply, HttpRequest, Transport, read_whole};
 use self::vertex::Vertex;
-use self::wire::WireId;
-use self::wire::fit::fit;
+use self::wire::fit::{Fitted, fit};
+use self::wire::{Wire, WireId};
 use crate::failure::{Failure, Kind};
 use crate::request::{Request, TaskKind};
 use crate::response::Response;
@@ -274,11 +274,23 @@ impl HttpCaller {
         if self.names_prefix {
             request = prompt_cache::named(request);
         }
-        let fitted = fit(request, wire)?;
-        let body = wire.encode(&fitted.request, &self.model, &self.quirks)?;
+        let (fitted, body) = self.write(fit(request, wire)?, wire)?;
         let headers = wire.headers(&fitted.request)?;
         warnings.extend(fitted.warnings);
         Ok(Encoded { body, headers, warnings })
+    }
+
+    /// Writes a body; of a request that allows it without the parameters that this format or this model has no place for.
+    fn write<'r>(&self, mut fitted: Fitted<'r>, wire: &dyn Wire) -> Result<(Fitted<'r>, Bytes), Failure> {
+        loop {
+            let failure = match wire.encode(&fitted.request, &self.model, &self.quirks) {
+                Ok(body) => return Ok((fitted, body)),
+                Err(failure) => failure,
+            };
+            let (less, told) = lesser::unwritten(&fitted.request, &failure, &self.model).ok_or(failure)?;
+            fitted.request = Cow::Owned(less);
+            fitted.warnings.push(told);
+        }
     }
 
     fn read(&self, spoken: &Spoken, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {

@@ -43,15 +43,14 @@ const ONLY: [&str; 16] = [
 ///
 /// # Errors
 ///
-/// The first that asks for something which the format cannot do.
-pub(super) fn drop_idle(fields: &mut Map<String, Value>) -> Result<(), &'static str> {
+/// The names of all that ask for something which the format cannot do.
+pub(super) fn drop_idle(fields: &mut Map<String, Value>) -> Result<(), String> {
     for name in IDLE {
         fields.shift_remove(name);
     }
-    match ONLY.into_iter().find(|name| fields.shift_remove(*name).is_some_and(|value| asks(name, &value))) {
-        Some(name) => Err(name),
-        None => Ok(()),
-    }
+    let asking = ONLY.into_iter().filter(|name| fields.shift_remove(*name).is_some_and(|value| asks(name, &value)));
+    let names: Vec<String> = asking.map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { Ok(()) } else { Err(names.join(", ")) }
 }
 
 /// Returns whether a parameter asks for something else than what happens anyhow.
@@ -78,7 +77,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn left(fields: Value) -> Result<Value, &'static str> {
+    fn left(fields: Value) -> Result<Value, String> {
         let mut fields: Map<String, Value> = serde_json::from_value(fields).unwrap();
         drop_idle(&mut fields).map(|()| fields.into())
     }
@@ -100,7 +99,8 @@ mod tests {
             ("logit_bias", json!({"1": 5})),
             ("modalities", json!(["text", "audio"])),
         ] {
-            assert_eq!(left(json!({name: value})), Err(name));
+            assert_eq!(left(json!({name: value})), Err(format!("`{name}`")));
         }
+        assert_eq!(left(json!({"seed": 1, "n": 1, "store": true})), Err("`seed`, `store`".to_owned()));
     }
 }

@@ -117,7 +117,7 @@ fn translate(fields: &mut Map<String, Value>) -> Result<(), Failure> {
     }
     // OpenAI's is another: Anthropic's own holds nothing but a user's id.
     let own = fields.shift_remove("metadata").filter(|metadata| metadata.get("user_id").is_some());
-    drop_idle(fields).map_err(|name| no_place(&format!("`{name}`")))?;
+    drop_idle(fields).map_err(|names| no_place(&names))?;
     fields.extend(own.map(|metadata| ("metadata".to_owned(), metadata)));
     Ok(())
 }

@@ -139,7 +139,7 @@ fn translate(fields: &mut Map<String, Value>, model: &str) -> Result<(), Failure
     let vendor = VENDORS.into_iter().filter_map(|name| Some((name.to_owned(), fields.shift_remove(name)?)));
     let vendor: Map<String, Value> = vendor.collect();
     lay_under(fields, "additionalModelRequestFields", vendor);
-    drop_idle(fields).map_err(|name| no_place(&format!("`{name}`")))
+    drop_idle(fields).map_err(|names| no_place(&names))
 }
 
 /// Vendors whose models take OpenAI's own field.

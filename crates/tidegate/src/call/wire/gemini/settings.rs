@@ -82,7 +82,7 @@ impl Settings {
         for (name, value) in translated.into_iter().chain(own) {
             settings.add(name, value, model)?;
         }
-        drop_idle(&mut settings.top).map_err(|name| unsupported(format!("Gemini's format has no `{name}`")))?;
+        drop_idle(&mut settings.top).map_err(|names| unsupported(format!("Gemini's format has no {names}")))?;
         Ok(settings)
     }
 
