@@ -32,11 +32,18 @@ pub(crate) fn describe(found: &Inspection, requests: bool) -> String {
     if let Some(fault) = &found.stopped_by {
         line(format!("the run would stop there: {fault}"));
     }
+    if found.refused > 0 {
+        let count = format::counted(found.refused, "request", "requests");
+        line(format!("{count} cannot be sent to the model that comes first:"));
+        found.refusals.iter().for_each(|refusal| line(format!("  {refusal}")));
+    }
     if requests {
         line(tokens(found));
-        found.samples.iter().enumerate().for_each(|(i, sample)| {
-            line(format!("request {} to {}:\n{:#}", i + 1, sample.model, sample.body));
-        });
+        for (i, sample) in found.samples.iter().enumerate() {
+            line(format!("request {} to {}:", i + 1, sample.model));
+            sample.headers.iter().for_each(|(name, value)| line(format!("{name}: {value}")));
+            line(format!("{:#}", sample.body));
+        }
     }
     text
 }

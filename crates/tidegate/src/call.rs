@@ -36,7 +36,7 @@ use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
 use self::auth::{Authoriser, Identity, Used};
-pub use self::caller::{Caller, ItemState, Try, caller, strategy};
+pub use self::caller::{Caller, ItemState, Preview, Try, caller, strategy};
 use self::context_cache::{ContextCache, ContextCacheOptions, Link};
 use self::lesser::Lacks;
 use self::limits::Hints;
@@ -45,8 +45,8 @@ use self::provider::{Provider, Quirks};
 use self::streaming::{Piece, ReplyStream};
 use self::transport::{HttpReply, HttpRequest, Transport, read_whole};
 use self::vertex::Vertex;
-use self::wire::WireId;
-use self::wire::fit::fit;
+use self::wire::fit::{Fitted, fit};
+use self::wire::{Wire, WireId};
 use crate::failure::{Failure, Kind};
 use crate::future::boxed;
 use crate::request::{Request, TaskKind};
@@ -120,6 +120,8 @@ pub(crate) struct HttpTarget<'a> {
 /// A request in a provider's form.
 struct Encoded {
     body: Bytes,
+    /// What stands beside the body.
+    headers: HeaderMap,
     /// What was left out, and what is odd.
     warnings: Vec<String>,
 }
@@ -164,11 +166,12 @@ impl HttpCaller {
         let uri = uri.as_ref().ok_or_else(|| {
             Failure::new(Kind::Unsupported, format!("{}: its provider makes no embeddings", self.model))
         })?;
-        let Encoded { body, warnings } = self.encode(request)?;
+        let Encoded { body, headers, warnings } = self.encode(request)?;
         let (body, cached) = self.cached(body).await;
         // In a block of its own, so that the request is not held beside the reply.
         let (used, reply) = {
             let mut http = self.http(uri, body);
+            http.headers_mut().extend(headers);
             let used = self.auth.authorise(&mut http, &*self.transport).await?;
             (used, self.transport.send(http))
         };
@@ -188,9 +191,10 @@ impl HttpCaller {
             return Ok(streaming::whole(self.exchange(request, hints).await?));
         };
         let wire = spoken.wire.wire();
-        let Encoded { body, warnings } = self.encode(request)?;
+        let Encoded { body, headers, warnings } = self.encode(request)?;
         let (body, cached) = self.cached(body).await;
         let mut http = self.http(uri, wire.stream_body(body)?);
+        http.headers_mut().extend(headers);
         let used = self.auth.authorise(&mut http, &*self.transport).await?;
         let (head, body) = self.transport.open(http).await?.into_parts();
         *hints = Hints::read(&head.headers);
@@ -271,10 +275,23 @@ impl HttpCaller {
         if self.names_prefix {
             request = prompt_cache::named(request);
         }
-        let fitted = fit(request, wire)?;
-        let body = wire.encode(&fitted.request, &self.model, &self.quirks)?;
+        let (fitted, body) = self.write(fit(request, wire)?, wire)?;
+        let headers = wire.headers(&fitted.request)?;
         warnings.extend(fitted.warnings);
-        Ok(Encoded { body, warnings })
+        Ok(Encoded { body, headers, warnings })
+    }
+
+    /// Writes a body; of a request that allows it without the parameters that this format or this model has no place for.
+    fn write<'r>(&self, mut fitted: Fitted<'r>, wire: &dyn Wire) -> Result<(Fitted<'r>, Bytes), Failure> {
+        loop {
+            let failure = match wire.encode(&fitted.request, &self.model, &self.quirks) {
+                Ok(body) => return Ok((fitted, body)),
+                Err(failure) => failure,
+            };
+            let (less, told) = lesser::unwritten(&fitted.request, &failure, &self.model).ok_or(failure)?;
+            fitted.request = Cow::Owned(less);
+            fitted.warnings.push(told);
+        }
     }
 
     fn read(&self, spoken: &Spoken, kind: TaskKind, reply: HttpReply) -> Result<Response, Failure> {
@@ -398,12 +415,12 @@ impl Caller for HttpCaller {
         self.quirks.max_output
     }
 
-    fn preview(&self, request: &Request) -> Option<Bytes> {
-        self.encode(request).ok().map(|encoded| encoded.body)
+    fn preview(&self, request: &Request) -> Option<Result<Preview, Failure>> {
+        Some(self.encode(request).map(|encoded| Preview { headers: encoded.headers, body: encoded.body }))
     }
 
     fn reads(&self, address: &str) -> bool {
-        let stores = self.spoken[0].wire.wire().stores();
+        let stores = self.spoken[0].wire.wire().stores(&self.model);
         stores.iter().any(|store| address.starts_with(store))
     }
 

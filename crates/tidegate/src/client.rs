@@ -8,6 +8,7 @@ mod dry_run;
 mod google;
 mod media;
 mod outputs;
+pub(crate) mod preview;
 mod refresh;
 mod single;
 mod spot;
@@ -480,12 +481,6 @@ impl Client {
 
     fn endpoint(&self, model: &str) -> Option<&Arc<Endpoint>> {
         self.dispatcher.endpoint(model)
-    }
-
-    /// Returns the body that a model would be sent, where it is JSON.
-    pub(crate) fn preview(&self, model: &str, request: &Request) -> Option<serde_json::Value> {
-        let endpoint = self.endpoint(model)?;
-        serde_json::from_slice(&endpoint.caller.preview(request)?).ok()
     }
 
     /// Returns the route over these models, the first preferred; over those that are asked without a name if there are none.

@@ -158,7 +158,7 @@ pub use ask::typed::{Typed, Unanswered};
 pub use call::context_cache::ContextCacheOptions;
 pub use call::prompt_cache::PromptCache;
 pub use call::vertex::Vertex;
-pub use call::{Caller, ItemState, KeySource, Try, caller, strategy};
+pub use call::{Caller, ItemState, KeySource, Preview, Try, caller, strategy};
 pub use client::{
     AccessInfo, Bedrock, CallPool, CheckedAccount, CheckedModel, CheckedRegion, Client, ClientBuilder, PoolError,
     PoolLimits, Refresh, Refreshed, RegionOrder, Requests, Streaming, Target, Validation, Way,

@@ -563,3 +563,15 @@ async fn anthropics_bodies_are_streamed_and_embeddings_are_made() {
         assert_eq!((vector.len(), response.usage.unwrap().input_tokens), (dimensions, 5));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_format_has_no_place_for_is_left_out_where_that_is_allowed() {
+    let (builder, _) = client("{}", &[HAIKU], &regions(&["us-west-2"]));
+    let client = builder.build().unwrap();
+    let tuned = || Request::prompt("row").param("seed", 3).param("presence_penalty", 0.5).temperature(0.5);
+    let failure = client.send(&tuned()).await.result.unwrap_err();
+    assert_eq!((failure.kind, failure.message.contains("`presence_penalty`, `seed`")), (Kind::Unsupported, true));
+    let response = client.send(&tuned().lossy()).await.result.unwrap();
+    let left_out = |name: &str| format!("left out: {name}, which {HAIKU} does not take");
+    assert_eq!(response.warnings, [left_out("presence_penalty"), left_out("seed")]);
+}

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::HeaderMap;
 
 use super::limits::Hints;
 use super::streaming::{self, ReplyStream};
@@ -117,8 +118,8 @@ pub trait Caller: Send + Sync {
         None
     }
 
-    /// Returns the body that would be sent, for a look at it; nothing where there is none to show.
-    fn preview(&self, request: &Request) -> Option<Bytes> {
+    /// Returns what would be sent, for a look at it, or why nothing would be; nothing where there is none to show.
+    fn preview(&self, request: &Request) -> Option<Result<Preview, Failure>> {
         let _ = request;
         None
     }
@@ -134,6 +135,15 @@ pub trait Caller: Send + Sync {
         let _ = request;
         None
     }
+}
+
+/// What a [`Caller`] would send.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Preview {
+    /// The headers that belong to this request alone, mostly none.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
 }
 
 /// What a [`Caller`] knows of the call that it makes, beside the request.

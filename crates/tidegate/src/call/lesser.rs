@@ -43,8 +43,7 @@ impl Lacks {
             return Ok((request, Vec::new()));
         }
         features.iter().for_each(|feature| lesser.leave_out(*feature));
-        let told = features.iter().map(|feature| format!("left out: {}, which {model} does not take", feature.name()));
-        let told = told.collect();
+        let told = features.iter().map(|feature| left_out(*feature, model)).collect();
         Ok((Cow::Owned(lesser), told))
     }
 
@@ -69,6 +68,22 @@ pub(crate) fn lesser(request: &Request, failure: &Failure) -> Option<Request> {
     let mut lesser = request.clone();
     lesser.without.push(refused);
     Some(lesser)
+}
+
+/// Returns the request without the parameter for which it could not be written, and what there is to say about that; nothing
+/// if it must not be sent without.
+pub(super) fn unwritten(request: &Request, failure: &Failure, model: &str) -> Option<(Request, String)> {
+    let allowed = request.lossy && failure.kind == Kind::Unsupported;
+    let name = failure.message.split('`').nth(1).filter(|_| allowed)?.to_lowercase();
+    let mut request = typed(request).ok()?.into_owned();
+    let is_named = |feature: &Feature| matches!(feature, Feature::Param(_)) && feature.words().contains(&name);
+    let feature = Feature::all().find(|feature| is_named(feature) && request.can_do_without(*feature))?;
+    request.leave_out(feature);
+    Some((request, left_out(feature, model)))
+}
+
+fn left_out(feature: Feature, model: &str) -> String {
+    format!("left out: {}, which {model} does not take", feature.name())
 }
 
 /// Returns the one thing that a message says is not supported, if the request has it and may do without.
@@ -129,6 +144,22 @@ fn is_named_as_media(words: &[String], names: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_parameter_that_cannot_be_written_is_left_out_where_that_is_allowed() {
+        let failure = |what: &str| Failure::new(Kind::Unsupported, format!("this format has no place for {what}"));
+        let less = |request: &Request, what: &str| unwritten(request, &failure(what), "m");
+        let request = Request::prompt("x").lossy().param("top_p", 0.5).param("tools", json!([])).param("n", 2);
+        let (without, told) = less(&request, "`topP`").unwrap();
+        assert_eq!(
+            (without.params.extra.contains_key("top_p"), &*told),
+            (false, "left out: top_p, which m does not take")
+        );
+        for kept in ["`tools`", "`n`", "`seed`", "a video", "`"] {
+            assert_eq!(less(&request, kept), None, "{kept}");
+        }
+        assert_eq!(less(&Request::prompt("x").param("top_p", 0.5), "`top_p`"), None);
+    }
+
     use super::*;
     use crate::request::{Message, Part, Task};
     use serde_json::json;

@@ -5,13 +5,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
-use super::caller::{Caller, ItemState, Try};
+use super::caller::{Caller, ItemState, Preview, Try};
 use super::streaming::{self, ReplyStream};
 use crate::failure::{Failure, Kind};
 use crate::request::Request;
@@ -92,7 +91,7 @@ impl Caller for Own {
         self.caller.max_output()
     }
 
-    fn preview(&self, request: &Request) -> Option<Bytes> {
+    fn preview(&self, request: &Request) -> Option<Result<Preview, Failure>> {
         self.caller.preview(request)
     }
 

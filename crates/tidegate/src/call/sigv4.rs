@@ -8,7 +8,7 @@
 //!
 //! The one trap: a path that is percent-encoded already is encoded once more for signing (`%3A` becomes `%253A`).
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -49,9 +49,12 @@ pub(crate) fn sign(
         token.set_sensitive(true);
         headers.insert(TOKEN, token);
     }
-    // In the order of the alphabet, as it must be.
-    let signed = ["content-type", "host", DATE, TOKEN].into_iter();
-    let signed: Vec<&str> = signed.filter(|name| *name == "host" || headers.contains_key(*name)).collect();
+    // In the order of the alphabet, as it must be; all of AWS's own are signed, the token and the date among them.
+    let own =
+        headers.keys().map(HeaderName::as_str).filter(|name| *name == "content-type" || name.starts_with("x-amz"));
+    let mut signed: Vec<&str> = own.chain(["host"]).collect();
+    signed.sort_unstable();
+    signed.dedup();
     let claim = Claim { day: &time[..8], scope, time: &time, signed: signed.join(";") };
     let made = signature(request, &claim, credentials.secret_access_key.expose_secret());
     let text = format!(

@@ -16,11 +16,12 @@ use crate::failure::{Failure, Kind, Retry};
 pub const LONGEST_HINT: Duration = Duration::from_secs(600);
 
 /// The headers in which providers name a request.
-static REQUEST_IDS: [HeaderName; 4] = [
+static REQUEST_IDS: [HeaderName; 5] = [
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("request-id"),
     HeaderName::from_static("apim-request-id"),
     HeaderName::from_static("x-amzn-requestid"),
+    HeaderName::from_static("mistral-correlation-id"),
 ];
 
 /// Makes a failure of that kind with what the reply's head tells: status, hint and request id.
@@ -66,7 +67,7 @@ pub fn kind(status: StatusCode, message: &str) -> Kind {
         429 if says(PER_DAY) => Kind::DayQuota,
         429 => Kind::RateLimited,
         400 | 422 | 500 if says(CONTEXT_LENGTH) => Kind::TooLong,
-        409 | 424 | 425 => Kind::ServerError,
+        409 | 424 | 425 | 499 => Kind::ServerError,
         498 | 529 => Kind::Overloaded,
         503 if says(OVERLOADED) => Kind::Overloaded,
         500.. => Kind::ServerError,
@@ -233,6 +234,6 @@ mod tests {
         assert_eq!(of(503, "upstream"), Kind::ServerError);
         let spent = "Your team x has either used all available credits or reached its monthly spending limit.";
         assert_eq!((of(429, spent), of(403, spent)), (Kind::OutOfCredit, Kind::OutOfCredit));
-        assert_eq!(of(302, ""), Kind::BadRequest);
+        assert_eq!((of(302, ""), of(499, "")), (Kind::BadRequest, Kind::ServerError));
     }
 }

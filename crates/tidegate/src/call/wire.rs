@@ -9,6 +9,7 @@ pub mod anthropic;
 pub mod bedrock;
 mod body;
 pub mod fit;
+mod foreign;
 pub mod gemini;
 pub mod openai;
 pub mod responses;
@@ -17,6 +18,7 @@ mod stream;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::response::Parts;
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +124,16 @@ pub trait Wire: Send + Sync {
     /// [`Kind::Unsupported`] names what this wire cannot carry; [`Kind::BadRequest`] what is wrong with an original body.
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure>;
 
+    /// Returns the headers of one request: what stands beside its body in this format.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unsupported`] names what no header can tell; [`Kind::BadRequest`] what is wrong with an original body.
+    fn headers(&self, request: &Request) -> Result<HeaderMap, Failure> {
+        let _ = request;
+        Ok(HeaderMap::new())
+    }
+
     /// Reads a reply whose status says success.
     ///
     /// # Errors
@@ -147,8 +159,9 @@ pub trait Wire: Send + Sync {
         None
     }
 
-    /// Returns how the addresses of stores begin from which a provider reads media itself, such as `s3://`.
-    fn stores(&self) -> &'static [&'static str] {
+    /// Returns how the addresses of stores begin from which a model reads media itself, such as `s3://`.
+    fn stores(&self, model: &str) -> &'static [&'static str] {
+        let _ = model;
         &[]
     }
 

@@ -5,6 +5,7 @@
 //! search) is bounded by the most that the model reads. Where there is no bound or no price there is no worst case: such a
 //! request is not sent under a budget.
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -97,7 +98,7 @@ impl Said {
 ///
 /// [`Kind::Budget`] says what must be known first.
 pub(crate) fn worst_case(endpoint: &Endpoint, request: &Request, budget: &Budget) -> Result<Spend, Failure> {
-    let body = endpoint.caller.preview(request).unwrap_or_default();
+    let body = body(endpoint, request).unwrap_or_default();
     let said: Said = serde_json::from_slice(&body).unwrap_or_default();
     let body = String::from_utf8_lossy(&body);
     let input = input(endpoint, request, &body)?;
@@ -131,8 +132,13 @@ fn most(price: &Price, input: u64, output: u64, body: &str) -> Money {
 
 /// Returns the most output tokens of all answers that a request itself says.
 pub(crate) fn stated_output(endpoint: &Endpoint, request: &Request) -> Option<u64> {
-    let said: Said = serde_json::from_slice(&endpoint.caller.preview(request)?).unwrap_or_default();
+    let said: Said = serde_json::from_slice(&body(endpoint, request)?).unwrap_or_default();
     said.output(request).map(|most| most.saturating_mul(said.answers()))
+}
+
+/// Returns the body that would be sent, if there is one.
+fn body(endpoint: &Endpoint, request: &Request) -> Option<Bytes> {
+    endpoint.caller.preview(request)?.ok().map(|preview| preview.body)
 }
 
 fn input(endpoint: &Endpoint, request: &Request, body: &str) -> Result<u64, Failure> {
@@ -177,12 +183,11 @@ pub(crate) fn no_output_bound(endpoint: &Endpoint) -> Failure {
 mod tests {
     use std::sync::Arc;
 
-    use bytes::Bytes;
     use futures_util::future::BoxFuture;
 
     use super::*;
     use crate::call::wire::WireId;
-    use crate::call::{Caller, Try};
+    use crate::call::{Caller, Preview, Try};
     use crate::limits::{Limits, Pacing};
     use crate::money::Price;
     use crate::response::Response;
@@ -195,8 +200,9 @@ mod tests {
             Box::pin(async { Ok(Response::text("")) })
         }
 
-        fn preview(&self, request: &Request) -> Option<Bytes> {
-            request.original.as_ref().map(|original| original.bytes.clone())
+        fn preview(&self, request: &Request) -> Option<Result<Preview, Failure>> {
+            let body = request.original.as_ref()?.bytes.clone();
+            Some(Ok(Preview { body, ..Preview::default() }))
         }
     }
 

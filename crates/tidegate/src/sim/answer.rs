@@ -17,7 +17,7 @@ use super::voice::Voice;
 use crate::call::wire::openai::server::{
     self, Answer, ChatRequest, DONE, EmbeddingRequest, ForcedTool, MessageAsked, Reply, ResponseFormat, Texts,
 };
-use crate::call::wire::openai::types::UsageReply;
+use crate::call::wire::openai::types::{OutputDetails, UsageReply};
 
 /// How much of the last message an echo holds, in bytes.
 const ECHO: usize = 200;
@@ -25,6 +25,8 @@ const ECHO: usize = 200;
 pub(super) const EVENT: usize = 20;
 /// What a reply that is too short is filled up with, as often as it takes; one byte a character.
 const FILLER: &str = " and so on";
+/// What the simulated model thinks, if it is to think.
+pub(super) const THOUGHT: &str = "The answer is an echo.";
 /// The most answers or numbers one request may ask for.
 const MOST_CHOICES: u32 = 128;
 const MOST_DIMENSIONS: u32 = 65_536;
@@ -161,10 +163,13 @@ pub(super) fn chat(
     };
     let answers: Vec<Answer> =
         (0..choices).map(|index| one(choice_hash(prompt, index))).collect::<Result<_, String>>()?;
-    let output = answers.iter().map(|answer| tokens(answer.text.len())).sum();
+    let thought = request.thinks().then_some(THOUGHT);
+    let thoughts = thought.map_or(0, |thought| tokens(thought.len()) * u64::from(choices));
+    let output = answers.iter().map(|answer| tokens(answer.text.len())).sum::<u64>() + thoughts;
     let id = format!("chatcmpl-{prompt:016x}");
-    let usage = usage(asked.input_tokens(), output);
-    let reply = Reply { id: &id, model: &request.model, created, answers: &answers, usage };
+    let mut usage = usage(asked.input_tokens(), output);
+    usage.completion_tokens_details = thought.map(|_| OutputDetails { reasoning_tokens: Some(thoughts) });
+    let reply = Reply { id: &id, model: &request.model, created, thought, answers: &answers, usage };
     let body = if request.streams() {
         Body::Events(events(&reply, request.streams_usage()))
     } else {

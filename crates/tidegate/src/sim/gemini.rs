@@ -10,7 +10,9 @@ use super::limit::{Cause, Refusal};
 use super::scenario::{Resource, RetryAfter, Scenario};
 use super::serve::{Call, Denial, Prepared, read, wrong};
 use super::{Simulator, route};
-use crate::call::wire::gemini::server::{self, EmbedRequest, EmbedRequests, GenerateRequest, GenerationConfig, Reply};
+use crate::call::wire::gemini::server::{
+    self, EmbedRequest, EmbedRequests, GenerateRequest, GenerationConfig, PredictRequest, Reply,
+};
 use crate::call::wire::gemini::types::UsageReply;
 use crate::call::wire::openai;
 use crate::call::wire::openai::server::{Answer, ForcedTool, MessageAsked, Texts, event};
@@ -26,13 +28,14 @@ enum Verb {
     Stream,
     Embed,
     EmbedBatch,
+    Predict,
 }
 
 /// Returns what kind of task a path without its version asks for, such as `models/gemini-2.5-flash:generateContent`.
 pub(super) fn task(path: &str) -> Option<TaskKind> {
     match target(path)?.1 {
         Verb::Generate | Verb::Stream => Some(TaskKind::Chat),
-        Verb::Embed | Verb::EmbedBatch => Some(TaskKind::Embed),
+        Verb::Embed | Verb::EmbedBatch | Verb::Predict => Some(TaskKind::Embed),
     }
 }
 
@@ -49,6 +52,7 @@ fn target(path: &str) -> Option<(&str, Verb)> {
         "streamGenerateContent" => Verb::Stream,
         "embedContent" => Verb::Embed,
         "batchEmbedContents" => Verb::EmbedBatch,
+        "predict" => Verb::Predict,
         _ => return None,
     };
     Some((model, verb))
@@ -70,11 +74,19 @@ impl Simulator {
             Verb::Generate | Verb::Stream => self.prepare_answer(call, dice, &model, verb),
             Verb::Embed => {
                 let asked: EmbedRequest<'_> = read(call)?;
-                self.prepare_vectors(call, dice, &[asked], verb)
+                let text = asked.content.parts.iter().collect();
+                self.prepare_vectors(call, dice, &[text], asked.output_dimensionality, verb)
             }
             Verb::EmbedBatch => {
                 let asked: EmbedRequests<'_> = read(call)?;
-                self.prepare_vectors(call, dice, &asked.requests, verb)
+                let texts: Vec<String> = asked.requests.iter().map(|one| one.content.parts.iter().collect()).collect();
+                let dimensions = asked.requests.first().and_then(|one| one.output_dimensionality);
+                self.prepare_vectors(call, dice, &texts, dimensions, verb)
+            }
+            Verb::Predict => {
+                let asked: PredictRequest<'_> = read(call)?;
+                let texts: Vec<String> = asked.instances.into_iter().map(|one| one.content.into_owned()).collect();
+                self.prepare_vectors(call, dice, &texts, asked.parameters.output_dimensionality, verb)
             }
         }
     }
@@ -118,23 +130,26 @@ impl Simulator {
         &self,
         call: &Call<'_>,
         dice: Dice,
-        asked: &[EmbedRequest<'_>],
+        texts: &[String],
+        dimensions: Option<u32>,
         verb: Verb,
     ) -> Result<Prepared<'_>, Denial> {
         let scenario = self.scenario();
         let fate = answer::fate(scenario, call.attempt, dice.roll(Draw::Fault), |text| {
-            asked.iter().any(|one| one.content.parts.contain(text))
+            texts.iter().any(|one| one.contains(text))
         });
         if let Some(draft) = answer::refused(fate, call.voice) {
             return Ok(Prepared { draft, fate, max_output_tokens: None });
         }
-        let texts: Vec<String> = asked.iter().map(|one| one.content.parts.iter().collect()).collect();
-        let dimensions = asked.first().and_then(|one| one.output_dimensionality);
         let vectors = answer::vectors(scenario, texts.iter().map(String::as_str), dimensions, fate);
         let vectors = vectors.map_err(wrong(call))?;
         let usage = answer::usage(answer::tokens(texts.iter().map(String::len).sum()), 0);
         let body = match verb {
             Verb::EmbedBatch => server::embeddings(vectors, told(usage)),
+            Verb::Predict => {
+                let tokens: Vec<u64> = texts.iter().map(|text| answer::tokens(text.len())).collect();
+                server::predictions(vectors, &tokens)
+            }
             _ => server::embedding(vectors, told(usage)),
         };
         Ok(Prepared { draft: Draft::good(Body::Json(body), usage), fate, max_output_tokens: None })

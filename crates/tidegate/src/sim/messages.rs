@@ -2,13 +2,10 @@
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form};
+use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form, THOUGHT};
 use super::prefixes::CacheUse;
 use super::scenario::Scenario;
 use crate::call::wire::anthropic::server::{MessagesRequest, Reply, Said, Tool};
-
-/// What the simulated model thinks, if it is to think.
-const THOUGHT: &str = "The answer is an echo.";
 
 /// Writes the reply to a request for Messages.
 ///

@@ -10,7 +10,8 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tidegate::call::wire::WireId;
 use tidegate::{
-    Client, Delta, Finish, Media, MediaKind, Message, Output, Request, Response, RetryPolicy, Schema, TaskKind,
+    Client, Delta, Finish, Media, MediaKind, Message, Output, Reasoning, Request, Response, RetryPolicy, Schema,
+    TaskKind,
 };
 
 use super::place::{Need, Place};
@@ -26,6 +27,9 @@ pub(crate) const BEHAVIORS: &[Behavior] = &[
     behavior("goes on with a conversation", &[], "", |place| Box::pin(conversation(place))),
     behavior("calls a tool and takes its result", &[], "", |place| Box::pin(tool(place))),
     behavior("answers in a form", &[], TOLD, |place| Box::pin(form(place))),
+    behavior("tells its thoughts beside the answer", &[Need::Thoughts, Need::Stream], "", |place| {
+        Box::pin(thoughts(place))
+    }),
     behavior("sees an image", &[Need::Images], "", |place| Box::pin(image(place))),
     behavior("stops at the output limit", &[], "", |place| Box::pin(limit(place))),
     behavior("tells usage, model and request id", &[], "", |place| Box::pin(told(place))),
@@ -127,6 +131,26 @@ async fn form(place: Place) {
     assert_eq!(schema.faults(value), [], "{value}");
     let checked = outcome.checked.unwrap();
     assert!(!place.enforces() || checked.asks == 1, "an enforced form was asked for {} times", checked.asks);
+}
+
+async fn thoughts(place: Place) {
+    let effort = ("reasoning_effort", json!("low"));
+    let budget = ("thinking", json!({"type": "enabled", "budget_tokens": 1024}));
+    let (name, value) = if place.wire == WireId::Openai { effort } else { budget };
+    let whole = response(&place, word().param(name, value.clone())).await;
+    let (deltas, streamed) = pieces(&place, &word().param(name, value)).await;
+    let told = joined(&deltas, |delta| match delta {
+        Delta::Reasoning(more) => Some(more),
+        _ => None,
+    });
+    let thought = |response: &Response| match response.reasoning().next().unwrap() {
+        Reasoning::Text { text, .. } => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(!told.is_empty() && told == thought(&streamed) && told == thought(&whole), "{told} {whole:?}");
+    assert!(says(&whole, "tide") && !says(&whole, &told.to_lowercase()) && whole.output == streamed.output);
+    assert_eq!(whole.usage, streamed.usage);
+    assert!(place.wire != WireId::Openai || whole.usage.unwrap().reasoning_tokens > 0);
 }
 
 /// A red pixel.

@@ -40,6 +40,8 @@ pub(crate) enum Need {
     Images,
     /// A format in which a body may ask for several answers.
     Choices,
+    /// Thoughts that are told beside the answer.
+    Thoughts,
     /// A provider that behaves as it is told.
     Simulated,
 }
@@ -67,6 +69,12 @@ impl Place {
             Need::Embeddings => self.lacks_embeddings(),
             Need::Images => wire.refuses(&image()),
             Need::Choices => no(self.wire != WireId::Openai, "its format has one answer"),
+            // Of real ones only some models do, and OpenAI's never.
+            Need::Thoughts if self.live => Some("not every model tells its thoughts".to_owned()),
+            Need::Thoughts => no(
+                !matches!(self.wire, WireId::Openai | WireId::Anthropic | WireId::BedrockInvoke),
+                "the simulated model keeps its thoughts to itself in its format",
+            ),
             Need::Simulated => no(self.live, "only the simulated provider does so when asked"),
         }
     }

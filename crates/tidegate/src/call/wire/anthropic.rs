@@ -12,9 +12,11 @@ mod stream;
 pub mod types;
 mod write;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use http::StatusCode;
 use http::response::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use self::types::{Block, ErrorBody, MessageReply, UsageReply};
@@ -45,11 +47,24 @@ impl Wire for Anthropic {
     }
 
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
-        match &request.original {
-            Some(original) if request.params.is_empty() => patch_model(original, model),
-            Some(original) => write::merged(original, model, &request.params, quirks),
-            None => write::body(request, model, quirks),
+        let mut request = Cow::Borrowed(request);
+        if request.params.extra.contains_key(BETA) {
+            request.to_mut().params.extra.shift_remove(BETA);
         }
+        encode(&request, model, quirks)
+    }
+
+    /// What InvokeModel has in its body.
+    fn headers(&self, request: &Request) -> Result<HeaderMap, Failure> {
+        let mut headers = HeaderMap::new();
+        if let Some(names) = request.params.extra.get(BETA) {
+            let list = names.as_array().map_or(std::slice::from_ref(names), Vec::as_slice);
+            let names: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+            let wrong = || Failure::new(Kind::BadRequest, format!("`{BETA}` is neither a name nor a list of names"));
+            let value = HeaderValue::try_from(names.join(",")).ok().filter(|_| names.len() == list.len());
+            headers.insert("anthropic-beta", value.ok_or_else(wrong)?);
+        }
+        Ok(headers)
     }
 
     fn decode(&self, _kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
@@ -84,6 +99,18 @@ impl Wire for Anthropic {
 
     fn finish(&self, state: StreamState) -> Result<Response, Failure> {
         state.finish(self)
+    }
+}
+
+/// Features that are asked for by name.
+const BETA: &str = "anthropic_beta";
+
+/// Writes a body, with all its fields.
+pub(super) fn encode(request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
+    match &request.original {
+        Some(original) if request.params.is_empty() => patch_model(original, model),
+        Some(original) => write::merged(original, model, &request.params, quirks),
+        None => write::body(request, model, quirks),
     }
 }
 

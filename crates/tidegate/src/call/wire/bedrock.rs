@@ -7,9 +7,11 @@
 mod content;
 pub(crate) mod embed;
 mod errors;
+mod headers;
 pub mod invoke;
 mod pieces;
 mod read;
+mod rules;
 pub(crate) mod server;
 mod stream;
 #[cfg(test)]
@@ -18,6 +20,7 @@ pub mod types;
 mod write;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::response::Parts;
 use serde_json::{Value, json};
 
@@ -56,6 +59,14 @@ impl Wire for Bedrock {
             }
             Some(original) => write::merged(original, model, &request.params, quirks),
             None => write::body(request, model, quirks),
+        }
+    }
+
+    /// Embeddings come from InvokeModel.
+    fn headers(&self, request: &Request) -> Result<HeaderMap, Failure> {
+        match request.kind() {
+            TaskKind::Embed if request.original.is_none() => headers::taken_out(&mut request.params.extra.clone()),
+            _ => Ok(HeaderMap::new()),
         }
     }
 
@@ -107,8 +118,8 @@ impl Wire for Bedrock {
         content::refuses(part)
     }
 
-    fn stores(&self) -> &'static [&'static str] {
-        &["s3://"]
+    fn stores(&self, model: &str) -> &'static [&'static str] {
+        if rules::reads_s3(model) { &["s3://"] } else { &[] }
     }
 
     fn media_limits(&self) -> &'static MediaLimits {

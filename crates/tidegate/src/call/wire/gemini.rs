@@ -5,6 +5,7 @@
 //! everything here reads leniently, keeps the unknown, and takes nothing for an answer that is none.
 
 pub(crate) mod cache;
+mod embed;
 mod errors;
 mod media;
 mod read;
@@ -24,8 +25,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
 use self::settings::Settings;
-use self::types::{Candidate, EmbedReply, ErrorBody, GenerateReply, PartReply, UsageReply};
-use self::write::{Content, Conversation};
+use self::types::{Candidate, ErrorBody, GenerateReply, PartReply, UsageReply};
+use self::write::Conversation;
 use crate::call::provider::Quirks;
 use crate::call::sse::Event;
 use crate::call::status;
@@ -43,7 +44,7 @@ impl Wire for Gemini {
     fn path(&self, kind: TaskKind, model: &str) -> Option<String> {
         let verb = match kind {
             TaskKind::Chat => "generateContent",
-            TaskKind::Embed => "embedContent",
+            TaskKind::Embed => embed::verb(model),
         };
         Some(format!("/v1beta/{}:{verb}", resource(model)))
     }
@@ -56,7 +57,7 @@ impl Wire for Gemini {
                 let messages = read::messages(system, body.shift_remove("contents")).map_err(bad)?;
                 Task::Chat(messages)
             }
-            TaskKind::Embed => Task::Embed(embedded_text(&mut body)?),
+            TaskKind::Embed => Task::Embed(embed::text(&mut body)?),
         };
         body.shift_remove("model");
         Ok(Request { task, params: settings::read(body)?, ..Request::default() })
@@ -65,21 +66,21 @@ impl Wire for Gemini {
     fn encode(&self, request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
         match (&request.original, &request.task) {
             (Some(original), _) if request.params.is_empty() => Ok(original.bytes.clone()),
-            (Some(original), _) => merge(original, &request.params),
+            (Some(original), _) => merge(original, &request.params, model),
             (None, Task::Chat(messages)) => {
                 let conversation = write::conversation(messages)?;
-                let settings = Settings::new(&request.params)?;
+                let settings = Settings::new(&request.params, model)?;
                 settings.check_sampling(model, quirks)?;
                 to_bytes(&Body { conversation, settings })
             }
-            (None, Task::Embed(text)) => to_bytes(&EmbedBody { text, extra: &request.params.extra }),
+            (None, Task::Embed(text)) => embed::body(text, &request.params.extra, model),
         }
     }
 
     fn decode(&self, kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         match kind {
             TaskKind::Chat => decode_answer(head, body),
-            TaskKind::Embed => decode_embedding(head, body),
+            TaskKind::Embed => embed::decode(head, body),
         }
     }
 
@@ -99,7 +100,7 @@ impl Wire for Gemini {
         media::refuses(part)
     }
 
-    fn stores(&self) -> &'static [&'static str] {
+    fn stores(&self, _model: &str) -> &'static [&'static str] {
         &["gs://"]
     }
 
@@ -188,13 +189,13 @@ fn object(bytes: &Bytes) -> Result<Map<String, Value>, Failure> {
 }
 
 /// Sets parameters in a body that was written by somebody else: an edit, so it goes through the tree.
-fn merge(original: &Original, params: &Params) -> Result<Bytes, Failure> {
+fn merge(original: &Original, params: &Params, model: &str) -> Result<Bytes, Failure> {
     let mut body = object(&original.bytes)?;
     if original.kind == TaskKind::Embed {
-        body.extend(params.extra.iter().map(|(name, value)| embed_field(name, value)));
+        body.extend(params.extra.iter().filter_map(|(name, value)| embed::field(name, value)));
         return to_bytes(&body);
     }
-    let settings = Settings::new(params)?;
+    let settings = Settings::new(params, model)?;
     body.extend(settings.top);
     if !settings.generation.is_empty() {
         match body.entry("generationConfig").or_insert_with(|| json!({})) {
@@ -229,41 +230,6 @@ impl Serialize for Body<'_> {
             map.serialize_entry(name, value)?;
         }
         map.end()
-    }
-}
-
-/// A text to embed. The parameters that every provider has say nothing about a vector and are left out.
-struct EmbedBody<'a> {
-    text: &'a str,
-    extra: &'a Map<String, Value>,
-}
-
-impl Serialize for EmbedBody<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("content", &Content::text(self.text))?;
-        for (name, value) in self.extra {
-            let (name, value) = embed_field(name, value);
-            map.serialize_entry(&name, &value)?;
-        }
-        map.end()
-    }
-}
-
-fn embed_field(name: &str, value: &Value) -> (String, Value) {
-    let name = if name == "dimensions" { "outputDimensionality" } else { name };
-    (name.to_owned(), value.clone())
-}
-
-fn embedded_text(body: &mut Map<String, Value>) -> Result<String, Failure> {
-    if let Some(length) = body.shift_remove("outputDimensionality") {
-        body.insert("dimensions".to_owned(), length);
-    }
-    let mut content = body.shift_remove("content").unwrap_or_default();
-    let mut parts = read::parts_of(&mut content).map_err(|error| bad(format!("content: {error}")))?;
-    match (parts.pop().and_then(|mut part| part.get_mut("text").map(Value::take)), parts.is_empty()) {
-        (Some(Value::String(text)), true) => Ok(text),
-        _ => Err(unsupported("only a single text can be embedded by another format")),
     }
 }
 
@@ -377,29 +343,6 @@ fn output(candidate: &Candidate<'_>) -> Option<Output> {
         value["inlineData"] = json!(data);
     }
     Some(Output::Json(value))
-}
-
-fn decode_embedding(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
-    let reply: EmbedReply = read_reply(head, body)?;
-    if let Some(error) = reply.error.and_then(ErrorBody::from_value) {
-        return Err(failed_inside(head, &error));
-    }
-    let mut vectors: Vec<Vec<f32>> =
-        reply.embedding.into_iter().chain(reply.embeddings).map(|one| one.values).collect();
-    let output = match &mut vectors[..] {
-        [only] if !only.is_empty() => Output::Embedding(std::mem::take(only)),
-        [_, _, ..] => Output::Json(json!(vectors)),
-        _ => return Err(status::failure(head, Kind::Empty, "the reply has no embedding".to_owned())),
-    };
-    Ok(Response {
-        output,
-        finish: Finish::None,
-        usage: reply.usage_metadata.map(usage),
-        model: String::new(),
-        request_id: status::request_id(head),
-        raw: body.clone(),
-        ..Response::default()
-    })
 }
 
 fn read_reply<'a, T: serde::Deserialize<'a>>(head: &Parts, body: &'a Bytes) -> Result<T, Failure> {

@@ -257,6 +257,17 @@ fn output(choice: &Choice<'_>) -> Option<Output> {
     if !message.tool_calls.is_empty() {
         return Some(Output::Json(json!({"content": text, "tool_calls": message.tool_calls})));
     }
+    // What is rare and no text is kept as it came.
+    let others = [("function_call", message.function_call), ("audio", message.audio), ("images", message.images)];
+    let mut others = others
+        .into_iter()
+        .filter(|(_, value)| value.is_some_and(|json| !matches!(json.get(), "null" | "[]")))
+        .peekable();
+    if others.peek().is_some() {
+        let mut output = json!({"content": text});
+        others.for_each(|(name, value)| output[name] = json!(value));
+        return Some(Output::Json(output));
+    }
     text.filter(|text| !text.is_empty()).map(|text| Output::Text(text.to_owned()))
 }
 
@@ -332,6 +343,7 @@ pub(super) fn kind_of(error: &ErrorBody) -> Option<Kind> {
             | "unavailable_error"
             | "capacity_exceeded" => Kind::Overloaded,
             "unsupported_country_region_territory" => Kind::Permission,
+            limit if limit.contains("spend_limit") || limit.contains("usage_limit") => Kind::OutOfCredit,
             _ => continue,
         };
         return Some(kind);
@@ -513,6 +525,21 @@ mod tests {
         assert_eq!(decode(mistral).unwrap().output, Output::Text("high tide".into()));
         assert_eq!(decode(r#"{"choices":[{"message":{"content":[]}}]}"#).unwrap_err().kind, Kind::Empty);
         assert_eq!(decode(r#"{"choices":[{"message":{"content":7}}]}"#).unwrap_err().kind, Kind::Malformed);
+    }
+
+    #[test]
+    fn what_is_no_text_is_kept_as_it_came() {
+        let said = |message: Value| {
+            decode(&json!({"choices": [{"message": message, "finish_reason": "stop"}]}).to_string()).unwrap().output
+        };
+        let call = json!({"content": null, "function_call": {"name": "f", "arguments": "{}"}});
+        assert_eq!(said(call.clone()), Output::Json(call));
+        let spoken = json!({"content": null, "audio": {"id": "a", "data": "UklG", "transcript": "hi"}});
+        assert_eq!(said(spoken.clone()), Output::Json(spoken));
+        let drawn = json!({"content": "here", "images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]});
+        assert_eq!(said(drawn.clone()), Output::Json(drawn));
+        let plain = json!({"content": "hi", "function_call": null, "audio": null});
+        assert_eq!(said(plain), Output::Text("hi".into()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A look at the whole job without sending anything: what `--dry-run` and `--check-input` show.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,8 +10,10 @@ use super::Job;
 use super::intake::Taken;
 use crate::ask::Begun;
 use crate::client::Client;
+use crate::client::preview::Sent;
 use crate::dispatch::admission::Urgency;
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::request::{Params, Request, TaskKind};
 use crate::run::Item;
 use crate::run::asker::Asker;
@@ -59,6 +61,10 @@ pub struct Inspection {
     pub output_unknown: bool,
     /// The price in US dollars, from low to high, where known.
     pub cost_usd: Option<(f64, f64)>,
+    /// The requests that the model which would be asked first cannot be sent; another one of the list may take them.
+    pub refused: u64,
+    /// Why not, of the first few.
+    pub refusals: Vec<String>,
     /// The first requests.
     pub samples: Vec<Sample>,
 }
@@ -69,6 +75,9 @@ pub struct Inspection {
 pub struct Sample {
     /// The model.
     pub model: String,
+    /// The headers that belong to this request alone, mostly none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: serde_json::Value,
 }
@@ -194,10 +203,20 @@ impl Inspection {
         self.output_tokens = (self.output_tokens.0 + output.0, self.output_tokens.1 + output.1);
         let Some(model) = model else { return };
         self.add_cost(client.price(&model), input, output);
-        if self.samples.len() < SHOWN
-            && let Some(body) = client.preview(&model, &request)
-        {
-            self.samples.push(Sample { model: model.to_string(), body });
+        match client.preview(&model, &request) {
+            Ok(Some(Sent { headers, body })) if self.samples.len() < SHOWN => {
+                self.samples.push(Sample { model: model.to_string(), headers, body });
+            }
+            Ok(_) => {}
+            Err(failure) => self.refuse(&model, &failure),
+        }
+    }
+
+    fn refuse(&mut self, model: &str, failure: &Failure) {
+        self.refused += 1;
+        let refusal = format!("{model}: {}", failure.message);
+        if self.refusals.len() < SHOWN && !self.refusals.contains(&refusal) {
+            self.refusals.push(refusal);
         }
     }
 

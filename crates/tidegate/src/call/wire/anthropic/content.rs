@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::pieces;
-use super::write::is_nothing;
 use crate::call::wire::WireId;
+use crate::call::wire::foreign::is_nothing;
 use crate::call::wire::openai::content::{lenient, read_call};
 use crate::request::{CachePoint, Media, Message, Part, Reasoning, Source, ToolResult};
 
@@ -101,7 +101,8 @@ fn content(parts: &[Part]) -> Result<Content<'_>, String> {
         return Ok(Content::Text(text));
     }
     let mut blocks: Vec<Value> = Vec::with_capacity(parts.len());
-    for part in parts {
+    // An empty text beside something else, as templates and OpenAI's SDKs write it, would be refused.
+    for part in parts.iter().filter(|part| **part != Part::Text(String::new())) {
         match (part, blocks.last_mut()) {
             (Part::CachePoint(point), Some(before)) => before["cache_control"] = cache_control(point),
             (Part::CachePoint(_), None) => return Err("a cache point with nothing before it".to_owned()),
@@ -118,11 +119,10 @@ fn cache_control(point: &CachePoint) -> Value {
     }
 }
 
-/// An empty text beside tool calls, as OpenAI's SDKs write it, would be refused.
 fn assistant(message: &Message) -> Result<Content<'_>, String> {
     let calls = message.extra.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let said = match &message.parts[..] {
-        [Part::Text(text), rest @ ..] if text.is_empty() && !(rest.is_empty() && calls.is_empty()) => content(rest)?,
+        [Part::Text(text)] if text.is_empty() && !calls.is_empty() => content(&[])?,
         parts => content(parts)?,
     };
     if calls.is_empty() {

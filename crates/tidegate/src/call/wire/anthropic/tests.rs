@@ -340,7 +340,38 @@ fn how_hard_to_think_is_said_in_this_wires_words() {
     assert_eq!(encode(&asked("xhigh"))["output_config"], json!({"effort": "xhigh"}));
     let own = asked("low").param("output_config", json!({"effort": "max"}));
     assert_eq!(encode(&own)["output_config"], json!({"effort": "max"}));
-    assert!(refusal(&asked("minimal")).contains("`reasoning_effort` minimal"));
+    assert_eq!(encode(&asked("minimal"))["output_config"], json!({"effort": "low"}));
+    let none = encode(&asked("none"));
+    assert_eq!((&none["thinking"], none.get("output_config")), (&json!({"type": "disabled"}), None));
+}
+
+#[test]
+fn what_openai_says_beside_the_conversation_is_translated_goes_or_is_named() {
+    let asked = |name: &str, value: Value| Request::prompt("hi").param(name, value);
+    for (name, value, field, expected) in [
+        ("service_tier", json!("default"), "service_tier", json!("standard_only")),
+        ("service_tier", json!("auto"), "service_tier", json!("auto")),
+        ("max_completion_tokens", json!(7), "max_tokens", json!(7)),
+        ("metadata", json!({"user_id": "u"}), "metadata", json!({"user_id": "u"})),
+        ("user", json!("u"), "metadata", json!({"user_id": "u"})),
+        ("metadata", json!({"run": "7"}), "metadata", Value::Null),
+        ("stream_options", json!({"include_usage": true}), "stream_options", Value::Null),
+        ("prompt_cache_key", json!("k"), "prompt_cache_key", Value::Null),
+    ] {
+        let body = encode(&asked(name, value));
+        assert_eq!(body.get(field).cloned().unwrap_or_default(), expected, "{name}");
+    }
+    assert!(refusal(&asked("service_tier", json!("flex"))).contains("`service_tier` \"flex\""));
+}
+
+#[test]
+fn betas_are_named_in_a_header() {
+    let asked = |names: Value| Request::prompt("hi").param("anthropic_beta", names);
+    let told = |names: Value| Anthropic.headers(&asked(names)).map(|headers| headers["anthropic-beta"].clone());
+    assert_eq!(told(json!(["a-1", "b-2"])).unwrap(), "a-1,b-2");
+    assert_eq!(told(json!("a-1")).unwrap(), "a-1");
+    assert_eq!(told(json!([1])).unwrap_err().kind, Kind::BadRequest);
+    assert_eq!(encode(&asked(json!(["a-1"]))).get("anthropic_beta"), None);
 }
 
 #[test]

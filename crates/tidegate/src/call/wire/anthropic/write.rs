@@ -11,6 +11,7 @@ use super::content::{self, Conversation};
 use super::pieces;
 use crate::call::provider::Quirks;
 use crate::call::wire::body::{bad_body, refuses_sampling, to_bytes};
+use crate::call::wire::foreign::drop_idle;
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Params, Request, Task};
 
@@ -19,26 +20,6 @@ const MAX_TOKENS: u32 = 4096;
 
 /// Parameters that decide how tokens are drawn.
 const SAMPLING: [&str; 3] = ["temperature", "top_p", "top_k"];
-
-/// Parameters of OpenAI's that ask for something else than this wire can do.
-const OPENAI_ONLY: [&str; 16] = [
-    "audio",
-    "frequency_penalty",
-    "function_call",
-    "functions",
-    "logit_bias",
-    "logprobs",
-    "max_completion_tokens",
-    "modalities",
-    "n",
-    "prediction",
-    "presence_penalty",
-    "seed",
-    "store",
-    "stream_options",
-    "top_logprobs",
-    "verbosity",
-];
 
 /// Writes a typed request.
 pub(super) fn body(request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
@@ -94,6 +75,9 @@ fn fields(params: &Params, model: &str, quirks: &Quirks) -> Result<Map<String, V
     set("stop_sequences", Some(&params.stop).filter(|stop| !stop.is_empty()).map(|stop| json!(stop)));
     set("seed", params.seed.map(Value::from));
     fields.extend(params.extra.clone());
+    if let Some(most) = fields.shift_remove("max_completion_tokens").filter(|most| !most.is_null()) {
+        fields.entry("max_tokens").or_insert(most);
+    }
     translate(&mut fields)?;
     match SAMPLING.into_iter().find(|name| !quirks.sampling && fields.contains_key(*name)) {
         Some(name) => Err(refuses_sampling(model, name)),
@@ -126,19 +110,27 @@ fn translate(fields: &mut Map<String, Value>) -> Result<(), Failure> {
         structure(fields, &format)?;
     }
     if let Some(effort) = fields.shift_remove("reasoning_effort").filter(|effort| !effort.is_null()) {
-        effort_of_openai(fields, effort)?;
+        effort_of_openai(fields, effort);
     }
-    let asks = |name: &str, value: &Value| match name {
-        "n" => value.as_u64() != Some(1) && !value.is_null(),
-        "frequency_penalty" | "presence_penalty" => value.as_f64() != Some(0.0) && !value.is_null(),
-        _ => !is_nothing(value),
-    };
-    for name in OPENAI_ONLY {
-        if fields.shift_remove(name).is_some_and(|value| asks(name, &value)) {
-            return Err(no_place(&format!("`{name}`")));
-        }
+    if let Some(tier) = fields.shift_remove("service_tier").filter(|tier| !tier.is_null()) {
+        fields.insert("service_tier".to_owned(), tier_of_openai(&tier)?);
     }
+    // OpenAI's is another: Anthropic's own holds nothing but a user's id.
+    let own = fields.shift_remove("metadata").filter(|metadata| metadata.get("user_id").is_some());
+    drop_idle(fields).map_err(|names| no_place(&names))?;
+    fields.extend(own.map(|metadata| ("metadata".to_owned(), metadata)));
     Ok(())
+}
+
+/// Returns this wire's word for a tier of service; its own words stay.
+fn tier_of_openai(tier: &Value) -> Result<Value, Failure> {
+    match tier.as_str() {
+        Some("auto" | "standard_only") => Ok(tier.clone()),
+        Some("default") => Ok("standard_only".into()),
+        // What was bought of it is used, as with OpenAI.
+        Some("priority") => Ok("auto".into()),
+        _ => Err(no_place(&format!("`service_tier` {tier}"))),
+    }
 }
 
 /// Sets the form that the answer must have.
@@ -156,20 +148,16 @@ fn structure(fields: &mut Map<String, Value>, format: &Value) -> Result<(), Fail
     }
 }
 
-/// Sets how hard the model is to think; that it should not think at all is said in another way for each model.
-fn effort_of_openai(fields: &mut Map<String, Value>, effort: Value) -> Result<(), Failure> {
-    if let Some(low @ ("none" | "minimal")) = effort.as_str() {
-        return Err(no_place(&format!("`reasoning_effort` {low}")));
+/// Sets how hard the model is to think. There is no less than `low` but not to think at all.
+fn effort_of_openai(fields: &mut Map<String, Value>, effort: Value) {
+    if effort == "none" {
+        fields.entry("thinking").or_insert_with(|| json!({"type": "disabled"}));
+        return;
     }
+    let effort = if effort == "minimal" { "low".into() } else { effort };
     if let Value::Object(config) = fields.entry("output_config").or_insert_with(|| json!({})) {
         config.entry("effort").or_insert(effort);
     }
-    Ok(())
-}
-
-/// What stands for nothing, as OpenAI's SDKs write it: null, false, an empty list.
-pub(super) fn is_nothing(value: &Value) -> bool {
-    value.is_null() || *value == Value::Bool(false) || value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn no_place(what: &str) -> Failure {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::pieces;
 use crate::call::wire::WireId;
+use crate::call::wire::foreign::is_nothing;
 use crate::call::wire::openai::content::{lenient, read_call};
 use crate::request::format::FORMATS;
 use crate::request::{
@@ -55,7 +56,20 @@ impl<'a> Conversation<'a> {
         for (i, message) in messages.iter().enumerate() {
             conversation.add(message).map_err(|what| format!("messages[{i}]: {what}"))?;
         }
+        conversation.name_documents();
         Ok(conversation)
+    }
+
+    /// No two documents of a request may have the same name.
+    fn name_documents(&mut self) {
+        let mut known = Vec::new();
+        for block in self.turns.iter_mut().flat_map(|turn| &mut turn.content) {
+            let Block::Other(block) = block else { continue };
+            if let Some(Value::Array(inner)) = block.pointer_mut("/toolResult/content") {
+                inner.iter_mut().for_each(|block| name_document(block, &mut known));
+            }
+            name_document(block, &mut known);
+        }
     }
 
     fn add(&mut self, message: &'a Message) -> Result<(), String> {
@@ -90,24 +104,39 @@ impl<'a> Conversation<'a> {
     }
 }
 
+/// Numbers a document whose name another one has; case does not tell them apart.
+fn name_document(block: &mut Value, known: &mut Vec<String>) {
+    let Some(Value::String(name)) = block.pointer_mut("/document/name") else { return };
+    let mut number = 1;
+    let mut unique = name.clone();
+    while known.contains(&unique.to_lowercase()) {
+        number += 1;
+        unique = format!("{name} {number}");
+    }
+    known.push(unique.to_lowercase());
+    *name = unique;
+}
+
 /// Refuses a message's fields that are neither known nor empty.
 fn only(extra: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
-    match extra.iter().find(|(name, value)| !known.contains(&name.as_str()) && !super::write::is_nothing(value)) {
+    match extra.iter().find(|(name, value)| !known.contains(&name.as_str()) && !is_nothing(value)) {
         Some((name, _)) => Err(format!("the field `{name}`")),
         None => Ok(()),
     }
 }
 
+/// Writes what is said. An empty text beside something else, as templates and OpenAI's SDKs write it, would be refused.
 fn blocks(parts: &[Part]) -> Result<Vec<Block<'_>>, String> {
-    parts.iter().map(block).collect()
+    let said = parts.iter().filter(|part| parts.len() == 1 || **part != Part::Text(String::new()));
+    said.map(block).collect()
 }
 
-/// An empty text, as OpenAI's SDKs write it beside tool calls, would be refused.
 fn assistant(message: &Message) -> Result<Vec<Block<'_>>, String> {
     let calls = message.extra.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let alone = message.parts.len() == 1 && calls.is_empty();
-    let said = message.parts.iter().filter(|part| alone || **part != Part::Text(String::new()));
-    let mut said = said.map(block).collect::<Result<Vec<_>, _>>()?;
+    let mut said = match &message.parts[..] {
+        [Part::Text(text)] if text.is_empty() && !calls.is_empty() => Vec::new(),
+        parts => blocks(parts)?,
+    };
     for call in calls {
         said.push(Block::Other(tool_use(&read_call(call)?)));
     }

@@ -10,6 +10,7 @@ use http::response::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::headers;
 use crate::call::status;
 use crate::call::wire::body::to_bytes;
 use crate::failure::{Failure, Kind};
@@ -41,6 +42,7 @@ impl Vendor {
 /// Writes a request for the embedding of one text. Fields that the user gives win; `dimensions` is known to both.
 pub(super) fn body(text: &str, params: &Params, model: &str) -> Result<Bytes, Failure> {
     let mut fields = params.extra.clone();
+    headers::taken_out(&mut fields)?;
     // OpenAI's: what they ask for is what happens anyhow.
     for name in ["encoding_format", "user"] {
         fields.shift_remove(name);

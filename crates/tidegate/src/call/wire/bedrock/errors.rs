@@ -17,9 +17,14 @@ pub(super) fn kind(error: &ErrorBody) -> Option<Kind> {
         "servicequotaexceeded" => Some(Kind::DayQuota),
         "modelnotready" | "serviceunavailable" => Some(Kind::Overloaded),
         "modeltimeout" => Some(Kind::Timeout),
-        "internalserver" | "internalfailure" | "modelerror" | "modelstreamerror" | "conflict" => {
-            Some(Kind::ServerError)
-        }
+        "modelerror" | "modelstreamerror" => Some(match error.original {
+            Some(400 | 413 | 422) if says(TOO_LONG) => Kind::TooLong,
+            Some(400 | 413 | 422) => Kind::BadRequest,
+            Some(429 | 503 | 529) => Kind::Overloaded,
+            Some(408 | 504) => Kind::Timeout,
+            _ => Kind::ServerError,
+        }),
+        "internalserver" | "internalfailure" | "conflict" => Some(Kind::ServerError),
         "accessdenied" if says(&["api key", "bearer token", "security token"]) => Some(Kind::Auth),
         "accessdenied" => Some(Kind::Permission),
         "unrecognizedclient"
@@ -66,7 +71,8 @@ mod tests {
     use super::*;
 
     fn of(kind_name: &str, message: &str) -> Option<Kind> {
-        kind(&ErrorBody { kind: super::super::types::plain_name(kind_name), message: message.to_owned() })
+        let kind_name = super::super::types::plain_name(kind_name);
+        kind(&ErrorBody { kind: kind_name, message: message.to_owned(), original: None })
     }
 
     #[test]
@@ -86,6 +92,21 @@ mod tests {
         for (name, message, kind) in cases {
             assert_eq!(of(name, message), kind, "{name}: {message}");
         }
+    }
+
+    #[test]
+    fn the_status_of_the_model_behind_decides() {
+        let read = |original: u64| {
+            let body = serde_json::json!({"__type": "ModelErrorException", "message": "The model failed.",
+                "originalStatusCode": original, "originalMessage": "busy"});
+            let error = ErrorBody::read(&http::HeaderMap::new(), body.to_string().as_bytes()).unwrap();
+            assert_eq!(error.message, "The model failed. The model said: busy");
+            kind(&error)
+        };
+        assert_eq!(
+            [500, 503, 504, 400].map(read),
+            [Kind::ServerError, Kind::Overloaded, Kind::Timeout, Kind::BadRequest].map(Some)
+        );
     }
 
     #[test]

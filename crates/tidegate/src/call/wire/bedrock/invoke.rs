@@ -3,29 +3,35 @@
 //! The body is that of Messages, with its version in it and the model in the path; the reply is Anthropic's, errors are
 //! AWS's. In a stream each of AWS's messages holds one of Anthropic's events.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::response::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Bedrock, stream};
+use super::{Bedrock, headers, stream};
 use crate::call::eventstream::{self, EXCEPTION};
 use crate::call::provider::Quirks;
 use crate::call::sigv4::escape;
 use crate::call::sse::Event;
 use crate::call::status;
-use crate::call::wire::anthropic::Anthropic;
+use crate::call::wire::anthropic::{self, Anthropic};
 use crate::call::wire::body::{bad_body, to_bytes};
 use crate::call::wire::fit::MediaLimits;
 use crate::call::wire::{Framing, StreamState, Wire, WireId};
 use crate::failure::{Failure, Kind};
 use crate::request::{Media, Original, Part, Request, Source, TaskKind};
-use crate::response::{Delta, Response};
+use crate::response::{Delta, Response, Tier};
 
 /// The version that every model of Anthropic's on Bedrock accepts.
 const VERSION: &str = "bedrock-2023-05-31";
+
+/// The header in which AWS is told the wanted tier, and tells the one that served.
+const SERVICE_TIER: &str = "x-amzn-bedrock-service-tier";
 
 /// The name of the events that hold one of the vendor's.
 const CHUNK: &str = "chunk";
@@ -41,6 +47,15 @@ struct Chunk {
 pub(crate) fn chunk(event: &[u8]) -> Vec<u8> {
     let body = serde_json::json!({"bytes": STANDARD.encode(event)});
     eventstream::event_message(CHUNK, body.to_string().as_bytes())
+}
+
+/// Takes out of fields what is told in headers. Anthropic's own `metadata` holds nothing but a user's id.
+fn beside(fields: &mut Map<String, Value>) -> Result<HeaderMap, Failure> {
+    let own = fields.get("metadata").is_some_and(|metadata| metadata.get("user_id").is_some());
+    let metadata = if own { fields.shift_remove("metadata") } else { None };
+    headers::translate(fields)?;
+    fields.extend(metadata.map(|metadata| ("metadata".to_owned(), metadata)));
+    headers::taken_out(fields)
 }
 
 /// The codec.
@@ -65,17 +80,35 @@ impl Wire for Invoke {
         if request.kind() == TaskKind::Embed {
             return Bedrock.encode(request, model, quirks);
         }
-        let body = Anthropic.encode(request, model, quirks)?;
+        let mut request = Cow::Borrowed(request);
+        if !request.params.extra.is_empty() {
+            beside(&mut request.to_mut().params.extra)?;
+        }
+        let body = anthropic::encode(&request, model, quirks)?;
         let mut body: Map<String, Value> = serde_json::from_slice(&body).map_err(bad_body)?;
+        if request.original.is_some() {
+            beside(&mut body)?;
+        }
         body.shift_remove("model");
         body.shift_remove("stream");
         body.entry("anthropic_version").or_insert_with(|| VERSION.into());
         to_bytes(&body)
     }
 
+    /// What Converse has in its body, where users know it from.
+    fn headers(&self, request: &Request) -> Result<HeaderMap, Failure> {
+        let mut fields = match &request.original {
+            Some(original) => serde_json::from_slice(&original.bytes).map_err(bad_body)?,
+            None if request.params.extra.is_empty() => return Ok(HeaderMap::new()),
+            None => Map::new(),
+        };
+        fields.extend(request.params.extra.clone());
+        beside(&mut fields)
+    }
+
     fn decode(&self, kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
         match kind {
-            TaskKind::Chat => Anthropic.decode(kind, head, body),
+            TaskKind::Chat => Anthropic.decode(kind, head, body).map(|response| of_tier(response, head)),
             TaskKind::Embed => Bedrock.decode(kind, head, body),
         }
     }
@@ -129,8 +162,18 @@ impl Wire for Invoke {
     }
 
     fn finish(&self, state: StreamState) -> Result<Response, Failure> {
-        Anthropic.finish(state)
+        let head = state.head.clone();
+        Anthropic.finish(state).map(|response| of_tier(response, &head))
     }
+}
+
+/// Tells the tier that served, which AWS does beside the vendor's body.
+fn of_tier(mut response: Response, head: &Parts) -> Response {
+    let told = head.headers.get(SERVICE_TIER).and_then(|name| name.to_str().ok());
+    if let (Some(usage), Some(told)) = (&mut response.usage, told) {
+        usage.tier = Tier::named(told);
+    }
+    response
 }
 
 #[cfg(test)]
@@ -181,5 +224,42 @@ mod tests {
         let own = Request::original(WireId::BedrockInvoke, TaskKind::Chat, own.to_string());
         assert_eq!(encode(&own), json!({"max_tokens": 5, "messages": [], "anthropic_version": "new", "x": 1}));
         assert_eq!(Invoke.path(TaskKind::Chat, "a:0").as_deref(), Some("/model/a%3A0/invoke"));
+    }
+
+    #[test]
+    fn what_converse_has_beside_the_conversation_stands_in_headers() {
+        let guardrail = json!({"guardrailIdentifier": "g1", "guardrailVersion": "2"});
+        let asked = |metadata: Value| {
+            let request = Request::prompt("hi").param("guardrailConfig", guardrail.clone()).param("metadata", metadata);
+            request.param("service_tier", "flex").param("anthropic_beta", json!(["b"])).max_tokens(5)
+        };
+        let own = json!({"messages": [], "max_tokens": 5, "guardrailConfig": guardrail, "serviceTier": {"type": "flex"},
+            "anthropic_beta": ["b"], "metadata": {"user_id": "u"}});
+        let own = Request::original(WireId::BedrockInvoke, TaskKind::Chat, own.to_string());
+        for request in [asked(json!({"run": "7"})), asked(json!({"user_id": "u"})), own] {
+            let headers = Invoke.headers(&request).unwrap();
+            let told = |name: &str| headers.get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(told("x-amzn-bedrock-guardrailidentifier"), Some("g1"));
+            assert_eq!(told("x-amzn-bedrock-guardrailversion"), Some("2"));
+            assert_eq!(told(SERVICE_TIER), Some("flex"));
+            let body: Value = serde_json::from_slice(&Invoke.encode(&request, "m", &Quirks::COMMON).unwrap()).unwrap();
+            assert!(["guardrailConfig", "serviceTier", "service_tier"].iter().all(|name| body.get(name).is_none()));
+            assert_eq!(body["anthropic_beta"], json!(["b"]));
+            let metadata = told("x-amzn-bedrock-request-metadata");
+            assert_eq!(
+                (metadata.is_some(), body["metadata"].is_null()),
+                (metadata == Some(r#"{"run":"7"}"#), metadata.is_some())
+            );
+        }
+        assert!(Invoke.headers(&Request::prompt("hi")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_tier_that_served_stands_in_a_header() {
+        let head = http::Response::builder().header(SERVICE_TIER, "flex").body(()).unwrap().into_parts().0;
+        let reply =
+            json!({"content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 1, "output_tokens": 1}});
+        let response = Invoke.decode(TaskKind::Chat, &head, &reply.to_string().into()).unwrap();
+        assert_eq!(response.usage.unwrap().tier, Tier::Flex);
     }
 }

@@ -27,13 +27,18 @@ pub(super) fn is_own(part: &Value) -> bool {
     names.next().is_some_and(|name| OWN.contains(&name.as_str())) && names.next().is_none()
 }
 
-/// Brings a file's name to the characters that Converse allows.
+/// The longest name of a document, less what a number behind it takes.
+const LONGEST_NAME: usize = 190;
+
+/// Brings a file's name to the characters that Converse allows, and to its length.
 pub(super) fn document_name(file: &str) -> String {
     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
     let allowed = |c: char| if c.is_ascii_alphanumeric() || "-()[]".contains(c) { c } else { ' ' };
     let plain: String = stem.chars().map(allowed).collect();
-    let plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
-    if plain.is_empty() { "document".to_owned() } else { plain }
+    let mut plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
+    plain.truncate(LONGEST_NAME);
+    let plain = plain.trim_end();
+    if plain.is_empty() { "document".to_owned() } else { plain.to_owned() }
 }
 
 /// Translates a function of OpenAI's `tools`; a tool in Converse's own spelling stays as it is.
@@ -52,7 +57,7 @@ pub(super) fn tool_of_function(tool: &Value) -> Result<Value, String> {
     let schema = schema.cloned().unwrap_or_else(|| json!({"type": "object", "properties": {}}));
     let mut spec = json!({"name": function["name"], "inputSchema": {"json": schema}});
     for name in ["description", "strict"] {
-        if let Some(value) = function.get(name).filter(|value| !value.is_null()) {
+        if let Some(value) = function.get(name).filter(|value| !value.is_null() && *value != "") {
             spec[name] = value.clone();
         }
     }

@@ -49,8 +49,9 @@ pub(super) fn event(state: &mut StreamState, event: &Event, out: &mut Vec<Delta>
 }
 
 pub(super) fn failed(state: &StreamState, name: &str, data: &[u8]) -> Failure {
-    let told = ErrorBody::read(&http::HeaderMap::new(), data).map(|error| error.message).unwrap_or_default();
-    let error = ErrorBody { kind: plain_name(name), message: told };
+    let told = ErrorBody::read(&http::HeaderMap::new(), data);
+    let (message, original) = told.map(|told| (told.message, told.original)).unwrap_or_default();
+    let error = ErrorBody { kind: plain_name(name), message, original };
     let kind = errors::kind(&error).unwrap_or(match error.kind.as_str() {
         "validation" => Kind::BadRequest,
         _ => Kind::ServerError,

@@ -262,3 +262,70 @@ fn a_stream_that_breaks_off_or_fails_is_no_answer() {
     let stop = ("messageStop", json!({"stopReason": "end_turn"}));
     assert_eq!(streamed(&[text, stop]).1.unwrap().usage, None, "the usage was lost, not the answer");
 }
+
+#[test]
+fn how_hard_to_think_is_said_in_each_vendors_words() {
+    let told = |model: &str, effort: &str| {
+        let request = Request::prompt("hi").param("reasoning_effort", effort);
+        let mut body: Value =
+            serde_json::from_slice(&Bedrock.encode(&request, model, &Quirks::COMMON).unwrap()).unwrap();
+        assert_eq!(body.get("reasoning_effort"), None);
+        let config = body["outputConfig"].take();
+        if config.is_null() { body["additionalModelRequestFields"].take() } else { config }
+    };
+    for (model, effort, expected) in [
+        ("eu.anthropic.claude-sonnet-4-6", "high", json!({"effort": "high"})),
+        ("eu.anthropic.claude-sonnet-4-6", "minimal", json!({"effort": "low"})),
+        ("eu.anthropic.claude-sonnet-4-6", "none", json!({"thinking": {"type": "disabled"}})),
+        (
+            "us.amazon.nova-2-lite-v1:0",
+            "low",
+            json!({"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"}}),
+        ),
+        ("us.amazon.nova-2-lite-v1:0", "none", json!({"reasoningConfig": {"type": "disabled"}})),
+        ("openai.gpt-oss-120b-1:0", "low", json!({"reasoning_effort": "low"})),
+    ] {
+        assert_eq!(told(model, effort), expected, "{model} {effort}");
+    }
+}
+
+#[test]
+fn documents_have_names_of_their_own_within_a_request() {
+    let file = |name: Option<&str>| {
+        let media = crate::request::Media::bytes(&b"%PDF-1.7"[..], name, None).unwrap();
+        Message::user().text("x").media(crate::request::MediaKind::Document, media)
+    };
+    let long = format!("{}.pdf", "n".repeat(300));
+    let request = Request::chat(vec![
+        file(Some("a b.pdf")),
+        file(Some("A_b.pdf")),
+        file(None),
+        Message::assistant().text("y"),
+        file(None),
+        file(Some(&long)),
+        file(Some(&long)),
+    ]);
+    let body = encoded(&request);
+    let turns = body["messages"].as_array().unwrap().iter();
+    let blocks = turns.flat_map(|turn| turn["content"].as_array().unwrap());
+    let names: Vec<&str> = blocks.filter_map(|block| block.pointer("/document/name")?.as_str()).collect();
+    assert_eq!(names[..4], ["a b", "A b 2", "document", "document 2"]);
+    assert!(names[4] != names[5] && names.iter().all(|name| name.len() <= 200), "{names:?}");
+}
+
+#[test]
+fn an_empty_text_beside_something_else_is_not_sent() {
+    let image = Message::user().text("").image_bytes(&b"\x89PNG\r\n\x1A\n"[..]).unwrap();
+    let body = encoded(&Request::chat(vec![image]));
+    assert_eq!(body["messages"][0]["content"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn metadata_of_openais_is_awss() {
+    let body = encoded(&Request::prompt("hi").param("metadata", json!({"run": "7"})).param("stream", false));
+    assert_eq!(
+        (&body["requestMetadata"], body.get("metadata"), body.get("stream")),
+        (&json!({"run": "7"}), None, None)
+    );
+    assert!(refused(&Request::prompt("hi").param("metadata", json!({"run": "§"}))).contains("that of `run`"));
+}

@@ -152,8 +152,10 @@ pub struct Metrics {
 pub struct ErrorBody {
     /// The exception's name in lower case and without `exception`, such as `throttling`; empty if there is none.
     pub kind: String,
-    /// What the provider said.
+    /// What the provider said, and the model behind it.
     pub message: String,
+    /// The status with which the model behind it answered.
+    pub original: Option<u64>,
 }
 
 impl ErrorBody {
@@ -164,8 +166,13 @@ impl ErrorBody {
         let text = |names: [&str; 2]| names.iter().find_map(|name| whole.get(*name)?.as_str());
         let named = headers.get("x-amzn-errortype").and_then(|name| name.to_str().ok());
         let kind = named.or_else(|| text(["__type", "code"])).map(plain_name).unwrap_or_default();
-        let message = text(["message", "Message"]).unwrap_or_default().to_owned();
-        (!kind.is_empty() || !message.is_empty()).then_some(ErrorBody { kind, message })
+        let mut message = text(["message", "Message"]).unwrap_or_default().to_owned();
+        let told = text(["originalMessage"; 2]).filter(|told| !told.is_empty() && !message.contains(told));
+        if let Some(told) = told {
+            message = if message.is_empty() { told.to_owned() } else { format!("{message} The model said: {told}") };
+        }
+        let original = whole.get("originalStatusCode").and_then(Value::as_u64);
+        (!kind.is_empty() || !message.is_empty()).then_some(ErrorBody { kind, message, original })
     }
 }
 

@@ -8,33 +8,23 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::content::{self, Conversation};
-use super::{embed, pieces};
+use super::{embed, headers, pieces, rules};
 use crate::call::provider::Quirks;
 use crate::call::wire::body::{bad_body, refuses_sampling, to_bytes};
+use crate::call::wire::foreign::drop_idle;
 use crate::failure::{Failure, Kind};
 use crate::request::{Original, Params, Request, Task};
 
-/// Parameters of OpenAI's that ask for something else than this wire can do.
-const OPENAI_ONLY: [&str; 15] = [
-    "audio",
-    "frequency_penalty",
-    "function_call",
-    "functions",
-    "logit_bias",
-    "logprobs",
-    "modalities",
-    "n",
-    "prediction",
-    "presence_penalty",
-    "seed",
-    "store",
-    "stream_options",
-    "top_logprobs",
-    "verbosity",
-];
-
 /// Parameters of vendors that users know by their plain names; Converse takes them beside its own.
 const VENDORS: [&str; 4] = ["top_k", "thinking", "anthropic_beta", "reasoning_config"];
+
+/// Fields of other names that stand in `inferenceConfig`.
+const INFERENCE: [(&str, &str); 4] = [
+    ("max_tokens", "maxTokens"),
+    ("max_completion_tokens", "maxTokens"),
+    ("temperature", "temperature"),
+    ("top_p", "topP"),
+];
 
 /// Writes a typed request.
 pub(super) fn body(request: &Request, model: &str, quirks: &Quirks) -> Result<Bytes, Failure> {
@@ -43,6 +33,11 @@ pub(super) fn body(request: &Request, model: &str, quirks: &Quirks) -> Result<By
         Task::Embed(text) => return embed::body(text, &request.params, model),
     };
     let fields = fields(&request.params, model, quirks)?;
+    let has_tools = fields.get("toolConfig").is_some_and(|config| config.get("tools").is_some());
+    let faults = rules::broken(messages, has_tools, model);
+    if !faults.is_empty() {
+        return Err(Failure::new(Kind::Unsupported, faults.join("; ")));
+    }
     let conversation = Conversation::of(messages).map_err(|what| no_place(&what))?;
     if !conversation.system.is_empty() && fields.contains_key("system") {
         return Err(Failure::new(Kind::BadRequest, "there are system messages and a field `system`; keep one of them"));
@@ -92,19 +87,18 @@ fn fields(params: &Params, model: &str, quirks: &Quirks) -> Result<Map<String, V
     let mut config = Map::new();
     let mut set = |name: &str, value: Option<Value>| value.map(|value| config.insert(name.to_owned(), value));
     set("maxTokens", params.max_tokens.map(Value::from));
-    for name in ["max_tokens", "max_completion_tokens"] {
-        set("maxTokens", fields.shift_remove(name).filter(|value| !value.is_null()));
-    }
     set("temperature", params.temperature.map(Value::from));
-    set("topP", fields.shift_remove("top_p").filter(|value| !value.is_null()));
     set("stopSequences", Some(&params.stop).filter(|stop| !stop.is_empty()).map(|stop| json!(stop)));
+    for (theirs, own) in INFERENCE {
+        set(own, fields.shift_remove(theirs).filter(|value| !value.is_null()));
+    }
     if let Some(sampling) = ["temperature", "topP"].into_iter().find(|name| config.contains_key(*name))
         && !quirks.sampling
     {
         return Err(refuses_sampling(model, sampling));
     }
     lay_under(&mut fields, "inferenceConfig", config);
-    translate(&mut fields)?;
+    translate(&mut fields, model)?;
     Ok(fields)
 }
 
@@ -121,7 +115,7 @@ fn lay_under(fields: &mut Map<String, Value>, name: &str, values: Map<String, Va
 }
 
 /// Puts OpenAI's fields, and those that only a vendor knows, into this wire's form.
-fn translate(fields: &mut Map<String, Value>) -> Result<(), Failure> {
+fn translate(fields: &mut Map<String, Value>, model: &str) -> Result<(), Failure> {
     let mut config = Map::new();
     if let Some(Value::Array(tools)) = fields.shift_remove("tools") {
         let tools = tools.iter().map(pieces::tool_of_function).collect::<Result<Vec<Value>, _>>();
@@ -130,7 +124,7 @@ fn translate(fields: &mut Map<String, Value>) -> Result<(), Failure> {
     if let Some(choice) = fields.shift_remove("tool_choice").filter(|choice| !choice.is_null()) {
         match pieces::choice_of_openai(&choice) {
             Some(choice) => drop(config.insert("toolChoice".to_owned(), choice)),
-            // There is no such choice here: without tools none is called.
+            // There is no such choice here: without tools none is called, and what called some is refused.
             None => drop(config.shift_remove("tools")),
         }
     }
@@ -139,36 +133,36 @@ fn translate(fields: &mut Map<String, Value>) -> Result<(), Failure> {
         structure(fields, &format)?;
     }
     if let Some(effort) = fields.shift_remove("reasoning_effort").filter(|effort| !effort.is_null()) {
-        lay_under(fields, "outputConfig", Map::from_iter([("effort".to_owned(), effort)]));
+        effort_of_openai(fields, effort, model)?;
     }
-    // `auto` is OpenAI's word for what happens anyhow.
-    let tier = fields.shift_remove("service_tier").filter(|tier| tier.is_string() && tier != "auto");
-    if let Some(tier) = tier {
-        fields.entry("serviceTier").or_insert_with(|| json!({"type": tier}));
-    }
+    headers::translate(fields)?;
     let vendor = VENDORS.into_iter().filter_map(|name| Some((name.to_owned(), fields.shift_remove(name)?)));
     let vendor: Map<String, Value> = vendor.collect();
     lay_under(fields, "additionalModelRequestFields", vendor);
-    refuse_foreign(fields)
+    drop_idle(fields).map_err(|names| no_place(&names))
 }
 
-fn refuse_foreign(fields: &mut Map<String, Value>) -> Result<(), Failure> {
-    let asks = |name: &str, value: &Value| match name {
-        "n" => value.as_u64() != Some(1) && !value.is_null(),
-        "frequency_penalty" | "presence_penalty" => value.as_f64() != Some(0.0) && !value.is_null(),
-        _ => !is_nothing(value),
+/// Vendors whose models take OpenAI's own field.
+const SPEAK_OPENAI: [&str; 6] = ["openai.", "deepseek.", "qwen.", "moonshot", "minimax.", "zai."];
+
+/// Sets how hard the model is to think, where its vendor has a place for it. Claude and what is known only by an ARN have
+/// Converse's own; Nova and those who speak OpenAI's format have theirs.
+fn effort_of_openai(fields: &mut Map<String, Value>, effort: Value, model: &str) -> Result<(), Failure> {
+    let level = effort.as_str().unwrap_or_default();
+    let nova = model.contains("amazon.nova");
+    let (object, own) = match level {
+        "none" if nova => ("reasoningConfig", json!({"type": "disabled"})),
+        "minimal" if nova => ("reasoningConfig", json!({"type": "enabled", "maxReasoningEffort": "low"})),
+        _ if nova => ("reasoningConfig", json!({"type": "enabled", "maxReasoningEffort": effort})),
+        _ if SPEAK_OPENAI.iter().any(|vendor| model.contains(vendor)) => ("reasoning_effort", effort),
+        "none" => ("thinking", json!({"type": "disabled"})),
+        _ => {
+            let effort = if level == "minimal" { "low".into() } else { effort };
+            lay_under(fields, "outputConfig", Map::from_iter([("effort".to_owned(), effort)]));
+            return Ok(());
+        }
     };
-    for name in OPENAI_ONLY {
-        if fields.shift_remove(name).is_some_and(|value| asks(name, &value)) {
-            return Err(no_place(&format!("`{name}`")));
-        }
-    }
-    // What these ask for is what happens anyhow, or bears on nothing but OpenAI's books.
-    for name in ["user", "metadata", "parallel_tool_calls"] {
-        if fields.shift_remove(name) == Some(Value::Bool(false)) && name == "parallel_tool_calls" {
-            return Err(no_place("`parallel_tool_calls`"));
-        }
-    }
+    lay_under(fields, "additionalModelRequestFields", Map::from_iter([(object.to_owned(), own)]));
     Ok(())
 }
 
@@ -189,11 +183,6 @@ fn structure(fields: &mut Map<String, Value>, format: &Value) -> Result<(), Fail
         }
         (Some(other), _) => Err(no_place(&format!("`response_format` {other}"))),
     }
-}
-
-/// What stands for nothing, as OpenAI's SDKs write it: null, false, an empty list.
-pub(super) fn is_nothing(value: &Value) -> bool {
-    value.is_null() || *value == Value::Bool(false) || value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn no_place(what: &str) -> Failure {

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use self::tools::ToolConfig;
 use super::types::{
-    Candidate, ContentReply, EmbedReply, Embedding, FunctionCall, GenerateReply, PartReply, UsageReply,
+    Candidate, ContentReply, EmbedReply, Embedding, FunctionCall, GenerateReply, PartReply, Prediction, Statistics,
+    UsageReply,
 };
 use crate::call::wire::openai::server::{Answer, Texts};
 
@@ -102,6 +103,29 @@ pub(crate) struct EmbedRequest<'a> {
     pub(crate) output_dimensionality: Option<u32>,
 }
 
+/// A request for `predict`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PredictRequest<'a> {
+    #[serde(borrow)]
+    pub(crate) instances: Vec<Instance<'a>>,
+    #[serde(default)]
+    pub(crate) parameters: Parameters,
+}
+
+/// A text to embed.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Instance<'a> {
+    #[serde(borrow)]
+    pub(crate) content: Cow<'a, str>,
+}
+
+/// What holds for all texts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Parameters {
+    pub(crate) output_dimensionality: Option<u32>,
+}
+
 /// A request for `batchEmbedContents`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct EmbedRequests<'a> {
@@ -181,12 +205,25 @@ fn reason(finish: &str) -> &'static str {
 /// Writes the reply of `embedContent`.
 pub(crate) fn embedding(mut vectors: Vec<Vec<f32>>, usage: UsageReply) -> Bytes {
     let values = vectors.pop().unwrap_or_default();
-    json(&EmbedReply { embedding: Some(Embedding { values }), usage_metadata: Some(usage), ..EmbedReply::default() })
+    json(&EmbedReply {
+        embedding: Some(Embedding { values, statistics: None }),
+        usage_metadata: Some(usage),
+        ..EmbedReply::default()
+    })
+}
+
+/// Writes the reply of `predict`, which counts the tokens of each text.
+pub(crate) fn predictions(vectors: Vec<Vec<f32>>, tokens: &[u64]) -> Bytes {
+    let predictions = vectors.into_iter().zip(tokens).map(|(values, tokens)| {
+        let statistics = Some(Statistics { token_count: Some(*tokens) });
+        Prediction { embeddings: Embedding { values, statistics } }
+    });
+    json(&EmbedReply { predictions: predictions.collect(), ..EmbedReply::default() })
 }
 
 /// Writes the reply of `batchEmbedContents`.
 pub(crate) fn embeddings(vectors: Vec<Vec<f32>>, usage: UsageReply) -> Bytes {
-    let embeddings = vectors.into_iter().map(|values| Embedding { values }).collect();
+    let embeddings = vectors.into_iter().map(|values| Embedding { values, statistics: None }).collect();
     json(&EmbedReply { embeddings, usage_metadata: Some(usage), ..EmbedReply::default() })
 }
 

@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 use super::{bad, tools, unsupported};
 use crate::call::provider::Quirks;
 use crate::call::wire::body::refuses_sampling;
+use crate::call::wire::foreign::drop_idle;
+use crate::call::wire::stream::object;
 use crate::failure::Failure;
 use crate::request::Params;
 
@@ -44,24 +46,14 @@ const SAME: &[(&str, &str)] = &[
     ("candidateCount", "n"),
     ("presencePenalty", "presence_penalty"),
     ("frequencyPenalty", "frequency_penalty"),
+    ("logprobs", "top_logprobs"),
+    ("responseLogprobs", "logprobs"),
+    ("maxOutputTokens", "max_tokens"),
+    ("maxOutputTokens", "max_completion_tokens"),
 ];
 
-/// OpenAI's fields that Gemini has nothing like.
-const FOREIGN: &[&str] = &[
-    "audio",
-    "function_call",
-    "functions",
-    "logit_bias",
-    "metadata",
-    "modalities",
-    "parallel_tool_calls",
-    "prediction",
-    "reasoning_effort",
-    "top_logprobs",
-    "user",
-    "verbosity",
-    "web_search_options",
-];
+/// The tokens that OpenAI's words for effort stand for, as Google's own servers of OpenAI's format take them.
+const BUDGETS: &[(&str, u32)] = &[("none", 0), ("minimal", 1024), ("low", 1024), ("medium", 8192), ("high", 24_576)];
 
 /// A body's fields besides the conversation.
 #[derive(Debug, Default)]
@@ -74,7 +66,7 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Puts parameters where they belong; a field given by Google's own name wins.
-    pub(super) fn new(params: &Params) -> Result<Settings, Failure> {
+    pub(super) fn new(params: &Params, model: &str) -> Result<Settings, Failure> {
         let mut settings = Settings::default();
         let mut set = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
@@ -88,8 +80,9 @@ impl Settings {
         // OpenAI's names first, so that Google's win.
         let (own, translated): (Vec<_>, Vec<_>) = params.extra.iter().partition(|(name, _)| !is_openai(name));
         for (name, value) in translated.into_iter().chain(own) {
-            settings.add(name, value)?;
+            settings.add(name, value, model)?;
         }
+        drop_idle(&mut settings.top).map_err(|names| unsupported(format!("Gemini's format has no {names}")))?;
         Ok(settings)
     }
 
@@ -102,9 +95,19 @@ impl Settings {
         }
     }
 
-    fn add(&mut self, name: &str, value: &Value) -> Result<(), Failure> {
+    fn add(&mut self, name: &str, value: &Value, model: &str) -> Result<(), Failure> {
         let translated = SAME.iter().find(|(_, theirs)| *theirs == name).map_or(name, |(ours, _)| ours);
         match (name, value) {
+            // A number of them, as Google means it.
+            ("logprobs", Value::Number(_)) => drop(self.generation.insert(name.to_owned(), value.clone())),
+            ("logprobs", Value::Bool(false)) => {}
+            (_, Value::Null) if is_openai(name) => {}
+            // One that says nothing of how hard to think goes together with what does.
+            ("thinkingConfig", Value::Object(own))
+                if !own.contains_key("thinkingBudget") && !own.contains_key("thinkingLevel") =>
+            {
+                object(self.generation.entry(name).or_insert(Value::Null)).extend(own.clone());
+            }
             _ if GENERATION.contains(&translated) => {
                 self.generation.insert(translated.to_owned(), value.clone());
             }
@@ -117,10 +120,14 @@ impl Settings {
             ("tool_choice", choice) => {
                 self.top.insert("toolConfig".to_owned(), tools::gemini_choice(choice)?);
             }
-            // Whether a reply is streamed is told by the path.
-            ("stream" | "stream_options", _) => {}
-            _ if FOREIGN.contains(&name) => {
-                return Err(unsupported(format!("Gemini's format has no `{name}`")));
+            ("reasoning_effort", effort) => {
+                self.generation.insert("thinkingConfig".to_owned(), thinking(effort, model)?);
+            }
+            // `auto` is OpenAI's word for what happens anyhow.
+            ("service_tier", tier) if tier == "auto" => {}
+            ("service_tier", tier) => {
+                let tier = if tier == "default" { "standard".into() } else { tier.clone() };
+                self.top.insert("serviceTier".to_owned(), tier);
             }
             _ => {
                 self.top.insert(name.to_owned(), value.clone());
@@ -130,8 +137,25 @@ impl Settings {
     }
 }
 
+/// Says how hard a model is to think: Gemini 3 and later has levels, what came before has a budget of tokens.
+fn thinking(effort: &Value, model: &str) -> Result<Value, Failure> {
+    let level = effort.as_str().unwrap_or_default();
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let has_budget = ["gemini-2", "gemini-1", "gemini-robotics-er-1"].iter().any(|begins| name.starts_with(begins));
+    let none = || unsupported(format!("{model} has no `reasoning_effort` {effort}"));
+    if has_budget {
+        let (_, tokens) = BUDGETS.iter().find(|(known, _)| *known == level).ok_or_else(none)?;
+        return Ok(json!({"thinkingBudget": tokens}));
+    }
+    match level {
+        "minimal" | "low" | "medium" | "high" | "xhigh" => Ok(json!({"thinkingLevel": level.to_ascii_uppercase()})),
+        _ => Err(none()),
+    }
+}
+
 fn is_openai(name: &str) -> bool {
-    matches!(name, "response_format" | "tool_choice") || SAME.iter().any(|(_, theirs)| *theirs == name)
+    matches!(name, "response_format" | "tool_choice" | "reasoning_effort" | "service_tier")
+        || SAME.iter().any(|(_, theirs)| *theirs == name)
 }
 
 fn response_format(format: &Value) -> Result<Map<String, Value>, Failure> {
@@ -215,7 +239,7 @@ mod tests {
     use crate::request::Request;
 
     fn written(request: &Request) -> (Value, Value) {
-        let settings = Settings::new(&request.params).unwrap();
+        let settings = Settings::new(&request.params, "gemini-2.5-flash").unwrap();
         (settings.generation.into(), settings.top.into())
     }
 
@@ -256,13 +280,57 @@ mod tests {
     }
 
     #[test]
+    fn effort_is_a_budget_or_a_level_as_the_model_has_it() {
+        let thinks = |model: &str, effort: &str| {
+            let settings = Settings::new(&Request::prompt("x").param("reasoning_effort", effort).params, model);
+            settings.map(|settings| settings.generation["thinkingConfig"].clone()).map_err(|failure| failure.kind)
+        };
+        for (model, effort, expected) in [
+            ("gemini-2.5-flash", "none", json!({"thinkingBudget": 0})),
+            ("models/gemini-2.5-pro", "high", json!({"thinkingBudget": 24_576})),
+            ("gemini-3-pro-preview", "low", json!({"thinkingLevel": "LOW"})),
+            ("gemini-flash-latest", "minimal", json!({"thinkingLevel": "MINIMAL"})),
+        ] {
+            assert_eq!(thinks(model, effort), Ok(expected), "{model} {effort}");
+        }
+        for (model, effort) in [("gemini-3-flash", "none"), ("gemini-2.5-flash", "xhigh"), ("gemini-3-flash", "max")] {
+            assert_eq!(thinks(model, effort), Err(Kind::Unsupported), "{model} {effort}");
+        }
+        let shown = |own: Value| {
+            let request = Request::prompt("x").param("thinkingConfig", own).param("reasoning_effort", "low");
+            written(&request).0["thinkingConfig"].clone()
+        };
+        assert_eq!(shown(json!({"includeThoughts": true})), json!({"thinkingBudget": 1024, "includeThoughts": true}));
+        assert_eq!(shown(json!({"thinkingBudget": 7})), json!({"thinkingBudget": 7}));
+    }
+
+    #[test]
+    fn what_openai_asks_for_anyhow_is_not_sent() {
+        let request = Request::prompt("x")
+            .param("stream_options", json!({"include_usage": true}))
+            .param("parallel_tool_calls", true)
+            .param("logprobs", true)
+            .param("top_logprobs", 2)
+            .param("service_tier", "auto")
+            .param("reasoning_effort", Value::Null)
+            .param("max_completion_tokens", 5)
+            .param("user", "u");
+        let generation = json!({"responseLogprobs": true, "logprobs": 2, "maxOutputTokens": 5});
+        assert_eq!(written(&request), (generation, json!({})));
+        assert_eq!(
+            written(&Request::prompt("x").param("service_tier", "default")).1,
+            json!({"serviceTier": "standard"})
+        );
+    }
+
+    #[test]
     fn what_gemini_has_not_is_named() {
         let refusal = |name: &str, value: Value| {
-            let failure = Settings::new(&Request::prompt("x").param(name, value).params).unwrap_err();
+            let failure = Settings::new(&Request::prompt("x").param(name, value).params, "m").unwrap_err();
             (failure.kind, failure.message)
         };
         assert_eq!(
-            refusal("logit_bias", json!({})),
+            refusal("logit_bias", json!({"5": 1})),
             (Kind::Unsupported, "Gemini's format has no `logit_bias`".to_owned())
         );
         assert_eq!(refusal("response_format", json!({"type": "grammar"})).0, Kind::Unsupported);

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::call::wire::openai::types::{nullable, text, tier};
@@ -157,6 +157,9 @@ pub struct EmbedReply {
     /// The vectors of several texts, in the order of the texts.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub embeddings: Vec<Embedding>,
+    /// What `predict` answers in their place.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub predictions: Vec<Prediction>,
     /// What was used; only newer models say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_metadata: Option<UsageReply>,
@@ -171,6 +174,30 @@ pub struct Embedding {
     /// Its numbers.
     #[serde(default, deserialize_with = "nullable")]
     pub values: Vec<f32>,
+    /// What `predict` tells of its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Statistics>,
+}
+
+/// One answer of `predict`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct Prediction {
+    /// The vector.
+    #[serde(default)]
+    pub embeddings: Embedding,
+}
+
+/// What `predict` tells of a text.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct Statistics {
+    /// Its tokens; some models write whole numbers with a point.
+    #[serde(default, deserialize_with = "whole")]
+    pub token_count: Option<u64>,
+}
+
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let number = Value::deserialize(deserializer)?;
+    Ok(number.as_u64().or(number.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64)))
 }
 
 /// An error: `google.rpc.Status` as JSON.

@@ -34,6 +34,8 @@ pub(crate) struct ChatRequest<'a> {
     #[serde(borrow, default)]
     pub(crate) response_format: Option<ResponseFormat<'a>>,
     #[serde(borrow, default)]
+    reasoning_effort: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     tools: Option<Vec<Tool<'a>>>,
     #[serde(borrow, default)]
     tool_choice: Option<&'a RawValue>,
@@ -96,6 +98,11 @@ impl ChatRequest<'_> {
     /// Returns the most output tokens, by either name.
     pub(crate) fn max_tokens(&self) -> Option<u64> {
         self.max_completion_tokens.or(self.max_tokens)
+    }
+
+    /// Returns whether the model is to think before it answers.
+    pub(crate) fn thinks(&self) -> bool {
+        self.reasoning_effort.as_ref().is_some_and(|effort| effort != "none")
     }
 
     /// Returns the tool that must be called, if one must.
@@ -256,6 +263,8 @@ pub(crate) struct Reply<'a> {
     pub(crate) model: &'a str,
     /// Seconds since 1970.
     pub(crate) created: u64,
+    /// What is thought before each answer.
+    pub(crate) thought: Option<&'a str>,
     pub(crate) answers: &'a [Answer],
     pub(crate) usage: UsageReply,
 }
@@ -280,6 +289,7 @@ impl Reply<'_> {
     /// Writes the reply as one object.
     pub(crate) fn whole(&self) -> Bytes {
         let calls: Vec<_> = self.answers.iter().zip(0..).map(|(answer, index)| self.call(index, answer)).collect();
+        let thought = self.thought.and_then(|thought| to_raw_value(thought).ok());
         let choices = self.answers.iter().zip(&calls).zip(0..).map(|((answer, call), index)| Choice {
             index,
             message: MessageReply {
@@ -287,9 +297,12 @@ impl Reply<'_> {
                 content: answer.tool.is_none().then(|| Cow::Borrowed(answer.text.as_str()).into()),
                 refusal: None,
                 tool_calls: call.iter().map(|call| &**call).collect(),
-                reasoning_content: None,
+                reasoning_content: thought.as_deref(),
                 reasoning: None,
                 reasoning_details: None,
+                function_call: None,
+                audio: None,
+                images: None,
             },
             finish_reason: Some(answer.finish.into()),
         });
@@ -323,7 +336,8 @@ impl Reply<'_> {
             json!({"index": 0, "id": self.call_id(index), "type": "function", "function": function})
         });
         let content = answer.tool.is_none().then(|| "".into());
-        let delta = DeltaReply { role: Some("assistant".into()), content, tool_calls: call.into_iter().collect() };
+        let (role, tool_calls) = (Some("assistant".into()), call.into_iter().collect());
+        let delta = DeltaReply { role, content, tool_calls, reasoning_content: self.thought.map(Cow::Borrowed) };
         self.event(vec![ChunkChoice { index, delta, finish_reason: None }], None)
     }
 
@@ -496,7 +510,7 @@ mod tests {
     fn what_is_written_is_what_the_client_reads() {
         let answers = [Answer::of("hé".into(), "stop")];
         let usage = UsageReply { prompt_tokens: 3, completion_tokens: 1, total_tokens: 4, ..UsageReply::default() };
-        let body = Reply { id: "c1", model: "m", created: 5, answers: &answers, usage }.whole();
+        let body = Reply { id: "c1", model: "m", created: 5, thought: None, answers: &answers, usage }.whole();
         let read: ChatReply<'_> = serde_json::from_slice(&body).unwrap();
         assert_eq!(read.choices[0].message.content.as_ref().map(|said| &*said.text), Some("hé"));
         assert_eq!(read.usage.unwrap().total_tokens, 4);

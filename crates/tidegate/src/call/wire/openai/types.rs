@@ -73,6 +73,15 @@ pub struct MessageReply<'a> {
     /// The tools it wants called, kept as they came.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
     pub tool_calls: Vec<&'a RawValue>,
+    /// The call of OpenAI's older form, before there were tools.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<&'a RawValue>,
+    /// Sound that it speaks, where it was asked to.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub audio: Option<&'a RawValue>,
+    /// Images that it made; so OpenRouter.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<&'a RawValue>,
     /// What the model thought; so DeepSeek, Kimi and older vLLM.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<&'a RawValue>,
@@ -334,6 +343,9 @@ pub struct DeltaReply<'a> {
     /// More text.
     #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub content: Option<Cow<'a, str>>,
+    /// More of what the model thinks.
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<Cow<'a, str>>,
     /// More of the tools that it wants called.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
     pub tool_calls: Vec<Value>,

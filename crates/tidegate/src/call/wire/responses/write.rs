@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call::wire::WireId;
 use crate::call::wire::body::{bad_body, to_bytes};
+use crate::call::wire::foreign::asks;
 use crate::call::wire::openai::content::read_call;
 use crate::call::wire::stream::object;
 use crate::failure::{Failure, Kind};
@@ -202,9 +203,12 @@ fn set_extra(body: &mut Map<String, Value>, name: &str, value: &Value) -> Result
             put("", "tools", tools.map(|tool| flat(tool, "function")).collect());
         }
         "tool_choice" => put("", "tool_choice", flat(value, "function")),
-        "n" if *value == 1 => {}
-        "n" | "stop" | "seed" | "logit_bias" | "presence_penalty" | "frequency_penalty" => {
-            return Err(unsupported(format_args!("`{name}`")));
+        // Every stream tells its usage here.
+        "stream" | "stream_options" => {}
+        "n" | "stop" | "seed" | "logit_bias" | "logprobs" | "presence_penalty" | "frequency_penalty" => {
+            if asks(name, value) {
+                return Err(unsupported(format_args!("`{name}`")));
+            }
         }
         _ => put("", name, value.clone()),
     }
