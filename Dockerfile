@@ -4,7 +4,7 @@
 #   docker run --rm --read-only -v "$PWD:/data" -u "$(id -u):$(id -g)" -e OPENAI_API_KEY tidegate:0.1.0 \
 #       run /data/rows.jsonl -m openai/gpt-5-mini -t /data/prompt.txt -o /data/out.jsonl
 FROM rust:1.95-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends musl-tools ca-certificates && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends musl-tools ca-certificates tzdata && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 ARG FEATURES=

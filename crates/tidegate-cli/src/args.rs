@@ -12,6 +12,7 @@ mod look;
 mod meant;
 mod prompt;
 mod thrift;
+mod variables;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -32,9 +33,9 @@ pub(crate) use self::limit::LimitArgs;
 pub(crate) use self::look::{ReportArgs, ShowArgs};
 pub(crate) use self::prompt::PromptArgs;
 pub(crate) use self::thrift::ThriftArgs;
+pub(crate) use self::variables::unknown as unknown_variables;
 use crate::duration;
 use crate::init::InitArgs;
-use crate::keys;
 use crate::moment;
 use crate::reference::{CompletionsArgs, ManArgs};
 use crate::settings::value;
@@ -300,7 +301,7 @@ pub(crate) struct WatchArgs {
     #[arg(long)]
     pub(crate) json_events: Option<bool>,
     /// Address for Prometheus' /metrics and for /metrics.json, such as 127.0.0.1:9464
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = value::socket)]
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// OpenTelemetry collector, such as http://127.0.0.1:4318 [default: OTEL_EXPORTER_OTLP_ENDPOINT]
     #[arg(long, value_name = "URL", value_parser = value::base_url)]
@@ -417,15 +418,9 @@ fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let given = command().try_get_matches_from(&words)?;
     let name = if given.subcommand_name() == Some("check") { "check" } else { "run" };
     let given = given.subcommand_matches(name);
-    let with_variables = |settings: clap::Command| settings.mut_args(|arg| with_variable(arg, given));
+    let with_variables = |settings: clap::Command| settings.mut_args(|arg| variables::read_too(arg, given));
     let matches = command().mut_subcommand(name, with_variables).try_get_matches_from(words);
-    Cli::from_arg_matches(&matches.map_err(|error| in_a_variable(&error))?)
-}
-
-fn in_a_variable(error: &clap::Error) -> clap::Error {
-    let message = error.to_string();
-    let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
-    command().error(error.kind(), format!("a TIDEGATE_ variable is wrong: {message}"))
+    Cli::from_arg_matches(&matches.map_err(|error| variables::blamed(&error))?)
 }
 
 /// Returns the definition of the whole command line.
@@ -457,15 +452,6 @@ fn with_no(arg: Arg) -> Arg {
 fn with_negative_numbers(arg: Arg) -> Arg {
     let takes_value = arg.get_action().takes_values() && arg.get_long().is_some();
     if takes_value { arg.allow_negative_numbers(true) } else { arg }
-}
-
-/// An empty variable is as good as none: that is what an unset one becomes in a compose file.
-fn with_variable(arg: Arg, given: Option<&ArgMatches>) -> Arg {
-    let id = arg.get_id().as_str();
-    let name = format!("TIDEGATE_{}", id.to_uppercase());
-    let is_setting = arg.get_long().is_some() && id != "help" && !ACTIONS.contains(&id);
-    let is_hidden = given.is_some_and(|given| rivals(id).any(|rival| is_given(given, rival)));
-    if is_setting && !is_hidden && keys::variable(&name).is_some() { arg.env(name) } else { arg }
 }
 
 fn rivals(id: &str) -> impl Iterator<Item = &'static str> {

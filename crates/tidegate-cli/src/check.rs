@@ -8,7 +8,7 @@ use tidegate::call::pool::Pool;
 use tidegate::call::provider::Auth;
 use tidegate::{Refreshed, Result, Validation};
 
-use crate::args::CheckArgs;
+use crate::args::{CheckArgs, unknown_variables};
 use crate::aws::{self, Signing};
 use crate::keys::{self, Keys};
 use crate::settings::{self, EndpointSettings, Settings};
@@ -45,7 +45,9 @@ async fn examine(mut settings: Settings, live: bool) -> Validation {
     found.warnings.extend(refreshed.warnings);
     if let Ok(endpoints) = settings.resolve() {
         name_keys(&mut found, &endpoints);
+        found.warnings.extend(settings.idle(&endpoints));
     }
+    found.warnings.extend(unknown_variables());
     found
 }
 

@@ -27,6 +27,9 @@ pub(crate) fn init(dir: &Path) -> Result<String> {
     if let Some(there) = FILES.map(|(name, _)| dir.join(name)).iter().find(|path| path.exists()) {
         return Err(Error::Usage(format!("{}: is there already; nothing was written", there.display())));
     }
+    if dir.is_file() {
+        return Err(Error::Usage(format!("{}: is a file; name a folder, which is made if need be", dir.display())));
+    }
     std::fs::create_dir_all(dir).map_err(|error| Error::storage(dir, "cannot be made", error))?;
     for (name, text) in FILES {
         let path = dir.join(name);

@@ -57,6 +57,15 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
+/// Returns the names of all variables that begin so and are not empty.
+pub(crate) fn variables_that_begin_with(prefix: &str) -> Vec<String> {
+    let names = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    let names = names.filter_map(|(name, _)| name.into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
+    names.sort_unstable();
+    names
+}
+
 /// Finds the keys of an endpoint.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ mod page;
 mod plot;
 
 use std::fmt::{self, Display};
+use std::io::Read;
 use std::path::Path;
 
 use tidegate::Error;
@@ -18,9 +19,13 @@ use crate::{format, width};
 /// The width of a line's subject in the summary.
 const SUBJECT: usize = 10;
 
+/// How a page begins.
+const START: &str = "<!doctype html>";
+
 /// Returns what the command prints.
 pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<String> {
     if let Some(path) = &args.html {
+        check_target(path)?;
         let options = ReportOptions { examples: args.examples.unwrap_or(0) as usize };
         let page = page::page(&args.out, &Report::read(&args.out, options)?, options);
         return if path == Path::new("-") { Ok(page) } else { Ok(write(path, &page)?) };
@@ -46,6 +51,22 @@ fn fitting(text: &str, width: Option<usize>) -> String {
         folded.push('\n');
     }
     folded
+}
+
+/// Refuses to overwrite anything but an earlier page.
+fn check_target(path: &Path) -> tidegate::Result<()> {
+    let Ok(mut file) = std::fs::File::open(path) else { return Ok(()) };
+    if path.is_dir() {
+        return Err(Error::Usage(format!("{} is a folder; name a file in it with --html", path.display())));
+    }
+    let mut start = [0; START.len()];
+    let there = file.metadata().is_ok_and(|found| found.is_file() && found.len() > 0);
+    if !there || (file.read_exact(&mut start).is_ok() && start == START.as_bytes()) {
+        return Ok(());
+    }
+    let message =
+        format!("refusing to overwrite {}, which is no page; choose another file with --html", path.display());
+    Err(Error::Usage(message))
 }
 
 fn write(path: &Path, page: &str) -> tidegate::Result<String> {

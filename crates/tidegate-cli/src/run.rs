@@ -4,6 +4,7 @@ mod client;
 mod job;
 
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use tidegate::{Client, Outcome, TaskKind};
 pub(crate) use self::client::proxies;
 pub(crate) use self::client::{builder, pool_options};
 pub(crate) use self::job::{input_format, named_format};
-use crate::args::RunArgs;
+use crate::args::{RunArgs, unknown_variables};
 use crate::aws::Signing;
 use crate::keys::Keys;
 use crate::logging::LogOptions;
@@ -35,6 +36,9 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     aws::recall(&mut settings);
     let job = job::job(&args, &settings)?;
     if args.trial.dry_run || args.trial.check_input {
+        for caution in cautions(&settings)? {
+            writeln!(std::io::stderr(), "warning: {caution}")?;
+        }
         return look(&args, &job, &client::client(&settings, None, |_| Ok(Keys::none()), Signing::NotNeeded)?);
     }
     let summary = runtime()?.block_on(work(&job, &settings))?;
@@ -55,7 +59,7 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     let client = client::client(settings, Some(Arc::new(observer)), keys::find, Signing::Needed)?;
     // Before anything is opened: a pipe that nobody writes to may be waited for for ever.
     signals::watch(control.clone(), screen.clone(), job.drain_timeout)?;
-    for caution in job.cautions(&client) {
+    for caution in cautions(settings)?.into_iter().chain(job.cautions(&client)) {
         screen.line(&format!("warning: {caution}"));
     }
     if job.out.is_none() {
@@ -86,6 +90,11 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
         _ => crate::summary::print(&summary, job.out.as_deref(), settings.file.as_deref(), &mut std::io::stderr())?,
     }
     Ok(summary)
+}
+
+/// Returns what was set and counts for nothing.
+fn cautions(settings: &Settings) -> tidegate::Result<Vec<String>> {
+    Ok([unknown_variables(), settings.idle(&settings.resolve()?)].concat())
 }
 
 /// Returns who is shown every outcome, if anybody wants to see them.

@@ -13,6 +13,7 @@ mod calls;
 mod endpoint;
 mod file;
 mod flags;
+mod idle;
 mod layers;
 mod limits;
 mod mask;
@@ -309,6 +310,7 @@ pub(crate) struct Run {
     /// Whether progress is written as JSON lines; default: false.
     pub(crate) json_events: bool,
     /// The address at which metrics are read; default: none.
+    #[serde(deserialize_with = "value::socket_setting")]
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// The OpenTelemetry collector that traces and metrics are sent to; default: the one that OpenTelemetry's variables name.
     #[serde(deserialize_with = "value::base_url_setting")]

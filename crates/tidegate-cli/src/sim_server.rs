@@ -30,6 +30,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 
 use crate::metrics;
+use crate::settings::value;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,13 +43,13 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SimArgs {
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = value::socket)]
     listen: SocketAddr,
     /// How the provider behaves: latency, limits, faults, scripted answers
     #[arg(long, value_name = "FILE.yaml")]
     scenario: Option<PathBuf>,
     /// A fixed latency, in place of the scenario's
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = value::milliseconds)]
     latency_ms: Option<f64>,
     /// Speak TLS with a certificate made for this run
     #[arg(long)]
@@ -63,7 +64,7 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Address for Prometheus' /metrics and for /metrics.json, such as 127.0.0.1:9465
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = value::socket)]
     metrics_listen: Option<SocketAddr>,
     /// How many calls one HTTP/2 connection may carry at once
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -91,9 +92,6 @@ impl SimArgs {
             None => Scenario::default(),
         };
         if let Some(ms) = self.latency_ms {
-            if !(ms.is_finite() && ms >= 0.0) {
-                bail!("--latency-ms {ms} is not possible: give a number of 0 or more");
-            }
             scenario.latency = Latency::Fixed { ms };
         }
         if self.max_streams == 0 {

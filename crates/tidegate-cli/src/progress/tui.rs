@@ -230,6 +230,10 @@ mod tests {
     async fn a_small_terminal_shows_what_fits() {
         let mut view = view();
         assert!(drawn(&view, 40, 10).iter().any(|line| line.starts_with("sim/model")));
+        let few = drawn(&view, 80, 8);
+        assert!(few[0].starts_with("tidegate  running") && few[7].starts_with(" q stop"), "{few:?}");
+        assert!(few[5].starts_with("sim/model") && few[4].contains("rejected"), "{few:?}");
+        assert!(drawn(&view, 30, 1)[0].starts_with("tidegate  running"));
         view.help = true;
         for (width, height) in [(40, 10), (20, 4), (1, 1)] {
             assert_eq!(drawn(&view, width, height).len(), usize::from(height));

@@ -23,7 +23,8 @@ pub(super) fn page(out: &Path, report: &Report, options: ReportOptions) -> Strin
             let _ = write!(body, "<section><h2>{title}</h2>{contents}</section>");
         }
     };
-    section("Over time", pace::over_time(&report.runs));
+    let any = report.summary.succeeded + report.summary.failed > 0;
+    section("Over time", pace::over_time(&report.runs).filter(|_| any));
     section("Latency of answered rows", latency(report));
     section("Models", models(&report.models));
     section("Side by side", report.comparison.as_ref().map(|found| compare::side_by_side(found, &report.models)));
@@ -78,8 +79,15 @@ fn tiles(report: &Report) -> String {
     let summary = &report.summary;
     let finished = summary.succeeded + summary.failed;
     let seconds: f64 = report.runs.iter().map(RunReport::seconds).sum();
-    let of_all = format::percent(summary.succeeded as f64 / finished.max(1) as f64);
+    let of_all = match finished {
+        0 => "no row is finished".to_owned(),
+        _ => {
+            let share = format::percent(summary.succeeded as f64 / finished as f64);
+            format!("{share} of {}", format::counted(finished, "row", "rows"))
+        }
+    };
     let cost = match (summary.cost_usd, summary.unpriced) {
+        (Some(_), 0) if finished == 0 => String::new(),
         (Some(_), 0) => {
             format!("{} per 1,000 rows", usd(summary.cost_usd.map(|usd| usd / finished.max(1) as f64 * 1000.0)))
         }
@@ -97,14 +105,13 @@ fn tiles(report: &Report) -> String {
         if summary.cached > 0 { format!(", {} from the cache", format::count(summary.cached)) } else { String::new() };
     let latency = summary.latency_ms;
     let time = |ms: f64| format::duration(Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default());
+    let (median, tail) = match summary.succeeded {
+        0 => ("–".to_owned(), "no row was answered".to_owned()),
+        _ => (time(latency.p50), format!("p95 {}, p99 {}", time(latency.p95), time(latency.p99))),
+    };
     [
         "<dl class=tiles>".to_owned(),
-        tile(
-            "",
-            "Answered",
-            &format::count(summary.succeeded),
-            &format!("{of_all} of {}{cached}", format::counted(finished, "row", "rows")),
-        ),
+        tile("", "Answered", &format::count(summary.succeeded), &format!("{of_all}{cached}")),
         tile(failed, "Failed", &format::count(summary.failed), if summary.failed > 0 { &causes } else { "none" }),
         tile("", "Cost", &usd(summary.cost_usd), &cost),
         tile(
@@ -117,12 +124,7 @@ fn tiles(report: &Report) -> String {
                 format::short(summary.usage.output_tokens as f64)
             ),
         ),
-        tile(
-            "",
-            "Median latency",
-            &time(latency.p50),
-            &format!("p95 {}, p99 {}", time(latency.p95), time(latency.p99)),
-        ),
+        tile("", "Median latency", &median, &tail),
         tile(
             "",
             "Throughput",

@@ -62,9 +62,26 @@ fn explain_message(message: &str) -> String {
 
 /// A value of the wrong type may be a key or a prompt: it is not repeated.
 fn without_values(message: &str) -> String {
-    match (message.find("string \""), message.rfind("\", expected")) {
-        (Some(start), Some(end)) if start < end => format!("{}string{}", &message[..start], &message[end + 1..]),
-        _ => message.lines().next().unwrap_or_default().to_owned(),
+    let first = message.lines().next().unwrap_or_default();
+    let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
+    else {
+        return first.to_owned();
+    };
+    let found = found.split([' ', '`', '"']).next().unwrap_or_default();
+    format!("must be {}, not {}", in_words(expected), in_words(found))
+}
+
+/// The parser names types as Rust and JSON do.
+fn in_words(of: &str) -> &str {
+    match of {
+        "f64" | "f32" | "floating" => "a number",
+        "u16" | "u32" | "u64" | "i64" | "usize" | "integer" => "a whole number",
+        "a sequence" | "sequence" => "a list",
+        "a map" | "map" => "a table",
+        "string" | "a string" => "a text",
+        "boolean" | "a boolean" => "true or false",
+        other => other.strip_prefix("struct ").map_or(other, |_| "a table"),
     }
 }
 
@@ -232,7 +249,10 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_type_is_not_repeated() {
         let message = refusal("[limits]\nrpm = 'sk-123'");
-        assert_eq!(message, "line 2: invalid type: string, expected f64");
+        assert_eq!(message, "line 2: must be a number, not a text");
+        assert_eq!(refusal("models = 'a/b'"), "line 1: must be a list, not a text");
+        assert_eq!(refusal("retry = 'sk-123'"), "line 1: must be a table, not a text");
+        assert_eq!(refusal("[run]\nquiet = 1"), "line 2: must be true or false, not a whole number");
         assert!(!refusal("headers = 'Authorization: sk-123'").contains("sk-123"));
     }
 

@@ -1,5 +1,6 @@
 //! Checks of single values, shared by flags and configuration so that both refuse the same with the same words.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use http::{HeaderName, HeaderValue, Uri};
@@ -149,6 +150,19 @@ pub(crate) fn base_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// Reads an address to listen at.
+pub(crate) fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.trim().parse().map_err(|_| "not an address to listen at; write IP:PORT, such as 127.0.0.1:9464".to_owned())
+}
+
+/// Reads milliseconds.
+pub(crate) fn milliseconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(ms) if (0.0..=1e9).contains(&ms) => Ok(ms),
+        _ => Err("not a number of milliseconds; write 0 or more, such as 250".to_owned()),
+    }
+}
+
 /// Reads the name of a cause of failure.
 pub(crate) fn kind(text: &str) -> Result<Kind, String> {
     let names = || Kind::ALL.map(Kind::name).join(", ");
@@ -200,6 +214,10 @@ pub(super) fn price_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
 
 pub(super) fn base_url_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     base_url(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+pub(super) fn socket_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    socket(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 pub(super) fn params_setting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Params, D::Error> {

@@ -171,7 +171,7 @@ fn numbers_that_make_no_sense_are_refused_with_their_flag() {
         }
     }
     let mut by_variable = place.tidegate(&["run", "in.jsonl", "-m", "sim/echo", "-p", "x", "-o", "out.jsonl"]);
-    done(by_variable.env("TIDEGATE_RPM", "0")).exits(2).says(&["more than 0", "rpm"]);
+    done(by_variable.env("TIDEGATE_RPM", "0")).exits(2).says(&["TIDEGATE_RPM: ", "more than 0"]);
 }
 
 #[test]

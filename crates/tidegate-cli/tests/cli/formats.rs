@@ -80,6 +80,7 @@ fn an_export_has_any_format_order_and_choice() {
     place.write("in.jsonl", reversed);
     let shown = place.run("export out.jsonl --ordered --fields id").exits(0).stdout;
     assert_eq!(ids(&records(&shown)), (1..200).rev().chain([0]).collect::<Vec<_>>());
+    place.run("export out.jsonl -o in.jsonl").exits(2).says(&["in.jsonl is what a run writes or what is read"]);
     std::fs::remove_file(place.path("in.jsonl")).unwrap();
     place.run("export out.jsonl --ordered").exits(2).says(&["in.jsonl: there is no such file", "--join"]);
     place.run("export out.jsonl -o out.jsonl").exits(2).says(&["choose another file"]);

@@ -277,7 +277,7 @@ fn the_output_is_no_input_although_a_pattern_matches_it() {
         run(inputs).exits(0);
         assert_eq!((bench.sim.count("arrivals"), bench.records().len()), (5, 5), "{inputs}");
     }
-    run("out.jsonl").exits(2).says(&["out.jsonl: is what this run writes"]);
+    run("out.jsonl").exits(2).says(&["out.jsonl: is also the output; choose another output with -o"]);
 }
 
 #[test]

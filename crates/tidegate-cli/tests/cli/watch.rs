@@ -36,6 +36,9 @@ fn the_page_has_everything_in_one_file_and_no_content_unless_asked_for() {
     }
     let page = place.run("report out.jsonl --html - --examples 2").exits(0).stdout;
     assert!(page.contains("private low") && page.contains("About:") && page.contains("&lt;b&gt;wrong&lt;/b&gt;"));
+    // A page is written over a page, and over nothing else.
+    place.run("report out.jsonl --html page.html").exits(0);
+    place.run("report out.jsonl --html out.jsonl").exits(2).says(&["refusing to overwrite out.jsonl", "--html"]);
     place.run("report out.jsonl --html no/page.html").exits(4).says(&["no/page.html", "cannot write the report"]);
     place.run("report out.jsonl --examples 2").exits(2).says(&["--html"]);
 }

@@ -86,7 +86,7 @@ impl Export {
     pub fn run(&self) -> Result<Exported> {
         let home = Home::of_run(&self.from)?;
         let snapshot = Snapshot::open(&home.dir)?;
-        self.check_target(&home)?;
+        self.check_target(&home, &snapshot.manifest().asked.input)?;
         let (only, unanswered) = (self.only, Cell::new(0));
         let (rows, options): (Box<dyn Rows>, OutputOptions) = match &self.join {
             Some(input) => {
@@ -123,12 +123,17 @@ impl Export {
         }
     }
 
-    /// Refuses to overwrite what a run writes or reads.
-    fn check_target(&self, home: &Home) -> Result<()> {
+    /// Refuses to overwrite what a run writes or reads; `asked` are the inputs of the last one.
+    fn check_target(&self, home: &Home, asked: &[String]) -> Result<()> {
         let Some(to) = &self.to else { return Ok(()) };
         let real = |path: &Path| path.canonicalize().ok();
         let same = |path: &Path| path == to.as_path() || (real(path).is_some() && real(path) == real(to));
-        let read = self.join.iter().flat_map(|input| &input.paths).any(|path| same(Path::new(path)));
+        let matched = |pattern: &str| {
+            let pattern = glob::Pattern::new(pattern).ok();
+            pattern.zip(real(to)).is_some_and(|(pattern, to)| pattern.matches_path(&to))
+        };
+        let read = self.join.iter().flat_map(|input| &input.paths).chain(asked);
+        let read = read.into_iter().any(|path| same(Path::new(path)) || matched(path));
         if read || same(&home.out) || Home::beside(to).exists() {
             let message = format!("{} is what a run writes or what is read; choose another file with -o", to.display());
             return Err(Error::Usage(message));

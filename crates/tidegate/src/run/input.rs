@@ -123,6 +123,8 @@ pub struct Input {
     varies: bool,
     of_files: bool,
     read: Arc<AtomicU64>,
+    /// What of it other files were.
+    before: u64,
     total: Option<u64>,
 }
 
@@ -155,6 +157,7 @@ impl Input {
             varies: false,
             of_files: false,
             read: Arc::default(),
+            before: 0,
             total,
         };
         input.open_next()?;
@@ -202,10 +205,13 @@ impl Input {
         self.of_files
     }
 
-    /// Returns how many bytes have been read of how many, as they are on disk; the whole is unknown with a pipe.
+    /// Returns how many bytes have become rows of how many, as they are on disk; the whole is unknown with a pipe.
     #[must_use]
     pub fn position(&self) -> (u64, Option<u64>) {
-        (self.read.load(Ordering::Relaxed), self.total)
+        let read = self.read.load(Ordering::Relaxed);
+        // What is read but waits in a buffer is no row yet; of a packed file that is about its share.
+        let ahead = self.current.as_ref().map_or(0.0, |(_, reader)| reader.ahead());
+        (read - ((read - self.before) as f64 * ahead) as u64, self.total)
     }
 
     fn read_row(&mut self) -> Result<Option<Row>> {
@@ -226,6 +232,7 @@ impl Input {
             self.current = None;
             return Ok(());
         };
+        let before = self.read.load(Ordering::Relaxed);
         let reader = self.open_reader(&source, self.read.clone())?;
         match &reader {
             Reader::Csv(csv) => self.take_header(&source.name, csv.columns())?,
@@ -241,6 +248,7 @@ impl Input {
             }
             Reader::Jsonl(_) => self.varies = true,
         }
+        self.before = before;
         self.current = Some((source.name, reader));
         Ok(())
     }
@@ -370,6 +378,18 @@ impl Reader {
             // These are opened in another way.
             Format::Files | Format::Parquet | Format::Arrow => Reader::Files(files::Files::new(file)),
         })
+    }
+
+    /// Returns the share of the bytes read that is not in a row yet.
+    fn ahead(&self) -> f64 {
+        match self {
+            Reader::Jsonl(reader) => reader.blocks().ahead(),
+            Reader::Csv(reader) => reader.blocks().ahead(),
+            Reader::Text(reader) => reader.blocks().ahead(),
+            Reader::Files(_) => 0.0,
+            #[cfg(feature = "parquet")]
+            Reader::Arrow(_) => 0.0,
+        }
     }
 
     fn next_row(&mut self) -> io::Result<Option<Found>> {

@@ -322,8 +322,8 @@ impl Scenario {
         if empty {
             return Ok(Scenario::default());
         }
-        let scenario: Scenario =
-            serde_saphyr::from_str(text).map_err(|error| Error::Usage(format!("scenario: {error}")))?;
+        let scenario: Scenario = serde_saphyr::from_str(text)
+            .map_err(|error| Error::Usage(format!("scenario: {}", error.without_snippet())))?;
         scenario.check().map_err(|message| Error::Usage(format!("scenario: {message}")))?;
         Ok(scenario)
     }

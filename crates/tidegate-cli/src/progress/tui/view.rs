@@ -26,8 +26,8 @@ const COLUMNS: [(&str, Constraint, u16); 8] = [
     ("", Constraint::Fill(3), 0),
     ("in flight", Constraint::Length(11), 0),
     ("answered", Constraint::Length(10), 60),
-    ("rejected", Constraint::Length(8), 100),
-    ("failed", Constraint::Length(7), 100),
+    ("rejected", Constraint::Length(8), 80),
+    ("failed", Constraint::Length(7), 80),
     ("latency", Constraint::Length(8), 60),
     ("of limits", Constraint::Length(9), 100),
     ("", Constraint::Fill(2), 0),
@@ -36,15 +36,8 @@ const COLUMNS: [(&str, Constraint, u16); 8] = [
 pub(super) fn draw(view: &View, frame: &mut Frame<'_>) {
     let endpoints = view.client.snapshot().endpoints;
     let wanted = u16::try_from(endpoints.len()).unwrap_or(u16::MAX).saturating_add(3);
-    let height = frame.area().height;
-    let [head, pace, table, notes, keys] = Layout::vertical([
-        Constraint::Length(3),
-        Constraint::Length(if height >= 20 { 7 } else { 0 }),
-        Constraint::Length(wanted.min(height.saturating_sub(if height >= 20 { 16 } else { 8 })).max(4)),
-        Constraint::Min(3),
-        Constraint::Length(1),
-    ])
-    .areas(frame.area());
+    let [head, pace, table, notes, keys] =
+        Layout::vertical(heights(frame.area().height, wanted).map(Constraint::Length)).areas(frame.area());
     draw_head(view, frame, head);
     draw_pace(view, frame, pace);
     draw_endpoints(view, &endpoints, frame, table);
@@ -55,8 +48,20 @@ pub(super) fn draw(view: &View, frame: &mut Frame<'_>) {
     }
 }
 
+/// Shares out the lines: of head, pace, endpoints, notes and keys. Where they are few, how far the run has come is there first,
+/// then the endpoints, then what went wrong.
+fn heights(lines: u16, wanted: u16) -> [u16; 5] {
+    let head = lines.min(3);
+    let keys = (lines - head).min(1);
+    let pace = if lines >= 20 { 7 } else { 0 };
+    let rest = lines - head - keys - pace;
+    let table = wanted.min(rest.saturating_sub(5).max(4)).min(rest);
+    [head, pace, table, rest - table, keys]
+}
+
 fn draw_head(view: &View, frame: &mut Frame<'_>, area: Rect) {
-    let [title, bar, facts] = Layout::vertical([Constraint::Length(1); 3]).areas(area);
+    let line = |of: u16| Constraint::Length((area.height >= of).into());
+    let [title, bar, facts] = Layout::vertical([line(1), line(3), line(2)]).areas(area);
     let state = match (view.control.stop.is_cancelled(), view.paused) {
         (true, _) => Span::styled(" STOPPING ", view.colour(Color::Red).add_modifier(Modifier::REVERSED)),
         (_, true) => Span::styled(" PAUSED ", view.colour(Color::Yellow).add_modifier(Modifier::REVERSED)),

@@ -70,6 +70,12 @@ impl Arrow {
         let mut head = Vec::new();
         let read = source.by_ref().take(8).read_to_end(&mut head);
         read.map_err(|error| super::unreadable(file, 0, &error))?;
+        if head.starts_with(MAGIC) {
+            return Err(Error::input(
+                file,
+                "an Arrow file cannot come through a pipe; give its path, or an Arrow stream",
+            ));
+        }
         if !begins_a_stream(&head) {
             return Err(broken(file, &"it is neither an Arrow file nor an Arrow stream"));
         }

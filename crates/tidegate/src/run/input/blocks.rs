@@ -34,11 +34,18 @@ pub(super) struct Blocks {
     limit: usize,
     skipping: bool,
     ended: bool,
+    /// How many bytes have come.
+    filled: u64,
 }
 
 impl Blocks {
     pub(super) fn new(source: Box<dyn Read + Send>, limit: usize) -> Blocks {
-        Blocks { source, buffer: BytesMut::new(), scanned: 0, limit, skipping: false, ended: false }
+        Blocks { source, buffer: BytesMut::new(), scanned: 0, limit, skipping: false, ended: false, filled: 0 }
+    }
+
+    /// Returns the share of the bytes that have come which no record has been made of yet.
+    pub(super) fn ahead(&self) -> f64 {
+        self.buffer.len() as f64 / self.filled.max(1) as f64
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -106,7 +113,9 @@ impl Blocks {
         self.buffer.resize(end, 0);
         let result = read_once(&mut self.source, &mut self.buffer[length..]);
         self.buffer.truncate(length + result.as_ref().copied().unwrap_or(0));
-        self.ended = result? == 0;
+        let came = result?;
+        self.filled += came as u64;
+        self.ended = came == 0;
         Ok(!self.ended)
     }
 }

@@ -22,6 +22,11 @@ pub(super) struct Csv {
 }
 
 impl Csv {
+    /// Returns where the bytes come from.
+    pub(super) fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
     /// Reads the header.
     pub(super) fn new(blocks: Blocks, delimiter: u8, file: &str) -> Result<Csv> {
         let end = RecordEnd { delimiter, state: State::FieldStart, lines: 0 };

@@ -13,6 +13,11 @@ pub(super) struct Jsonl {
 }
 
 impl Jsonl {
+    /// Returns where the bytes come from.
+    pub(super) fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
     pub(super) fn new(blocks: Blocks) -> Jsonl {
         Jsonl { blocks, line: 0 }
     }

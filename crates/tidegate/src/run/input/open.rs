@@ -17,6 +17,13 @@ use crate::error::{Error, Result};
 use crate::run::packing::Packing;
 use crate::run::store::{NO_STORE, Object, Store, is_url};
 
+/// How files begin that hold no lines, whatever they are called.
+const NO_LINES: [(&[u8], &str); 3] = [
+    (b"PAR1", "is a Parquet file; name it .parquet, or give --format parquet"),
+    (b"ARROW1", "is an Arrow file; name it .arrow, or give --format arrow"),
+    (b"PK\x03\x04", "is a ZIP archive, as spreadsheets are; save its table as CSV"),
+];
+
 /// A file to read.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -44,7 +51,7 @@ pub(super) fn find(options: &InputOptions) -> Result<Vec<Source>> {
     let outputs: Vec<PathBuf> = options.outputs.iter().filter_map(|path| path.canonicalize().ok()).collect();
     let is_output = |source: &Source| source.path.as_ref().is_some_and(|path| is_one_of(path, &outputs));
     if let Some(output) = sources.iter().find(|source| is_output(source)).filter(|_| sources.iter().all(is_output)) {
-        return Err(Error::input(&output.name, "is what this run writes; give a file to read"));
+        return Err(Error::input(&output.name, "is also the output; choose another output with -o"));
     }
     sources.retain(|source| !is_output(source));
     let mut seen = HashSet::new();
@@ -158,6 +165,9 @@ impl Source {
     pub(super) fn format(&self, asked: Option<Format>, head: &[u8]) -> Result<Format> {
         if head.starts_with(b"\xFF\xFE") || head.starts_with(b"\xFE\xFF") {
             return Err(Error::input(&self.name, "is UTF-16; convert it with iconv -f UTF-16 -t UTF-8"));
+        }
+        if let Some((_, message)) = NO_LINES.iter().find(|(magic, _)| head.starts_with(magic)) {
+            return Err(Error::input(&self.name, *message));
         }
         let first = head.trim_ascii_start().first();
         let format = asked.or_else(|| Format::from_path(&self.name)).or(match first {

@@ -167,11 +167,27 @@ fn the_position_is_counted_in_the_bytes_on_disk() {
 }
 
 #[test]
+fn what_waits_in_a_buffer_is_not_counted_yet() {
+    let content = b"{\"a\":1}\n".repeat(4_000);
+    let packed = gz(&content);
+    let files = Files::new(&[("x.jsonl", &content), ("y.jsonl.gz", &packed)]);
+    for name in ["x.jsonl", "y.jsonl.gz"] {
+        let mut input = files.open(&[name]).unwrap();
+        (0..2_000).for_each(|_| drop(input.next_row().unwrap()));
+        let (read, total) = input.position();
+        let share = read as f64 / total.unwrap() as f64;
+        assert!((0.45..0.55).contains(&share), "{name}: {share}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_files_is_said_before_the_first_row() {
     let files = Files::new(&[
         ("rows", b"x"),
         ("list.json", b"\n [{\"a\":1}]"),
         ("wide.txt", b"\xFF\xFEx\0"),
+        ("sheet.csv", b"PK\x03\x04\x14\0"),
+        ("parquet.jsonl", b"PAR1\x15\0"),
         ("one.csv", b"id,text\n1,a\n"),
         ("two.csv", b"text,id\n"),
         ("three.csv", b"id,txt\n"),
@@ -192,6 +208,8 @@ fn what_is_wrong_with_files_is_said_before_the_first_row() {
             "list.json: is one JSON list, not an object a line; convert it with jq -c '.[]' FILE > FILE.jsonl",
         ),
         (&["wide.txt"], "wide.txt: is UTF-16; convert it with iconv -f UTF-16 -t UTF-8"),
+        (&["sheet.csv"], "sheet.csv: is a ZIP archive, as spreadsheets are; save its table as CSV"),
+        (&["parquet.jsonl"], "parquet.jsonl: is a Parquet file; name it .parquet, or give --format parquet"),
         (&["one.csv", "two.csv"], "no error"),
         (&["one.csv", "two.csv", "three.csv"], "three.csv: there is no column `text`, which one.csv has"),
         (&["one.csv", "four.csv"], "four.csv: there is a column `more`, which one.csv has not"),

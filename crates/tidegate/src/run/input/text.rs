@@ -16,6 +16,11 @@ pub(super) struct Text {
 }
 
 impl Text {
+    /// Returns where the bytes come from.
+    pub(super) fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
     pub(super) fn new(blocks: Blocks) -> Text {
         Text { blocks, writer: ObjectWriter::new([COLUMN]), line: 0 }
     }

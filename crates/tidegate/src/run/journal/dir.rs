@@ -33,7 +33,7 @@ impl Dir {
         }
         create_private_dir(&path)
             .and_then(|()| sync_dir(parent(&path)))
-            .map_err(|source| Error::storage(&path, "cannot be created", source))?;
+            .map_err(|source| not_created(&path, source))?;
         let lock_path = path.join("lock");
         let failed = |source| Error::storage(&lock_path, "cannot be locked", source);
         let lock = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&lock_path);
@@ -113,7 +113,7 @@ impl Staged {
     fn create(path: PathBuf) -> Result<Staged> {
         let mut options = OpenOptions::new();
         let file = private(options.create(true).truncate(true).write(true)).open(&path);
-        let file = file.map_err(|source| Error::storage(&path, "cannot be created", source))?;
+        let file = file.map_err(|source| not_created(&path, source))?;
         Ok(Staged { path, file })
     }
 
@@ -141,8 +141,18 @@ impl Staged {
     }
 }
 
+/// Makes the error about something that cannot be created; mostly its folder is not there.
+fn not_created(path: &Path, source: io::Error) -> Error {
+    let missing = source.kind() == io::ErrorKind::NotFound;
+    let doing = if missing { "cannot be created, make its folder first" } else { "cannot be created" };
+    Error::storage(path, doing, source)
+}
+
 /// Makes the error about an output that is not ours.
 pub(super) fn refusal(out: &Path) -> Error {
+    if out.is_dir() {
+        return Error::Usage(format!("{} is a folder; name a file in it with -o", out.display()));
+    }
     Error::Usage(format!(
         "refusing to overwrite {}, which tidegate did not make; choose another output with -o, or move it away",
         out.display()
