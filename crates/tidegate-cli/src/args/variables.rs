@@ -45,7 +45,9 @@ pub(super) fn blamed(error: &clap::Error) -> clap::Error {
 
 /// Returns a warning about each variable that is nearly, but not quite, one of ours.
 pub(crate) fn unknown() -> Vec<String> {
-    unknown_among(keys::variables_that_begin_with(PREFIX))
+    let names = keys::variables_that_begin_with(PREFIX);
+    // Mostly there are none, and then the flags' definitions need not be made once more.
+    if names.is_empty() { Vec::new() } else { unknown_among(names) }
 }
 
 fn unknown_among(names: Vec<String>) -> Vec<String> {
