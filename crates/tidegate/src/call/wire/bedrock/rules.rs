@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn tools_that_were_called_are_defined_again() {
         let result = Message::user().part(Part::ToolResult(ToolResult::default()));
-        assert_eq!(broken(&[result.clone()], true, CLAUDE), Vec::<String>::new());
+        assert_eq!(broken(std::slice::from_ref(&result), true, CLAUDE), Vec::<String>::new());
         let faults = broken(&[Message::user().text("hi"), result], false, CLAUDE);
         assert_eq!(faults, ["messages[1]: Bedrock wants `tools` in every request whose messages call tools"]);
     }
