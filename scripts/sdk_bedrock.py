@@ -91,6 +91,10 @@ def check_invoke(sdk) -> None:
     body = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 99, "messages": [{"role": "user", "content": "Tell me about the sea and the moon."}]}
     reply = json.loads(sdk.invoke_model(modelId=MODEL, body=json.dumps(body))["body"].read())
     check(reply["content"][0]["text"].endswith("] Tell me about the sea and the moon.") and reply["model"] == MODEL, f"the reply is {reply}")
+    # What stands beside the vendor's body are headers, which are signed too.
+    beside = {"guardrailIdentifier": "g1", "guardrailVersion": "1", "trace": "ENABLED", "serviceTier": "flex", "requestMetadata": '{"a  b": "c"}'}
+    guarded = json.loads(sdk.invoke_model(modelId=MODEL, body=json.dumps(body), **beside)["body"].read())
+    check(guarded["content"] == reply["content"], f"the guarded reply is {guarded}")
     stream = sdk.invoke_model_with_response_stream(modelId=MODEL, body=json.dumps(body))["body"]
     events = [json.loads(event["chunk"]["bytes"]) for event in stream]
     texts = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]

@@ -23,7 +23,7 @@ MODEL = "gemini-2.5-flash"
 SCENARIO = f"""
 latency: {{fixed: {{ms: 1}}}}
 keys: [{KEY}]
-models: [{MODEL}, gemini-embedding-001]
+models: [{MODEL}, gemini-embedding-001, text-embedding-005]
 script:
 - {{contains: overloaded please, status: 503}}
 - {{contains: fail please, status: 500}}
@@ -131,6 +131,10 @@ def check_vertex(url: str) -> None:
     check_chat(sdk)
     check_stream(sdk)
     check_caches(sdk)
+    # The older models for embeddings have a method of their own.
+    reply = sdk.models.embed_content(model="text-embedding-005", contents=["a", "b"], config=types.EmbedContentConfig(output_dimensionality=16))
+    check([len(entry.values) for entry in reply.embeddings] == [16, 16], f"the vectors are {reply}")
+    check(reply.embeddings[0].statistics.token_count == 1, f"the tokens are {reply}")
 
 
 def check_embeddings(sdk: genai.Client) -> None:

@@ -164,8 +164,28 @@ fn params(mut body: Map<String, Value>) -> Params {
         body.insert("tool_choice".to_owned(), choice);
         parallel.map(|parallel| body.insert("parallel_tool_calls".to_owned(), parallel.into()));
     }
+    if let Some(Value::Object(mut config)) = body.shift_remove("output_config") {
+        let format = config.get("format").and_then(format_of_openai);
+        if let Some(format) = format {
+            config.shift_remove("format");
+            body.insert("response_format".to_owned(), format);
+        }
+        config.shift_remove("effort").map(|effort| body.insert("reasoning_effort".to_owned(), effort));
+        if !config.is_empty() {
+            body.insert("output_config".to_owned(), config.into());
+        }
+    }
+    if body.get("service_tier").is_some_and(|tier| tier == "standard_only") {
+        body.insert("service_tier".to_owned(), "default".into());
+    }
     params.extra = body;
     params
+}
+
+/// Translates the form of an answer; nothing if it says more than its schema.
+fn format_of_openai(format: &Value) -> Option<Value> {
+    let schema = exactly(format, &["type", "schema"])?.get("schema").filter(|_| format["type"] == "json_schema")?;
+    Some(json!({"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}))
 }
 
 /// Takes a field out of a body if it is what it should be; otherwise it stays, for the provider to complain about.

@@ -596,3 +596,21 @@ proptest! {
         prop_assert_eq!(Anthropic.typed(&original(WireId::Anthropic, &body)).unwrap(), request);
     }
 }
+
+#[test]
+fn how_the_answer_is_to_be_made_reaches_other_formats() {
+    let schema = json!({"type": "object"});
+    let config = json!({"effort": "low", "format": {"type": "json_schema", "schema": schema}});
+    let body = json!({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "output_config": config,
+        "service_tier": "standard_only"});
+    let typed = Anthropic.typed(&original(WireId::Anthropic, &body)).unwrap();
+    let extra = &typed.params.extra;
+    assert_eq!((&extra["reasoning_effort"], &extra["service_tier"]), (&json!("low"), &json!("default")));
+    assert_eq!((&extra["response_format"]["json_schema"]["schema"], extra.get("output_config")), (&schema, None));
+    let back = encode(&typed);
+    assert_eq!(
+        (&back["output_config"]["effort"], &back["output_config"]["format"]),
+        (&config["effort"], &config["format"])
+    );
+    assert_eq!(back["service_tier"], "standard_only");
+}

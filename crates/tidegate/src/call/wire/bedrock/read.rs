@@ -2,7 +2,7 @@
 //!
 //! A block that says more than the typed form can stays as it is, and other wires refuse it by name.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::content::read_block;
 use super::pieces;
@@ -68,6 +68,31 @@ fn params(mut body: Map<String, Value>) -> Params {
             body.insert("tool_choice".to_owned(), pieces::choice_of_converse(&choice));
         }
     }
+    if let Some(Value::Object(config)) = body.get_mut("outputConfig")
+        && let Some(format) = config.get("textFormat").and_then(format_of_openai)
+    {
+        config.shift_remove("textFormat");
+        if config.is_empty() {
+            body.shift_remove("outputConfig");
+        }
+        body.insert("response_format".to_owned(), format);
+    }
+    if let Some(tier) = body.get("serviceTier").and_then(|tier| tier.get("type")).cloned() {
+        body.shift_remove("serviceTier");
+        body.insert("service_tier".to_owned(), tier);
+    }
+    if let Some(metadata) = body.shift_remove("requestMetadata") {
+        body.insert("metadata".to_owned(), metadata);
+    }
     params.extra = body;
     params
+}
+
+/// Translates the form of an answer, whose schema travels as text; nothing if that is no JSON.
+fn format_of_openai(format: &Value) -> Option<Value> {
+    let mut wanted = format.pointer("/structure/jsonSchema")?.as_object()?.clone();
+    let schema: Value = serde_json::from_str(wanted.get("schema")?.as_str()?).ok()?;
+    wanted.insert("schema".to_owned(), schema);
+    wanted.entry("name").or_insert_with(|| "reply".into());
+    Some(json!({"type": "json_schema", "json_schema": wanted}))
 }

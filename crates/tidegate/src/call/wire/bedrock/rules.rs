@@ -22,7 +22,9 @@ pub(super) fn broken(messages: &[Message], has_tools: bool, model: &str) -> Vec<
     }
     let calls = |message: &Message| message.extra.contains_key("tool_calls") || message.parts.iter().any(is_tool);
     if !has_tools && let Some(i) = messages.iter().position(calls) {
-        faults.push(format!("messages[{i}]: Bedrock wants `tools` in every request whose messages call tools"));
+        faults.push(format!(
+            "messages[{i}]: Bedrock wants `tools`, and no `tool_choice` none, where messages call tools"
+        ));
     }
     faults
 }
@@ -116,6 +118,9 @@ mod tests {
         let result = Message::user().part(Part::ToolResult(ToolResult::default()));
         assert_eq!(broken(std::slice::from_ref(&result), true, CLAUDE), Vec::<String>::new());
         let faults = broken(&[Message::user().text("hi"), result], false, CLAUDE);
-        assert_eq!(faults, ["messages[1]: Bedrock wants `tools` in every request whose messages call tools"]);
+        assert_eq!(
+            faults,
+            ["messages[1]: Bedrock wants `tools`, and no `tool_choice` none, where messages call tools"]
+        );
     }
 }

@@ -329,3 +329,20 @@ fn metadata_of_openais_is_awss() {
     );
     assert!(refused(&Request::prompt("hi").param("metadata", json!({"run": "§"}))).contains("that of `run`"));
 }
+
+#[test]
+fn how_the_answer_is_to_be_made_reaches_other_formats() {
+    let schema = json!({"schema": "{\"type\":\"object\"}", "name": "n"});
+    let body = json!({"messages": [{"role": "user", "content": [{"text": "hi"}]}],
+        "outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}},
+        "serviceTier": {"type": "flex"}, "requestMetadata": {"a": "b"}});
+    let original = Original { wire: WireId::Bedrock, kind: TaskKind::Chat, bytes: body.to_string().into() };
+    let typed = Bedrock.typed(&original).unwrap();
+    let wanted = json!({"type": "json_schema", "json_schema": {"schema": {"type": "object"}, "name": "n"}});
+    assert_eq!(typed.params.extra["response_format"], wanted);
+    assert_eq!(
+        (&typed.params.extra["service_tier"], &typed.params.extra["metadata"]),
+        (&json!("flex"), &json!({"a": "b"}))
+    );
+    assert_eq!(encoded(&typed), body);
+}
