@@ -75,15 +75,24 @@ pub(crate) fn find(endpoint: &EndpointSettings) -> Result<Keys> {
 }
 
 fn find_in(endpoint: &EndpointSettings, lookup: Lookup) -> Result<Keys> {
-    let model = &endpoint.model;
-    // A provider of the user's own gets no key that was meant for another.
-    let variables = if model.label == model.provider.name { model.provider.key.variables() } else { &[] };
-    let source = source(&endpoint.provider, variables, lookup);
+    let source = source_in(endpoint, lookup);
     let keys = source.read(lookup)?;
     if source == KeySource::Nowhere && needs_key(endpoint) {
         return Err(missing(endpoint));
     }
     Ok(Keys { source, keys })
+}
+
+/// Returns where the keys of an endpoint come from, without reading them.
+pub(crate) fn source_of(endpoint: &EndpointSettings) -> KeySource {
+    source_in(endpoint, &variable)
+}
+
+fn source_in(endpoint: &EndpointSettings, lookup: Lookup) -> KeySource {
+    let model = &endpoint.model;
+    // A provider of the user's own gets no key that was meant for another.
+    let variables = if model.label == model.provider.name { model.provider.key.variables() } else { &[] };
+    source(&endpoint.provider, variables, lookup)
 }
 
 fn source(config: &ProviderSettings, variables: &[&str], lookup: Lookup) -> KeySource {

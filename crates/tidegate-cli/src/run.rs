@@ -55,7 +55,9 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     let calls = Calls::new(kind);
     let onlooker = onlooker(&calls, export.as_ref(), settings, &screen);
     let control = Control { onlooker, ..Control::default() };
-    let observer = Events::new(screen.clone(), settings.run.verbose);
+    let sources =
+        settings.resolve()?.into_iter().map(|endpoint| (endpoint.model.to_string(), keys::source_of(&endpoint)));
+    let observer = Events::new(screen.clone(), settings.run.verbose, sources.collect());
     let client = client::client(settings, Some(Arc::new(observer)), keys::find, Signing::Needed)?;
     // Before anything is opened: a pipe that nobody writes to may be waited for for ever.
     signals::watch(control.clone(), screen.clone(), job.drain_timeout)?;

@@ -89,18 +89,28 @@ fn read_seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, 
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Limit {
-    /// Requests per minute, or a rate of requests that was found out.
+    /// Requests per minute.
     Requests,
-    /// Requests per second.
+    /// Requests per second, or a few seconds.
     RequestsPerSecond,
+    /// Requests per hour.
+    RequestsPerHour,
     /// Requests in 24 hours.
     RequestsPerDay,
     /// Tokens per minute.
     Tokens,
+    /// Tokens of any kind per second, or a few seconds.
+    TokensPerSecond,
+    /// Tokens of any kind in an hour or a day.
+    TokensPerDay,
     /// Input tokens per minute.
     InputTokens,
     /// Output tokens per minute.
     OutputTokens,
+    /// What replies tell to remain, of a limit that they do not name or not the time of.
+    Told,
+    /// A rate that was learned from rejections, because nobody told it.
+    Learned,
     /// The least time between two requests.
     Spacing,
     /// Requests in flight.

@@ -48,10 +48,15 @@ impl Bottleneck {
         match snapshot.limited_by.filter(|_| snapshot.waiting > 0) {
             Some(Limit::Requests) => Bottleneck::Rate("requests per minute"),
             Some(Limit::RequestsPerSecond) => Bottleneck::Rate("requests per second"),
+            Some(Limit::RequestsPerHour) => Bottleneck::Rate("requests per hour"),
             Some(Limit::RequestsPerDay) => Bottleneck::Rate("requests per day"),
             Some(Limit::Tokens) => Bottleneck::Rate("tokens per minute"),
+            Some(Limit::TokensPerSecond) => Bottleneck::Rate("tokens per second"),
+            Some(Limit::TokensPerDay) => Bottleneck::Rate("tokens per hour or day"),
             Some(Limit::InputTokens) => Bottleneck::Rate("input tokens per minute"),
             Some(Limit::OutputTokens) => Bottleneck::Rate("output tokens per minute"),
+            Some(Limit::Told) => Bottleneck::Rate("what the provider says is left"),
+            Some(Limit::Learned) => Bottleneck::Rate("the rate learned from rejections"),
             Some(Limit::Spacing) => Bottleneck::Rate("spacing"),
             Some(Limit::Paused) => Bottleneck::Paused,
             Some(Limit::Concurrency) => Bottleneck::Concurrency(in_flight),
@@ -116,6 +121,8 @@ mod tests {
     #[test]
     fn what_the_first_waiter_waits_for_is_the_limit() {
         assert_eq!(waiting_for(Limit::Requests), "requests per minute");
+        assert_eq!(waiting_for(Limit::RequestsPerSecond), "requests per second");
+        assert_eq!(waiting_for(Limit::Learned), "the rate learned from rejections");
         assert_eq!(waiting_for(Limit::Tokens), "tokens per minute");
         assert_eq!(waiting_for(Limit::Concurrency), "concurrency (64)");
     }

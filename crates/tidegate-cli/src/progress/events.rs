@@ -5,9 +5,10 @@
 
 use serde::Serialize;
 use tidegate::run::summary::Summary;
-use tidegate::{Event, Observer};
+use tidegate::{Aside, Event, Failure, Observer};
 
 use crate::format;
+use crate::keys::KeySource;
 use crate::progress::facts::ProgressJson;
 use crate::progress::screen::{Screen, Style};
 
@@ -22,12 +23,16 @@ const MESSAGE: usize = 300;
 pub(crate) struct Events {
     screen: Screen,
     verbose: u8,
+    sources: Sources,
 }
+
+/// The models, and where their keys come from.
+pub(crate) type Sources = Vec<(String, KeySource)>;
 
 impl Events {
     /// Makes an observer that writes to that screen; with `verbose` above 0 every failed attempt.
-    pub(crate) fn new(screen: Screen, verbose: u8) -> Events {
-        Events { screen, verbose }
+    pub(crate) fn new(screen: Screen, verbose: u8, sources: Sources) -> Events {
+        Events { screen, verbose, sources }
     }
 }
 
@@ -35,7 +40,10 @@ impl Observer for Events {
     fn event(&self, event: &Event) {
         if self.screen.style == Style::Json {
             json_line(&self.screen, event);
-        } else if let Some(text) = words(event, if self.screen.style == Style::Full { 1 } else { self.verbose }) {
+            return;
+        }
+        let verbose = if self.screen.style == Style::Full { 1 } else { self.verbose };
+        if let Some(text) = words(event, verbose, &self.sources) {
             self.screen.line(&text);
         }
     }
@@ -47,7 +55,7 @@ impl Observer for Events {
 }
 
 /// Returns what people are told of an event, if anything.
-fn words(event: &Event, verbose: u8) -> Option<String> {
+fn words(event: &Event, verbose: u8, sources: &Sources) -> Option<String> {
     match event {
         Event::SetAside { endpoint, endpoints, failure } => {
             let others = match endpoints {
@@ -55,8 +63,9 @@ fn words(event: &Event, verbose: u8) -> Option<String> {
                 n => format!(" and {} of the same key", format::counted(*n as u64 - 1, "other", "others")),
             };
             let why = format::one_line(&failure.to_string(), MESSAGE);
+            let key = which_key(endpoint, failure, sources).map(|key| format!(" ({key})")).unwrap_or_default();
             let are = if others.is_empty() { "is" } else { "are" };
-            Some(format!("warning: {endpoint}{others} {are} out of service for the rest of this run: {why}"))
+            Some(format!("warning: {endpoint}{key}{others} {are} out of service for the rest of this run: {why}"))
         }
         Event::AttemptFailed { endpoint, failure } if verbose > 0 => {
             Some(format!("{endpoint}: {}", format::one_line(&failure.to_string(), MESSAGE)))
@@ -76,6 +85,22 @@ fn words(event: &Event, verbose: u8) -> Option<String> {
         }
         Event::Readmitted { endpoint } if verbose > 0 => Some(format!("{endpoint}: works again")),
         _ => None,
+    }
+}
+
+/// Returns which key an endpoint has, and where it came from, if that is what was refused.
+fn which_key(endpoint: &str, failure: &Failure, sources: &Sources) -> Option<String> {
+    if failure.kind.advice().aside != Some(Aside::Key) {
+        return None;
+    }
+    let rest =
+        |model: &str| endpoint.strip_prefix(model).filter(|rest| rest.is_empty() || rest.starts_with(['@', '#']));
+    let (_, source) = sources.iter().find(|(model, _)| rest(model).is_some())?;
+    let number = endpoint.rsplit_once('#').map(|(_, number)| number).filter(|number| number.parse::<u32>().is_ok());
+    match (source, number) {
+        (KeySource::Nowhere, _) => None,
+        (source, None) => Some(source.to_string()),
+        (source, Some(number)) => Some(format!("number {number}, {source}")),
     }
 }
 
@@ -130,8 +155,8 @@ pub(crate) fn summary(screen: &Screen, summary: &Summary) {
 mod tests {
     use std::time::Duration;
 
+    use tidegate::Kind;
     use tidegate::run::summary::Tally;
-    use tidegate::{Failure, Kind};
 
     use super::*;
 
@@ -143,24 +168,39 @@ mod tests {
     #[test]
     fn an_endpoint_out_of_service_is_always_told() {
         assert_eq!(
-            words(&set_aside(1), 0).unwrap(),
+            words(&set_aside(1), 0, &Sources::new()).unwrap(),
             "warning: openai/gpt-5 is out of service for the rest of this run: auth: Incorrect API key provided (HTTP 401)"
         );
         assert!(
-            words(&set_aside(3), 0).unwrap().starts_with("warning: openai/gpt-5 and 2 others of the same key are out")
+            words(&set_aside(3), 0, &Sources::new())
+                .unwrap()
+                .starts_with("warning: openai/gpt-5 and 2 others of the same key are out")
         );
     }
 
     #[test]
+    fn a_key_that_is_refused_is_named_by_where_it_came_from() {
+        let source = KeySource::Variable("OPENAI_API_KEY".to_owned());
+        let sources = vec![("openai/gpt-5-mini".to_owned(), KeySource::Nowhere), ("openai/gpt-5".to_owned(), source)];
+        let named = |endpoint: &str, kind| which_key(endpoint, &Failure::new(kind, "no"), &sources);
+        assert_eq!(named("openai/gpt-5", Kind::Auth).as_deref(), Some("key from OPENAI_API_KEY"));
+        assert_eq!(named("openai/gpt-5#2", Kind::Auth).as_deref(), Some("number 2, key from OPENAI_API_KEY"));
+        assert_eq!(named("openai/gpt-5", Kind::NotFound), None, "that is not the key's fault");
+        let text = words(&set_aside(1), 0, &sources).unwrap();
+        assert!(text.starts_with("warning: openai/gpt-5 (key from OPENAI_API_KEY) is out of service"), "{text}");
+    }
+
+    #[test]
     fn attempts_and_pauses_are_told_with_v() {
+        let none = Sources::new();
         let failed = Event::AttemptFailed { endpoint: "m".into(), failure: Failure::new(Kind::Timeout, "no reply") };
         let pause = Event::CooldownStarted { endpoint: "m".into(), pause: Duration::from_millis(3100) };
         let ejected = Event::Ejected { endpoint: "m".into(), pause: Duration::from_millis(500) };
-        assert_eq!((words(&failed, 0), words(&pause, 0), words(&ejected, 0)), (None, None, None));
-        assert_eq!(words(&ejected, 1).unwrap(), "m: does not work; put aside, and probed in 500ms");
-        assert_eq!(words(&Event::Readmitted { endpoint: "m".into() }, 1).unwrap(), "m: works again");
-        assert_eq!(words(&failed, 1).unwrap(), "m: timeout: no reply");
-        assert_eq!(words(&pause, 1).unwrap(), "m: pausing 3.1s");
+        assert_eq!((words(&failed, 0, &none), words(&pause, 0, &none), words(&ejected, 0, &none)), (None, None, None));
+        assert_eq!(words(&ejected, 1, &none).unwrap(), "m: does not work; put aside, and probed in 500ms");
+        assert_eq!(words(&Event::Readmitted { endpoint: "m".into() }, 1, &none).unwrap(), "m: works again");
+        assert_eq!(words(&failed, 1, &none).unwrap(), "m: timeout: no reply");
+        assert_eq!(words(&pause, 1, &none).unwrap(), "m: pausing 3.1s");
     }
 
     #[test]

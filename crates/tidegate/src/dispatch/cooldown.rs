@@ -39,6 +39,8 @@ pub(crate) struct Cooldown {
     pacing: Pacing,
     began: Option<Instant>,
     until: Option<Instant>,
+    /// Whether the provider or the user asked for a pause of that length.
+    asked: bool,
     streak: u32,
     /// When the first call after the pause was sent.
     probe: Option<Instant>,
@@ -103,6 +105,7 @@ impl Cooldown {
         if self.began.is_some_and(|began| sent <= began) {
             if let (Some(hint), Some(until)) = (hint, self.until) {
                 self.until = Some(until.max(sent + hint.min(LONGEST_HINT)));
+                self.asked = true;
             }
             return None;
         }
@@ -119,11 +122,20 @@ impl Cooldown {
             Some(asked) => asked + asked.mul_f64(0.05 * jitter),
             None => self.grown(usual.map_or(FIRST, |usual| usual.clamp(SHORTEST, FIRST))).mul_f64(0.5 + 0.5 * jitter),
         };
-        self.streak += 1;
+        (self.streak, self.asked) = (self.streak + 1, asked.is_some());
         self.began = Some(now);
         (self.probe, self.next, self.followed) = (None, None, 0);
         self.until = Some(now + pause);
         Some(pause)
+    }
+
+    /// Ends the first pause of a row, for which there was no reason, unless somebody asked for it. Returns what was left of it.
+    pub(crate) fn lift(&mut self, now: Instant) -> Duration {
+        let Some(until) = self.until.filter(|until| *until > now && self.streak == 1 && !self.asked) else {
+            return Duration::ZERO;
+        };
+        (self.until, self.streak) = (Some(now), 0);
+        until - now
     }
 
     /// Returns the present pause of a row that began with `first`.

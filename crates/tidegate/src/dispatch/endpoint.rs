@@ -270,7 +270,9 @@ impl State {
             None => {
                 self.counts.succeeded += 1;
                 self.cooldown.succeeded(call.sent);
-                self.learned.succeeded(call.sent);
+                if self.learned.succeeded(call.sent, call.cost.mark.requests) {
+                    self.counts.cooled -= self.cooldown.lift(now);
+                }
                 let took = now.duration_since(call.sent).as_secs_f64();
                 let answered = Answered { sent: call.sent, seconds: took, in_flight: call.cost.in_flight };
                 self.adaptive.replied(now, &answered, full);

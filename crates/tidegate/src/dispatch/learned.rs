@@ -11,9 +11,12 @@
 //!
 //! | state | pace | leaves when |
 //! |---|---|---|
-//! | unknown | none; the concurrency's slow start rules | a call is rejected |
+//! | unknown | none; the concurrency's slow start rules | a call is rejected, and most of those sent after it |
 //! | hold | 0.99 of the counted rate | the hold is over (1 s at first, twice as long each time, 30 s at most, longer for slow rates) |
 //! | probe | grows exponentially: the limit may have risen | a call is rejected; what was counted then rules |
+//!
+//! Calls that were under way when the first rejection was heard say whether it was chance: if the quota was used up, most of
+//! those sent after it were rejected, too. If hardly any were, nothing is known, and the pause is over.
 //!
 //! Time in which nothing was sent (a pause, a probe behind it) makes the count uncertain, because a small bucket overflows
 //! meanwhile and a large one saves: there is a lower and an upper count, and a rate between them stands. Nothing is saved up
@@ -38,7 +41,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::call::limits::Counted;
-use crate::dispatch::chance::Chance;
+use crate::dispatch::chance::{Chance, Pace};
 use crate::dispatch::limit::{Bucket, Cost, Ready};
 use crate::dispatch::unit::Unit;
 use crate::limits::Limit;
@@ -70,6 +73,9 @@ const CUT: f64 = 0.7;
 const IDLE: (f64, f64) = (0.02, 2.5);
 /// The least time over which anything is counted, in seconds.
 const SHORTEST: f64 = 0.5;
+/// So many calls sent after the first rejected one, of which no more than such a share was rejected, say that it was chance.
+const MANY: f64 = 30.0;
+const FEW: f64 = 0.06;
 /// How far the pace must get past the counted rate, in multiples of it, to make a doubt sure.
 const WELL_PAST: f64 = 1.6;
 /// Seconds of a pause after which nothing can be said about company.
@@ -117,6 +123,11 @@ struct Found {
     chance: Chance,
     /// Whether the last moment of emptiness was found in spite of rejections by chance.
     certain: bool,
+    /// Of the calls under way when a rejection was heard before which no rate was known, those sent after the rejected one:
+    /// accepted and rejected.
+    later: Option<[f64; 2]>,
+    /// Whether that rejection was chance after all: then no rate is known.
+    free: bool,
     /// Calls sent since the first rejection, and how many those were at two moments of late.
     sent: f64,
     recent: [(Instant, f64); 2],
@@ -126,12 +137,16 @@ struct Found {
 impl Learned {
     /// Returns when a call may be sent.
     pub(crate) fn ready(&self, now: Instant, cost: &Cost) -> Ready {
-        self.found.as_ref().map_or(Ready::Now, |found| found.pace.ready(now, found.unit.weigh(cost)))
+        self.known().map_or(Ready::Now, |found| found.pace.ready(now, found.unit.weigh(cost)))
     }
 
     /// Returns the rate in calls a second, once one is known.
     pub(crate) fn rate(&self) -> Option<f64> {
-        self.found.as_ref().map(|found| found.rate)
+        self.known().map(|found| found.rate)
+    }
+
+    fn known(&self) -> Option<&Found> {
+        self.found.as_ref().filter(|found| !found.free)
     }
 
     /// Notes that a call is sent.
@@ -142,14 +157,21 @@ impl Learned {
         }
     }
 
-    /// Notes a success of a call sent at `sent`.
-    pub(crate) fn succeeded(&mut self, sent: Instant) {
-        let (Some(found), Some(start)) = (&mut self.found, self.first_sent) else { return };
-        // Quota came back after the first rejection: a window's worth was used in the time until now.
-        if found.first && sent > found.heard {
-            found.recount(start, sent);
-            found.first = false;
+    /// Notes a success of the `mark`th call, sent at `sent`, and returns whether it shows that the first rejection was
+    /// chance, so that there is no reason for a pause.
+    pub(crate) fn succeeded(&mut self, sent: Instant, mark: f64) -> bool {
+        let (Some(found), Some(start)) = (&mut self.found, self.first_sent) else { return false };
+        if sent <= found.heard {
+            return mark > found.mark && found.is_refuted();
         }
+        found.later = None;
+        if !found.first {
+            return false;
+        }
+        // Quota came back after the first rejection: a window's worth was used in the time until now.
+        found.recount(start, sent);
+        found.first = false;
+        false
     }
 
     /// Notes the rejection of a call that was the `mark`th, and returns whether that is taken for chance: then nothing is
@@ -158,10 +180,17 @@ impl Learned {
         let Some(found) = &mut self.found else { return false };
         // What comes back in a long pause leaves every rejection alone, and each costs too much to be in doubt about.
         let long = hint.is_some_and(|hint| hint.as_secs_f64() > SHORT_PAUSE.max(3.0 / found.rate));
-        let chance = found.chance.is_likely(mark, !long && found.rate > QUICK_ENOUGH);
+        let chance = found.chance.is_likely(mark, !long && (found.free || found.rate > QUICK_ENOUGH));
         if chance {
             found.rejected += 1.0;
-            found.chance.ignored(found.speed(now) > WELL_PAST * found.rate);
+            let well_past = found.speed(now) > WELL_PAST * found.rate;
+            found.chance.ignored(if found.free {
+                Pace::Free
+            } else if well_past {
+                Pace::WellPast
+            } else {
+                Pace::Held
+            });
         }
         chance
     }
@@ -179,12 +208,23 @@ impl Learned {
         };
         if sent <= found.heard {
             found.rejected += 1.0;
+            if let Some([_, rejected]) = found.later.as_mut().filter(|_| mark > found.mark) {
+                *rejected += 1.0;
+            }
             return;
         }
         let sure = found.chance.is_sure();
         found.chance.counted();
+        if found.free && !sure {
+            let chance = std::mem::take(&mut found.chance);
+            *found = Found { chance, ..Found::first(start, now, sent, (mark, tokens), until) };
+            return;
+        }
         let accepted = mark - 1.0 - found.mark - found.rejected;
         found.heard = now;
+        found.later = found.free.then_some([0.0; 2]);
+        found.certain &= !found.free;
+        found.free = false;
         if accepted < 0.5 {
             found.rejected += 1.0;
             if found.first {
@@ -224,13 +264,28 @@ impl Found {
             search: true,
             chance: Chance::default(),
             certain: false,
+            later: Some([0.0; 2]),
+            free: false,
             sent: 0.0,
             recent: [(now, 0.0); 2],
-            pace: Bucket::per_minute(60.0, Limit::Requests, now),
+            pace: Bucket::per_minute(60.0, Limit::Learned, now),
         };
         found.recount(start, now);
         found.pause(now, until);
         found
+    }
+
+    /// Notes that a call was accepted which was sent after the first rejected one and before that was heard. Returns whether
+    /// those are so many that the quota was not used up: then nothing is known any more.
+    fn is_refuted(&mut self) -> bool {
+        let Some([accepted, rejected]) = &mut self.later else { return false };
+        *accepted += 1.0;
+        let refuted = *accepted >= MANY && *rejected < FEW * *accepted;
+        if refuted {
+            (self.free, self.first, self.later) = (true, false, None);
+            self.chance.begin();
+        }
+        refuted
     }
 
     /// Begins to hold when the pause is over, with nothing saved up meanwhile.
@@ -324,7 +379,9 @@ impl Found {
         }
         let takes = self.unit.weigh(cost);
         self.latest = (now, takes);
-        self.pace.take(now, takes);
+        if !self.free {
+            self.pace.take(now, takes);
+        }
         let (at, sent) = self.recent[1];
         if self.sent - sent >= 100.0 && now > at + Duration::from_secs(1) {
             self.recent = [self.recent[1], (now, self.sent)];
@@ -386,7 +443,7 @@ mod tests {
                 if self.level >= 1.0 && !unlucky {
                     self.level -= 1.0;
                     accepted += 1;
-                    learned.succeeded(now);
+                    learned.succeeded(now, mark);
                 } else {
                     rejected += 1;
                     if learned.is_chance(now, mark, None) {

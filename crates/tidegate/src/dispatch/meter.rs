@@ -76,7 +76,8 @@ pub(crate) struct Meter {
     limit: Option<f64>,
     /// Units a second by the told limit.
     told: Option<f64>,
-    /// Seconds that the told limit is for, once replies have shown it.
+    /// Seconds that the told limit is for: by its name, and once replies have shown it.
+    named: Option<f64>,
     period: Option<f64>,
     by_reset: ByReset,
     by_end: ByEnd,
@@ -93,12 +94,12 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(of: Counted, now: Instant) -> Meter {
-        let counts = if of == Counted::Requests { Limit::Requests } else { Limit::Tokens };
         Meter {
             of,
             shape: Shape::Bucket,
             limit: None,
             told: None,
+            named: None,
             period: None,
             by_reset: ByReset::default(),
             by_end: ByEnd::default(),
@@ -107,12 +108,19 @@ impl Meter {
             most: 0.0,
             newest: None,
             base: None,
-            pace: Bucket::per_minute(f64::INFINITY, counts, now),
+            pace: Bucket::per_minute(f64::INFINITY, Limit::Told, now),
         }
     }
 
     /// Returns when `cost` may be sent; `taken` is what has been sent in all.
     pub(crate) fn ready(&self, now: Instant, cost: f64, taken: f64) -> Ready {
+        match self.when(now, cost, taken) {
+            Ready::At(at, _) => Ready::At(at, self.name()),
+            ready => ready,
+        }
+    }
+
+    fn when(&self, now: Instant, cost: f64, taken: f64) -> Ready {
         let cost_here = cost.min(0.5 * self.most);
         let left = self.left(now, taken);
         match self.shape {
@@ -122,6 +130,26 @@ impl Meter {
             Shape::Window { ends } if left < cost_here => self.pace.at(ends),
             Shape::Window { ends } => self.pace.ready(now, cost).or(self.pace.at(ends)),
             Shape::Bucket => self.pace.ready(now, cost),
+        }
+    }
+
+    /// Returns what the limit is called.
+    fn name(&self) -> Limit {
+        let known = self.named.or(self.period);
+        // A minute is only assumed, where nothing contradicts it.
+        let minute = self.told.is_some() && self.refill() == self.told && !matches!(self.shape, Shape::Long { .. });
+        let Some(seconds) = known.or(minute.then_some(MINUTE)) else { return Limit::Told };
+        let [short, minute, hour] = [0.5, 2.0, 120.0].map(|minutes| minutes * MINUTE);
+        match self.of {
+            Counted::Requests if seconds < short => Limit::RequestsPerSecond,
+            Counted::Requests if seconds < minute => Limit::Requests,
+            Counted::Requests if seconds < hour => Limit::RequestsPerHour,
+            Counted::Requests => Limit::RequestsPerDay,
+            _ if seconds < short => Limit::TokensPerSecond,
+            _ if seconds >= minute => Limit::TokensPerDay,
+            Counted::Tokens => Limit::Tokens,
+            Counted::InputTokens => Limit::InputTokens,
+            Counted::OutputTokens => Limit::OutputTokens,
         }
     }
 
@@ -173,8 +201,8 @@ impl Meter {
             (self.by_reset, self.by_end, self.by_gain) = Default::default();
         }
         self.limit = Some(limit);
-        let named = reading.period.map(|period| period.as_secs_f64().max(0.1));
-        self.told = Some(limit / named.or(self.period).unwrap_or(MINUTE));
+        self.named = reading.period.map(|period| period.as_secs_f64().max(0.1));
+        self.told = Some(limit / self.named.or(self.period).unwrap_or(MINUTE));
     }
 
     /// Finds out what the limit is per where no name tells it, by when all would be there again.
@@ -502,6 +530,28 @@ mod tests {
         }
         reading.remaining = Some(0.0);
         meter.read(start + MS, &reading, start + MS, 101.0, 101.0);
-        assert_eq!(meter.ready(start + MS, 1.0, 101.0), Ready::At(start + MS + LONG, Limit::Requests));
+        assert_eq!(meter.ready(start + MS, 1.0, 101.0), Ready::At(start + MS + LONG, Limit::RequestsPerDay));
+    }
+
+    #[test]
+    fn a_limit_is_called_by_what_it_is_per() {
+        let start = Instant::now();
+        let named = |of, seconds: Option<u64>| {
+            let mut meter = Meter::new(of, start);
+            let period = seconds.map(Duration::from_secs);
+            let reading = Reading { limit: Some(100.0), remaining: Some(50.0), reset: None, period };
+            meter.read(start, &reading, start, 1.0, 1.0);
+            meter.name()
+        };
+        assert_eq!(named(Counted::Requests, None), Limit::Requests, "a minute is assumed");
+        assert_eq!(named(Counted::Requests, Some(1)), Limit::RequestsPerSecond);
+        assert_eq!(named(Counted::Requests, Some(3600)), Limit::RequestsPerHour);
+        assert_eq!(named(Counted::Requests, Some(86_400)), Limit::RequestsPerDay);
+        assert_eq!(named(Counted::InputTokens, Some(60)), Limit::InputTokens);
+        assert_eq!(named(Counted::Tokens, Some(1)), Limit::TokensPerSecond);
+        let mut unnamed = Meter::new(Counted::Requests, start);
+        let reading = Reading { limit: None, remaining: Some(50.0), reset: None, period: None };
+        unnamed.read(start, &reading, start, 1.0, 1.0);
+        assert_eq!(unnamed.name(), Limit::Told);
     }
 }

@@ -428,6 +428,15 @@ fn rejections_by_chance_hardly_hold_back() {
 }
 
 #[test]
+fn rejections_by_chance_alone_do_not_hold_back() {
+    let world = World { noise: 0.02, latency: 100.0, sigma: 0.0, ..World::silent(1e6, 1e6) };
+    let stated = Limits { concurrency: Some(500), ..Limits::default() };
+    let ideal = 100_000.0 / 5000.0 / (1.0 - world.noise);
+    let times = (0..10).map(|seed| run(world, stated, 100_000, seed).took / ideal).fold(0.0, f64::max);
+    assert!(times < 1.2, "{times}");
+}
+
+#[test]
 fn two_clients_of_one_key_leave_no_quota_unused() {
     let world = World { clients: 2, ..World::silent(33.0, 66.0) };
     let (used, rejected, _) = worst(world, Limits::default(), 12_000, 6, 60.0);

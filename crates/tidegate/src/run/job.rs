@@ -467,13 +467,13 @@ async fn drained(stop: CancellationToken, patience: Duration) {
     tokio::time::sleep(patience).await;
 }
 
-/// Returns once the time allowed is over, and how many seconds that were.
+/// Returns once the time allowed is over, and how many seconds that were, to a tenth.
 async fn overdue(begun: Instant, allowed: Option<Duration>) -> f64 {
     match allowed {
         Some(allowed) => tokio::time::sleep_until(begun + allowed).await,
         None => std::future::pending().await,
     }
-    allowed.unwrap_or_default().as_secs_f64()
+    (10.0 * allowed.unwrap_or_default().as_secs_f64()).round() / 10.0
 }
 
 /// Adds this invocation's numbers to the manifest.

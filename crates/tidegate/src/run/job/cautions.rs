@@ -1,5 +1,7 @@
 //! What a user should know before a run begins: settings that are allowed and will disappoint.
 
+use std::time::Duration;
+
 use super::Job;
 use crate::client::Client;
 use crate::dispatch::RetryPolicy;
@@ -36,14 +38,19 @@ impl Job {
 
     /// Says where the time for a row, or for the whole run, is shorter than the attempts and waits that a row may need.
     fn tight_deadlines(&self, retry: RetryPolicy) -> impl Iterator<Item = String> {
+        // What is left until a moment of the day is no round number.
+        let tenths = |time: Duration| Duration::from_millis(time.as_millis() as u64 / 100 * 100);
         let longest = retry.longest();
         let allowed = [(retry.deadline, "a row"), (self.max_time, "the run")];
         allowed.into_iter().filter_map(move |(allowed, of)| {
             let allowed = allowed.filter(|allowed| longest > *allowed)?;
             Some(format!(
-                "the {} attempts of up to {:?} that a row may take, and the waits between them, come to {longest:?}, longer than the \
-                 {allowed:?} allowed for {of}: rows may be left without an answer; lower --timeout or --max-attempts",
-                retry.max_attempts, retry.timeout,
+                "the {} attempts of up to {:?} that a row may take, and the waits between them, come to {:?}, longer than the \
+                 {:?} allowed for {of}: rows may be left without an answer; lower --timeout or --max-attempts",
+                retry.max_attempts,
+                retry.timeout,
+                tenths(longest),
+                tenths(allowed),
             ))
         })
     }
@@ -58,8 +65,6 @@ fn fitting(budget: Budget, each: Spend) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::client::Target;
     use crate::money::{Money, Price};

@@ -90,6 +90,9 @@ pub(crate) struct Workload {
     /// The time for one attempt.
     #[serde(default)]
     pub(crate) timeout_s: Option<f64>,
+    /// The attempts that a row has. Default: the client's.
+    #[serde(default)]
+    pub(crate) attempts: Option<u32>,
     /// The share of extra calls that copies of slow ones may cost.
     #[serde(default)]
     pub(crate) hedge: Option<f64>,

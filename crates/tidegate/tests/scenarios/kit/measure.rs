@@ -60,17 +60,26 @@ impl Measured {
         limits.filter(paces).map(of).fold(f64::INFINITY, f64::min)
     }
 
-    /// Returns the seconds in which the limits would have let every row through, with those that are to be sent again because
-    /// of errors by chance.
+    /// Returns the seconds in which the limits and the stated concurrency would have let every row through, with those that
+    /// are to be sent again because of errors and rejections by chance.
     pub(crate) fn ideal(&self, case: &Case) -> f64 {
-        let quota = |to: f64| (0..case.providers.len()).map(|i| self.quota(case, i, 0.0, to)).sum::<f64>();
-        let errors = case.providers[0].is.faults.status_500;
+        let lets = |i: usize, to: f64| self.quota(case, i, 0.0, to).min(self.at_once(case, i, to));
+        let quota = |to: f64| (0..case.providers.len()).map(|i| lets(i, to)).sum::<f64>();
+        let faults = &case.providers[0].is.faults;
+        let errors = faults.status_500 + faults.status_429;
         let (mut short, mut long) = (0.0, 2.0 * self.took);
         while long - short > 0.1 {
             let middle = f64::midpoint(short, long);
             if quota(middle) * (1.0 - errors) < case.workload.rows as f64 { short = middle } else { long = middle }
         }
         long
+    }
+
+    /// Returns how many calls a provider would have answered until then with as many in flight as the user states.
+    fn at_once(&self, case: &Case, provider: usize, to: f64) -> f64 {
+        let took = || self.log.iter().filter(|entry| entry.provider == provider).map(|entry| entry.took);
+        let mean = took().sum::<f64>() / took().count().max(1) as f64;
+        case.providers[provider].stated.concurrency.map_or(f64::INFINITY, |most| f64::from(most) * to / mean)
     }
 
     /// Returns the 99th percentile of the latency of calls that were served after a time.

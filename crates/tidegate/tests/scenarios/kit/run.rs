@@ -73,6 +73,9 @@ fn client(case: &Case, concurrency: Option<u32>, door: Door, seed: usize) -> Cli
     if let Some(seconds) = case.workload.timeout_s {
         retry.timeout = Duration::from_secs_f64(seconds);
     }
+    if let Some(attempts) = case.workload.attempts {
+        retry.max_attempts = attempts;
+    }
     let mut builder = Client::builder().transport(Arc::new(door)).retry(retry).balance(case.balance).seed(seed as u64);
     for (i, provider) in case.providers.iter().enumerate() {
         let stated = provider.stated;
