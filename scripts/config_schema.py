@@ -18,7 +18,7 @@ binary = str(pathlib.Path(sys.argv[1]).resolve())
 SCHEMA = pathlib.Path("docs/tidegate.schema.json")
 UNKNOWN = "zzqqzz"
 VALUES = {"string": f'"{UNKNOWN}"', "integer": "1", "number": "1.5", "boolean": "true", "array": "[]", "object": "{}"}
-WRONG_TYPE = r"invalid type|wanted string or table|not a duration; write \""
+WRONG_TYPE = r"must be .*, not (a |true)|invalid type|wanted string or table|not a duration; write \""
 # Where the user names the tables, one name that is valid.
 NAMES = {"providers": "openai", "endpoints": '"openai/gpt-5"'}
 folder = tempfile.TemporaryDirectory()

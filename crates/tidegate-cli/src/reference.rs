@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
 use tidegate::{Error, Result};
 
@@ -47,15 +47,21 @@ pub(crate) fn completions(shell: Shell) -> String {
 pub(crate) fn man(dir: &Path) -> Result<String> {
     let storage = |source| Error::storage(dir, "the manual pages cannot be written", source);
     std::fs::create_dir_all(dir).map_err(storage)?;
-    clap_mangen::generate_to(args::command(), dir).map_err(storage)?;
+    clap_mangen::generate_to(args::command().mut_subcommands(with_short_usage), dir).map_err(storage)?;
     Ok(format!("{}: written; man -M finds them in a folder man1\n", dir.display()))
+}
+
+/// Keeps a page from beginning with the names of all flags.
+fn with_short_usage(command: Command) -> Command {
+    let usage = command.clone().bin_name(format!("tidegate {}", command.get_name())).render_usage().to_string();
+    command.override_usage(usage.trim_start_matches("Usage: ").to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;
 
-    use clap::{Arg, Command};
+    use clap::Arg;
 
     use super::*;
 
@@ -146,6 +152,8 @@ mod tests {
             let name = format!("man1/tidegate-{}.1", command.get_name());
             let page = std::fs::read_to_string(dir.path().join(&name)).expect(&name);
             assert!(page.contains("Examples"), "{name} has no example");
+            let synopsis = page.split(".SH DESCRIPTION").next().unwrap_or_default();
+            assert!(!synopsis.contains("concurrency"), "{synopsis}");
         }
     }
 }

@@ -18,7 +18,6 @@ mod transports;
 mod validation;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -357,24 +356,23 @@ impl ClientBuilder {
         endpoints.sort_by_key(|endpoint| endpoint.order);
         Ok(endpoints)
     }
-
-    /// Returns each spot's place in the order of failover; spots with the same place take turns.
-    fn orders(&self, spots: &[(usize, &Target, Spot)]) -> Vec<usize> {
-        let rank = |(target, _, spot): &(usize, &Target, Spot)| {
-            let (region, way) = spot.rank;
-            // Which of its regions a request asks first is whose turn it is.
-            let region = if self.regions_per_request.is_some() { 0 } else { region };
-            if self.regions_first { (region, *target, way) } else { (*target, region, way) }
-        };
-        let known: BTreeMap<_, ()> = spots.iter().map(|spot| (rank(spot), ())).collect();
-        spots.iter().map(|spot| known.range(..rank(spot)).count()).collect()
-    }
 }
 
 /// The items of plain requests from an iterator.
 pub type Requests<I> = stream::Map<stream::Iter<I>, fn(Request) -> Item<()>>;
 
 /// Sends requests. Cheap to clone; all clones share limits, connections and what was learned.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> tidegate::Result<()> {
+/// use tidegate::{Client, Request, Target};
+/// let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+/// let outcome = client.send(&Request::prompt("How high is the tide?")).await;
+/// println!("{} ({:?}, {} calls)", outcome.text().unwrap_or_default(), outcome.cost(), outcome.calls());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     pub(crate) dispatcher: Arc<Dispatcher>,

@@ -6,6 +6,14 @@
 use std::path::{Path, PathBuf};
 
 /// Setup, input or storage went wrong.
+///
+/// ```
+/// use tidegate::{ErrorKind, Target};
+/// if let Err(error) = Target::new("opnai/gpt-5") {
+///     assert_eq!(error.kind(), ErrorKind::Usage);
+///     println!("{error}"); // It says what was probably meant.
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

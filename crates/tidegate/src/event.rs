@@ -322,6 +322,15 @@ impl<F: Fn(&Event) + Send + Sync> Observer for F {
 }
 
 /// How the endpoints are doing.
+///
+/// ```
+/// use tidegate::{Client, Target};
+/// let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+/// for endpoint in client.snapshot().endpoints {
+///     println!("{}: {} of {} in flight", endpoint.name, endpoint.in_flight, endpoint.concurrency);
+/// }
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 #[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct Snapshot {

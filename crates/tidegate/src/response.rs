@@ -10,6 +10,19 @@ use crate::money::Money;
 use crate::request::{Message, Part, Reasoning, ToolUse};
 
 /// One successful reply.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tidegate::{Client, Finish, Request, Target};
+/// # let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+/// let response = client.send(&Request::prompt("Hello")).await.result?;
+/// if response.finish == Finish::Length {
+///     println!("cut off after {:?}", response.usage.map(|usage| usage.output_tokens));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

@@ -34,6 +34,7 @@ pub mod store;
 pub mod summary;
 pub mod timeline;
 mod twins;
+mod waiting;
 mod warm;
 
 use std::collections::VecDeque;
@@ -60,6 +61,7 @@ use self::stop_on::Failures;
 pub use self::stop_on::StopOn;
 pub use self::twins::Dedupe;
 use self::twins::{Met, Twins};
+use self::waiting::{Waiting, is_due};
 use self::warm::{Prefixes, Turn};
 use crate::ask::Begun;
 use crate::client::Client;
@@ -115,6 +117,23 @@ struct Done<C> {
 type Whom = (Vec<Arc<str>>, Option<Box<[String]>>);
 
 /// Many requests under way: a stream of their outcomes, in the order in which they are done.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> tidegate::Result<()> {
+/// use futures_util::StreamExt;
+/// use tidegate::{Client, Request, Target};
+/// # let client = Client::builder().target(Target::new("sim/echo")?).build()?;
+/// let mut run = client.run(["otter", "heron"].map(Request::prompt)).max_parallel(8);
+/// while let Some((outcome, ())) = run.next().await {
+///     match outcome.text() {
+///         Ok(answer) => println!("{}: {answer}", outcome.index),
+///         Err(failure) => println!("{}: {failure}", outcome.index),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Cancel safety
 ///
@@ -466,30 +485,5 @@ where
                 with_context(*first)
             })
         })
-    }
-}
-
-/// Returns whether a moment has come; if not, the task is woken then.
-fn is_due(timer: &mut Option<Pin<Box<Sleep>>>, due: Instant, cx: &mut Context<'_>) -> bool {
-    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-    if timer.deadline() != due {
-        timer.as_mut().reset(due);
-    }
-    timer.as_mut().poll(cx).is_ready()
-}
-
-/// Counts a request as waiting for admission until it is dropped.
-struct Waiting(Arc<AtomicUsize>);
-
-impl Waiting {
-    fn new(count: &Arc<AtomicUsize>) -> Waiting {
-        count.fetch_add(1, Ordering::Relaxed);
-        Waiting(count.clone())
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Config {
 pub(super) struct Place {
     pub(super) url: Uri,
     pub(super) headers: HeaderMap,
+    /// Whether messages are packed.
+    pub(super) gzip: bool,
 }
 
 /// Reads the settings; nothing if nobody asks for telemetry. The warnings say which variables were left out.
@@ -88,7 +90,7 @@ impl Reader<'_> {
             self.warnings.push(format!("{name}={protocol} is not spoken here, only http/protobuf: no {what} are sent"));
             return None;
         }
-        Some(Place { url, headers: self.headers(signal) })
+        Some(Place { url, headers: self.headers(signal), gzip: self.gzip(signal) })
     }
 
     fn url(&mut self, signal: &str) -> Option<Uri> {
@@ -108,6 +110,16 @@ impl Reader<'_> {
             self.warn(&format!("{name} is not an address such as http://127.0.0.1:4318"));
         }
         url
+    }
+
+    fn gzip(&mut self, signal: &str) -> bool {
+        match self.of_signal(signal, "COMPRESSION") {
+            Some((name, packing)) if !["gzip", "none"].contains(&&*packing) => {
+                self.warn(&format!("{name} is neither gzip nor none"));
+                false
+            }
+            packing => packing.is_some_and(|(_, packing)| packing == "gzip"),
+        }
     }
 
     /// Reads `name=value,name=value`, percent-encoded.

@@ -1,9 +1,12 @@
 //! One message to the collector, over our own connections, and again where OTLP says that this may help.
 
+use std::io::Read;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use flate2::Compression;
+use flate2::bufread::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
 use prost::Message;
 use tidegate::call::pool::{Pool, PoolOptions, ProxyRules};
@@ -44,7 +47,8 @@ impl Poster {
     ///
     /// Why it was not taken, without what the collector said: it may quote what it was sent.
     pub(super) async fn deliver(&self, place: &Place, message: &impl Message) -> Result<Bytes, String> {
-        let body = Bytes::from(message.encode_to_vec());
+        let body = message.encode_to_vec();
+        let body = Bytes::from(if place.gzip { packed(&body) } else { body });
         let (mut tries, mut pause) = (1, PAUSE);
         loop {
             let refused = match self.send(place, body.clone()).await {
@@ -67,6 +71,9 @@ impl Poster {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         let agent = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(USER_AGENT, agent);
+        if place.gzip {
+            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
         let reply = tokio::time::timeout(self.timeout, self.pool.send(request)).await;
         let reply = reply.map_err(|_| passing(format!("no reply within {} s", self.timeout.as_secs_f64())))?;
         let reply = reply.map_err(|failure| passing(failure.message))?;
@@ -81,4 +88,11 @@ impl Poster {
             status => Err(Refused { why: format!("HTTP {}", status.as_u16()), passing: again.contains(&status) }),
         }
     }
+}
+
+fn packed(body: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    // Reading memory into memory cannot fail.
+    let _ = GzEncoder::new(body, Compression::default()).read_to_end(&mut packed);
+    packed
 }

@@ -1,6 +1,7 @@
 //! Telemetry: what a collector gets, and that one which is gone, slow or full harms no run.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -156,6 +157,25 @@ fn an_openai_compatible_server_is_called_openai_and_headers_go_along() {
     let call = spans.iter().find(|span| span.name == "chat org/m").unwrap();
     assert_eq!(attribute(&call.attributes, "gen_ai.provider.name").as_deref(), Some("openai"));
     assert_eq!(attribute(&call.attributes, "gen_ai.request.model").as_deref(), Some("org/m"));
+}
+
+#[test]
+fn messages_are_packed_where_that_is_asked_for() {
+    let (place, collector) = (place(), collector());
+    let at = origin(&collector);
+    let packing = [("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "lz4")];
+    let told = run(&place, &format!("{RUN} --otlp {at}"), &packing).exits(1);
+    told.says(&["OTEL_EXPORTER_OTLP_COMPRESSION is neither gzip nor none"]);
+    let requests = collector.requests();
+    let mut traces = Vec::new();
+    for request in sent_to(&requests, "/v1/traces") {
+        assert!(request.text.contains("content-encoding: gzip\r\n"), "{}", request.text);
+        let mut body = Vec::new();
+        flate2::read::GzDecoder::new(&*request.body).read_to_end(&mut body).unwrap();
+        traces.extend(ExportTraceServiceRequest::decode(&*body).unwrap().resource_spans);
+    }
+    assert_eq!(traces.iter().map(|resource| resource.scope_spans[0].spans.len()).sum::<usize>(), 7);
+    assert!(!metrics(&requests, "/v1/metrics").is_empty());
 }
 
 #[test]

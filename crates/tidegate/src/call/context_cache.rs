@@ -29,6 +29,14 @@ const MOST: usize = 64;
 const PAGES: usize = 10;
 
 /// How context caches are kept.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{ContextCacheOptions, Target};
+/// let caches = ContextCacheOptions::new(Duration::from_secs(3600)).delete_at_end();
+/// let target = Target::new("gemini/gemini-2.5-flash")?.context_cache(caches);
+/// # Ok::<(), tidegate::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ContextCacheOptions {

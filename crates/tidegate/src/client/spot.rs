@@ -3,13 +3,14 @@
 //! Every spot becomes an endpoint with limits, health and a price of its own. Their order is that of failover: the target's
 //! place in the user's list, then the region's, then that of the way, unless the user wants regions first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::Target;
 use super::target::Place;
+use super::{ClientBuilder, Target};
 use crate::call::auth::Identity;
 use crate::call::aws::Account;
 use crate::catalog;
@@ -248,5 +249,19 @@ impl Target {
             true => self.price,
             false => listed().or(self.price),
         }
+    }
+}
+
+impl ClientBuilder {
+    /// Returns each spot's place in the order of failover; spots with the same place take turns.
+    pub(super) fn orders(&self, spots: &[(usize, &Target, Spot)]) -> Vec<usize> {
+        let rank = |(target, _, spot): &(usize, &Target, Spot)| {
+            let (region, way) = spot.rank;
+            // Which of its regions a request asks first is whose turn it is.
+            let region = if self.regions_per_request.is_some() { 0 } else { region };
+            if self.regions_first { (region, *target, way) } else { (*target, region, way) }
+        };
+        let known: BTreeMap<_, ()> = spots.iter().map(|spot| (rank(spot), ())).collect();
+        spots.iter().map(|spot| known.range(..rank(spot)).count()).collect()
     }
 }

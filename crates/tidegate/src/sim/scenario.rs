@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::fault::{Fault, Faults};
 use crate::error::{Error, Result};
+use crate::suggest::closest;
 
 /// How a simulated provider behaves.
 ///
@@ -323,7 +324,7 @@ impl Scenario {
             return Ok(Scenario::default());
         }
         let scenario: Scenario = serde_saphyr::from_str(text)
-            .map_err(|error| Error::Usage(format!("scenario: {}", error.without_snippet())))?;
+            .map_err(|error| Error::Usage(format!("scenario: {}", explain(&error.without_snippet().to_string()))))?;
         scenario.check().map_err(|message| Error::Usage(format!("scenario: {message}")))?;
         Ok(scenario)
     }
@@ -413,6 +414,16 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Er
     Err(serde::de::Error::custom("0 is not possible here: give at least 1"))
 }
 
+/// The parser says: unknown field `latncy`, expected one of seed, latency at line 3, column 1.
+fn explain(error: &str) -> String {
+    let (message, place) = error.rsplit_once(" at line ").unwrap_or((error, ""));
+    let line = place.split(',').next().filter(|line| !line.is_empty()).map(|line| format!("line {line}: "));
+    let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once("`, expected one of "));
+    let meant = unknown.and_then(|(name, known)| closest(name, known.split(", ")));
+    let meant = meant.map(|name| format!("; did you mean {name}?"));
+    format!("{}{message}{}", line.unwrap_or_default(), meant.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -465,6 +476,9 @@ mod tests {
 
     #[test]
     fn what_does_not_go_together_is_named() {
+        let said = error("seed: 1\nlatncy: 3\n");
+        assert!(said.starts_with("scenario: line 2: unknown field `latncy`, expected one of seed, "), "{said}");
+        assert!(said.ends_with("; did you mean latency?"), "{said}");
         assert!(error("faults: {hang: 0.6, reset: 0.6}").contains("faults: the probabilities add up to 1.2"));
         assert!(error("limits: [{of: requests, limit: 5, burst: 0.5}]").contains("limits[0]: `burst`"));
         assert!(error("script: [{contains: a}]").contains("script[0]: give exactly one"));

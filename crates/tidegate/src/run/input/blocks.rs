@@ -25,6 +25,13 @@ pub(super) enum Record {
     TooLarge,
 }
 
+/// How files begin that hold no lines, whatever they are called.
+pub(super) const NO_LINES: [(&[u8], &str); 3] = [
+    (b"PAR1", "is a Parquet file; name it .parquet, or give --format parquet"),
+    (b"ARROW1", "is an Arrow file; name it .arrow, or give --format arrow"),
+    (b"PK\x03\x04", "is a ZIP archive, as spreadsheets are; save its table as CSV"),
+];
+
 /// A buffered reader that hands out records.
 pub(super) struct Blocks {
     source: Box<dyn Read + Send>,
@@ -55,7 +62,8 @@ impl Blocks {
     /// Skips a byte order mark and returns the first bytes, at least one unless the stream is empty.
     pub(super) fn head(&mut self) -> io::Result<&[u8]> {
         // Waits for more only while a mark is possible: a pipe's first row may be a single byte long.
-        let undecided = |bytes: &[u8]| MARKS.iter().any(|mark| mark.starts_with(bytes) && mark.len() > bytes.len());
+        let marks = || MARKS.into_iter().chain(NO_LINES.map(|(magic, _)| magic));
+        let undecided = |bytes: &[u8]| marks().any(|mark| mark.starts_with(bytes) && mark.len() > bytes.len());
         while undecided(&self.buffer) && self.fill()? {}
         if self.buffer.starts_with(BOM) {
             let _mark = self.buffer.split_to(BOM.len());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::blocks::NO_LINES;
 #[cfg(feature = "parquet")]
 use super::ranged::{OnDisk, Ranged};
 #[cfg(feature = "parquet")]
@@ -16,13 +17,6 @@ use super::{Format, InputOptions};
 use crate::error::{Error, Result};
 use crate::run::packing::Packing;
 use crate::run::store::{NO_STORE, Object, Store, is_url};
-
-/// How files begin that hold no lines, whatever they are called.
-const NO_LINES: [(&[u8], &str); 3] = [
-    (b"PAR1", "is a Parquet file; name it .parquet, or give --format parquet"),
-    (b"ARROW1", "is an Arrow file; name it .arrow, or give --format arrow"),
-    (b"PK\x03\x04", "is a ZIP archive, as spreadsheets are; save its table as CSV"),
-];
 
 /// A file to read.
 #[derive(Debug)]
