@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate::run::summary::{Cause, ModelTally, Stopped, Summary};
-use tidegate::{EndpointSnapshot, Kind, RetryStats};
+use tidegate::{EndpointSnapshot, Kind, Money, RetryStats};
 
 use crate::format;
 
@@ -51,6 +51,7 @@ pub(crate) fn print(
     lines.extend(budget(summary).map(|text| ("Budget", text)));
     lines.extend(time(summary).map(|text| ("Time", text)));
     lines.extend(retries(summary).map(|text| ("Retries", text)));
+    lines.extend(copies(&summary.tried_again).map(|text| ("Copies", text)));
     lines.extend(summary.endpoints.iter().filter_map(|endpoint| used(endpoint, summary.seconds)));
     lines.extend(repaired(summary).map(|text| ("Repaired", text)));
     lines.extend(config_file.map(|path| ("Config", path.display().to_string())));
@@ -260,6 +261,15 @@ fn retries(summary: &Summary) -> Option<String> {
         parts.push(format!("{} lost to pauses", format::duration(cooled)));
     }
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Says how many copies of slow calls were sent, and what the losers may have cost.
+fn copies(tried: &RetryStats) -> Option<String> {
+    let of = format::counted(tried.copies, "copy", "copies");
+    let cost = (tried.copies_cost != Money::default())
+        .then(|| format!("; those given up may have cost {}", tried.copies_cost))
+        .unwrap_or_default();
+    (tried.copies > 0).then(|| format!("{of} of slow calls, among the retries{cost}"))
 }
 
 /// Says what made rows be tried again, the commonest first; rejections for load are told beside it.

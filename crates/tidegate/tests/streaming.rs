@@ -234,6 +234,7 @@ async fn a_stream_that_does_not_begin_is_begun_elsewhere_and_nothing_is_said_twi
     let [lost, won] = &outcome.attempts[..] else { panic!("{:?}", outcome.attempts) };
     assert_eq!((&*lost.endpoint, &*won.endpoint), ("first", "second"));
     assert_eq!(lost.failure.as_ref().map(|failure| failure.kind), Some(Kind::Timeout));
+    assert_eq!(client.retry_stats().copies, 1);
     assert!(client.snapshot().endpoints.iter().all(|endpoint| endpoint.in_flight == 0));
 }
 

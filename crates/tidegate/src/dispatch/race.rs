@@ -144,6 +144,8 @@ impl Dispatcher {
             let settled = lease.settle(None, Some(&why), &Hints::default());
             self.tell(endpoint, Some(&why), settled);
         }
+        let cost = usage.cost(endpoint.price);
+        self.tried.overtaken(cost);
         let attempt = Attempt {
             endpoint: endpoint.name.clone(),
             model: endpoint.model.clone(),
@@ -154,7 +156,7 @@ impl Dispatcher {
             backoff,
             took,
             usage: Some(usage),
-            cost: usage.cost(endpoint.price),
+            cost,
             estimated: true,
             failure: Some(why),
             partial: None,
@@ -178,6 +180,7 @@ impl<'a> Race<'a> {
             return false;
         }
         self.dispatcher.hedges(self.order).copied();
+        self.dispatcher.tried.copied();
         self.copies += 1;
         self.send(sent);
         self.copies < COPIES

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Next;
 use crate::failure::{Failure, Kind, Retry};
+use crate::money::Money;
 
 /// How often requests of a client were tried again since it was made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -26,6 +27,17 @@ pub struct RetryStats {
     pub given_up: u64,
     /// Failed attempts by cause.
     pub causes: BTreeMap<Kind, u64>,
+    /// Copies of slow calls, sent beside these.
+    pub copies: u64,
+    /// What the calls cost that were given up for another copy, as far as prices are known: they may have been served, so
+    /// each counts at its estimate.
+    #[serde(rename = "copies_usd", serialize_with = "in_usd")]
+    pub copies_cost: Money,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn in_usd<S: Serializer>(cost: &Money, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(cost.usd())
 }
 
 /// Counts retries.
@@ -55,6 +67,16 @@ impl Tried {
         let mut stats = self.lock();
         *stats.causes.entry(failure.kind).or_default() += 1;
         stats.lesser += 1;
+    }
+
+    /// Counts a copy of a slow call.
+    pub(super) fn copied(&self) {
+        self.lock().copies += 1;
+    }
+
+    /// Counts what a call may have cost that was given up for another copy.
+    pub(super) fn overtaken(&self, cost: Option<Money>) {
+        self.lock().copies_cost += cost.unwrap_or_default();
     }
 
     fn lock(&self) -> MutexGuard<'_, RetryStats> {
