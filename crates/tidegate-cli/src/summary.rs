@@ -266,9 +266,10 @@ fn retries(summary: &Summary) -> Option<String> {
 /// Says how many copies of slow calls were sent, and what the losers may have cost.
 fn copies(tried: &RetryStats) -> Option<String> {
     let of = format::counted(tried.copies, "copy", "copies");
-    let cost = (tried.copies_cost != Money::default())
-        .then(|| format!("; those given up may have cost {}", tried.copies_cost))
-        .unwrap_or_default();
+    let cost = match tried.copies_cost {
+        Money::ZERO => String::new(),
+        cost => format!("; those given up may have cost {cost}"),
+    };
     (tried.copies > 0).then(|| format!("{of} of slow calls, among the retries{cost}"))
 }
 

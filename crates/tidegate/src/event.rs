@@ -80,10 +80,12 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
-    /// A run sends nothing more, by its own decision: what is in flight is waited for.
+    /// A run sends nothing more, by its own decision.
     StopStarted {
         /// Why.
         reason: String,
+        /// Whether what is in flight is waited for; if not, it is cancelled.
+        drains: bool,
     },
     /// A run took its first look at its input.
     RunStarted {
@@ -270,7 +272,7 @@ impl Event {
             Event::SetAside { endpoint, endpoints, failure } => {
                 tracing::warn!(%endpoint, endpoints, %failure, "endpoint out of service");
             }
-            Event::StopStarted { reason } => tracing::warn!(%reason, "stopping"),
+            Event::StopStarted { reason, drains } => tracing::warn!(%reason, drains, "stopping"),
             Event::CooldownEnded { endpoint, pause } => tracing::info!(%endpoint, ?pause, "pause ended"),
             // So many, and each outcome says it all.
             _ => {}

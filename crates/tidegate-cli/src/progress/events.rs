@@ -76,9 +76,9 @@ fn words(event: &Event, verbose: u8, sources: &Sources) -> Option<String> {
         Event::CooldownEnded { endpoint, pause } if verbose > 0 => {
             Some(format!("{endpoint}: sends again after a pause of {}", format::duration(*pause)))
         }
-        Event::StopStarted { reason } => {
-            let why = format::one_line(reason, MESSAGE);
-            Some(format!("stopping: {why}; what is in flight is waited for"))
+        Event::StopStarted { reason, drains } => {
+            let rest = if *drains { "waited for" } else { "cancelled" };
+            Some(format!("stopping: {}; what is in flight is {rest}", format::one_line(reason, MESSAGE)))
         }
         Event::Ejected { endpoint, pause } if verbose > 0 => {
             Some(format!("{endpoint}: does not work; put aside, and probed in {}", format::duration(*pause)))

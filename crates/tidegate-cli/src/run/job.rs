@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,10 +153,8 @@ pub(super) fn ask_policy(settings: &Settings) -> anyhow::Result<AskPolicy> {
     for pattern in &checks.regexes {
         all.push(Check::regex(pattern)?);
     }
-    if checks.command.as_deref().is_some_and(|command| command.trim().is_empty()) {
-        anyhow::bail!(tidegate::Error::Usage(
-            "--check-command is empty: write the program, or leave it out".to_owned()
-        ));
+    if let Some(command) = &checks.command {
+        check_program(command)?;
     }
     all.extend(checks.command.iter().map(|command| Check::command(command, checks.timeout)));
     let mut ladder = Vec::new();
@@ -171,6 +170,23 @@ pub(super) fn ask_policy(settings: &Settings) -> anyhow::Result<AskPolicy> {
         ladder,
         advance_on: settings.ladder_on.clone().unwrap_or(default.advance_on),
     })
+}
+
+/// Refuses a check's command whose program is not there: each of its answers would be paid for and refused.
+fn check_program(command: &str) -> tidegate::Result<()> {
+    let Some(program) = command.split_whitespace().next() else {
+        return Err(Error::Usage("--check-command is empty: write the program, or leave it out".to_owned()));
+    };
+    // What only a shell understands is left to it, and so is the word of a builtin.
+    let is_plain = program.chars().all(|c| c.is_ascii_alphanumeric() || "._-+/".contains(c));
+    let known = || {
+        let found = Command::new("sh").args(["-c", "command -v -- \"$0\"", program]).stdout(Stdio::null()).status();
+        found.map_or(true, |status| status.success())
+    };
+    if cfg!(windows) || !is_plain || known() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("--check-command: there is no program `{program}`; give its path, or correct the name")))
 }
 
 fn media_columns(settings: &Settings) -> Vec<MediaColumn> {

@@ -110,7 +110,7 @@ fn rows_are_routed_by_task_or_by_a_model_of_their_own() {
 fn what_cannot_work_is_refused_before_anything_is_sent() {
     let (place, sim) = bench("", "models = ['openaix/m']");
     place.write("bad.json", "{\"type\": \"text\"}");
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["--check", "output."], "the check `output.` is no expression"),
         (&["--check-regex", "("], "is no regular expression"),
         (&["--schema", "none.json"], "the schema none.json: "),
@@ -120,6 +120,7 @@ fn what_cannot_work_is_refused_before_anything_is_sent() {
         (&["--ladder", "hot"], "write model=provider/model"),
         (&["--ladder", "temperature=hot"], "temperature=hot: not a number"),
         (&["--check-command", " "], "--check-command is empty"),
+        (&["--check-command", "./none.sh 7"], "--check-command: there is no program `./none.sh`"),
     ];
     for (flags, expected) in cases {
         ran(&place, flags).exits(2).says(&[expected]);

@@ -9,6 +9,7 @@
 mod ahead;
 mod cautions;
 mod changes;
+mod chosen;
 pub(in crate::run) mod identity;
 mod inspect;
 mod intake;
@@ -428,7 +429,8 @@ impl<'a> Work<'a> {
     fn halt(&mut self, why: Stopped) {
         if self.stopped.is_none() {
             let reason = why.to_string();
-            event::tell(self.client.dispatcher.observer.as_ref(), || Event::StopStarted { reason });
+            let drains = !matches!((&why, self.job.at_deadline), (Stopped::Deadline { .. }, AtDeadline::Cancel));
+            event::tell(self.client.dispatcher.observer.as_ref(), || Event::StopStarted { reason, drains });
             self.control.progress.note(|numbers| numbers.stopping = true);
             self.stopped = Some(why);
         }

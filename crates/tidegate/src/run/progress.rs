@@ -29,6 +29,8 @@ pub struct Numbers {
     pub done_before: u64,
     /// How many of those had failed.
     pub failed_before: u64,
+    /// Records to be made at the most, where only some of the rows are asked for.
+    pub most: Option<u64>,
     /// Records to be made of the rows read so far, those that were there already included.
     pub wanted: u64,
     /// Rows answered.
@@ -78,11 +80,12 @@ impl Numbers {
     /// share of its bytes that has been.
     #[must_use]
     pub fn expected(&self) -> Option<f64> {
-        match self.position {
-            _ if self.read_all => Some(self.wanted as f64),
+        let projected = match self.position {
+            _ if self.read_all => return Some(self.wanted as f64),
             (read, Some(of)) if read > 0 && of > 0 => Some(self.wanted as f64 * (of as f64 / read as f64).max(1.0)),
             _ => None,
-        }
+        };
+        projected.map(|total| self.most.map_or(total, |most| total.min(most as f64)))
     }
 }
 
@@ -98,5 +101,6 @@ mod tests {
         let all = Numbers { read_all: true, ..numbers };
         assert_eq!((all.expected(), all.share()), (Some(50.0), Some(0.5)));
         assert_eq!(Numbers { position: (500, None), ..numbers }.share(), None);
+        assert_eq!(Numbers { most: Some(60), ..numbers }.expected(), Some(60.0));
     }
 }

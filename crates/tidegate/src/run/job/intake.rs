@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::chosen::Chosen;
 use super::{Job, Tasks, identity};
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -109,17 +110,6 @@ struct Seen {
     identity: Identity,
 }
 
-/// Which rows of the input are meant.
-enum Chosen {
-    All,
-    First(u64),
-    /// These, by their number from 0, in order.
-    Some {
-        numbers: VecDeque<u64>,
-        next: u64,
-    },
-}
-
 impl Job {
     /// Opens the input and reads the templates against its columns.
     pub(super) fn open(&self) -> Result<(Input, Renderer)> {
@@ -138,36 +128,6 @@ impl Job {
         let outputs = self.out.iter().flat_map(|out| [out.clone(), errors(out)]).collect();
         InputOptions { outputs, ..self.input.clone() }
     }
-
-    fn chosen(&self, seed: u64) -> Result<Chosen> {
-        match (self.rows, self.sample) {
-            (Some(_), Some(_)) => Err(Error::Usage("--rows and --sample exclude each other".to_owned())),
-            (Some(rows), None) => Ok(Chosen::First(rows)),
-            (None, Some(count)) => Ok(Chosen::Some { numbers: sample(&self.input_options(), count, seed)?, next: 0 }),
-            (None, None) => Ok(Chosen::All),
-        }
-    }
-}
-
-/// Chooses rows at random, the same ones for the same seed.
-fn sample(options: &InputOptions, count: u64, seed: u64) -> Result<VecDeque<u64>> {
-    if options.is_piped() {
-        return Err(Error::Usage(
-            "--sample reads the input twice, which a pipe does not allow; give a file".to_owned(),
-        ));
-    }
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let (mut input, mut chosen, mut number) = (Input::open(options)?, Vec::new(), 0);
-    while input.next_row()?.is_some() {
-        if (chosen.len() as u64) < count {
-            chosen.push(number);
-        } else if let Some(place) = chosen.get_mut(rng.u64(..=number) as usize) {
-            *place = number;
-        }
-        number += 1;
-    }
-    chosen.sort_unstable();
-    Ok(chosen.into())
 }
 
 impl Intake {
@@ -184,15 +144,19 @@ impl Intake {
         let judged = identity::judged(client);
         let samples =
             |model: Option<Arc<str>>| (0..job.repeat.max(1)).map(move |sample| Wanted { model: model.clone(), sample });
+        let wanted: Vec<_> = models.into_iter().flat_map(samples).collect();
+        let chosen = Chosen::of(job, 0)?;
+        let most = chosen.most().map(|rows| rows.saturating_mul(wanted.len() as u64));
+        progress.note(|numbers| numbers.most = most);
         Ok(Intake {
-            chosen: job.chosen(0)?,
+            chosen,
             rule: identity::key_rule(&manifest.identity),
             seed: manifest.seed,
             stamp: manifest.seed ^ identity::hash(&manifest.identity),
             judged,
             tasks: job.tasks.clone(),
             models: client.all_models(),
-            wanted: models.into_iter().flat_map(samples).collect(),
+            wanted,
             allow_duplicate_ids: job.allow_duplicate_ids,
             skip_bad_rows: job.skip_bad_rows,
             prune: job.prune,
@@ -249,7 +213,7 @@ impl Intake {
             if let Some(taken) = self.ready.pop_front() {
                 return Ok(Some(taken));
             }
-            let row = self.next_row();
+            let row = self.chosen.next_of(&mut self.input);
             if !matches!(row, Ok(Some(_))) || self.counts.read >= CHUNK_ROWS as u64 {
                 self.tell();
             }
@@ -268,28 +232,6 @@ impl Intake {
             numbers.done_before += done;
             (numbers.position, numbers.failed_before) = (position, failed_before);
         });
-    }
-
-    fn next_row(&mut self) -> Result<Option<Row>> {
-        match &mut self.chosen {
-            Chosen::All => self.input.next_row(),
-            Chosen::First(0) => Ok(None),
-            Chosen::First(left) => {
-                *left -= 1;
-                self.input.next_row()
-            }
-            Chosen::Some { numbers, next } => match numbers.pop_front() {
-                None => Ok(None),
-                Some(number) => {
-                    while *next < number {
-                        self.input.next_row()?;
-                        *next += 1;
-                    }
-                    *next += 1;
-                    self.input.next_row()
-                }
-            },
-        }
     }
 
     fn take(&mut self, row: &Row) -> Result<()> {
