@@ -380,6 +380,17 @@ mod tests {
         http::Response::builder().status(status).header("x-request-id", "req_1").body(()).unwrap().into_parts().0
     }
 
+    #[test]
+    fn a_vector_may_come_as_base64() {
+        let read = |vector: Value| {
+            let body = json!({"data": [{"index": 0, "embedding": vector}]}).to_string();
+            OpenAi.decode(TaskKind::Embed, &head(200), &body.into()).map(|response| response.output)
+        };
+        assert_eq!(read(json!([0.5, -2])), Ok(Output::Embedding(vec![0.5, -2.0])));
+        assert_eq!(read(json!("AAAAPwAAAMA=")), Ok(Output::Embedding(vec![0.5, -2.0])));
+        assert_eq!(read(json!("AAAAPwA=")).unwrap_err().kind, Kind::Malformed);
+    }
+
     fn encode(request: &Request, quirks: &Quirks) -> Value {
         serde_json::from_slice(&OpenAi.encode(request, "m-1", quirks).unwrap()).unwrap()
     }

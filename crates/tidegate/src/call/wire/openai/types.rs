@@ -5,7 +5,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{SeqAccess, Visitor};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{self, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, value::RawValue};
 
@@ -378,7 +380,37 @@ pub struct EmbeddingEntry {
     #[serde(default)]
     pub index: u32,
     /// The vector.
+    #[serde(deserialize_with = "vector")]
     pub embedding: Vec<f32>,
+}
+
+/// Reads a vector in either of the forms that can be asked for: numbers, or the base64 of little-endian 32-bit floats.
+fn vector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    deserializer.deserialize_any(NumbersOrBase64)
+}
+
+struct NumbersOrBase64;
+
+impl<'de> Visitor<'de> for NumbersOrBase64 {
+    type Value = Vec<f32>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of numbers or base64 of 32-bit floats")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<f32>, A::Error> {
+        let mut vector = Vec::with_capacity(numbers.size_hint().unwrap_or(0));
+        while let Some(number) = numbers.next_element()? {
+            vector.push(number);
+        }
+        Ok(vector)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<f32>, E> {
+        let bytes = STANDARD.decode(text).ok().filter(|bytes| bytes.len() % 4 == 0);
+        let bytes = bytes.ok_or_else(|| E::invalid_value(Unexpected::Other("another text"), &self))?;
+        Ok(bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect())
+    }
 }
 
 /// An error, in whichever of the shapes that servers of this wire use.
