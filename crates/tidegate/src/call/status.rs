@@ -90,6 +90,9 @@ const CONTEXT_LENGTH: &[&str] = &[
     "input tokens exceed the configured limit",
     "exceed context limit",
     "prompt is too long",
+    "prompt: length",
+    "too many tokens",
+    "current length is",
     "input is too long",
     "too many input tokens",
     "exceeds the available context size",
@@ -229,6 +232,8 @@ mod tests {
             of(422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096."),
             Kind::TooLong
         );
+        assert_eq!(of(400, "Prompt too long: current length is 9000 while limit is 8192"), Kind::TooLong);
+        assert_eq!(of(429, "too many tokens, please wait"), Kind::RateLimited);
         assert_eq!(of(400, "what is 429? overloaded"), Kind::BadRequest);
         assert_eq!(of(503, "The engine is currently overloaded"), Kind::Overloaded);
         assert_eq!(of(503, "upstream"), Kind::ServerError);
