@@ -120,8 +120,8 @@ pub(crate) struct HttpTarget<'a> {
 /// A request in a provider's form.
 struct Encoded {
     body: Bytes,
-    /// What stands beside the body.
-    headers: HeaderMap,
+    /// What stands beside the body. Boxed, because few requests have any and all would have to hold it.
+    headers: Option<Box<HeaderMap>>,
     /// What was left out, and what is odd.
     warnings: Vec<String>,
 }
@@ -171,14 +171,19 @@ impl HttpCaller {
         // In a block of its own, so that the request is not held beside the reply.
         let (used, reply) = {
             let mut http = self.http(uri, body);
-            http.headers_mut().extend(headers);
+            if let Some(headers) = headers {
+                http.headers_mut().extend(*headers);
+            }
             let used = self.auth.authorise(&mut http, &*self.transport).await?;
             (used, self.transport.send(http))
         };
         let reply = reply.await?;
         *hints = Hints::read(reply.headers());
         let failure = match self.read(spoken, kind, reply) {
-            Ok(response) => return Ok(Response { warnings, ..response }),
+            Ok(mut response) => {
+                response.warnings = warnings;
+                return Ok(response);
+            }
             Err(failure) => failure,
         };
         Err(Box::pin(self.heed(request, failure, used, cached)).await)
@@ -194,7 +199,9 @@ impl HttpCaller {
         let Encoded { body, headers, warnings } = self.encode(request)?;
         let (body, cached) = self.cached(body).await;
         let mut http = self.http(uri, wire.stream_body(body)?);
-        http.headers_mut().extend(headers);
+        if let Some(headers) = headers {
+            http.headers_mut().extend(*headers);
+        }
         let used = self.auth.authorise(&mut http, &*self.transport).await?;
         let (head, body) = self.transport.open(http).await?.into_parts();
         *hints = Hints::read(&head.headers);
@@ -277,6 +284,7 @@ impl HttpCaller {
         }
         let (fitted, body) = self.write(fit(request, wire)?, wire)?;
         let headers = wire.headers(&fitted.request)?;
+        let headers = (!headers.is_empty()).then(|| Box::new(headers));
         warnings.extend(fitted.warnings);
         Ok(Encoded { body, headers, warnings })
     }
@@ -416,7 +424,10 @@ impl Caller for HttpCaller {
     }
 
     fn preview(&self, request: &Request) -> Option<Result<Preview, Failure>> {
-        Some(self.encode(request).map(|encoded| Preview { headers: encoded.headers, body: encoded.body }))
+        Some(self.encode(request).map(|encoded| Preview {
+            headers: encoded.headers.map(|headers| *headers).unwrap_or_default(),
+            body: encoded.body,
+        }))
     }
 
     fn reads(&self, address: &str) -> bool {

@@ -275,7 +275,8 @@ impl Dispatcher {
         loop {
             let waiting = Instant::now();
             let mut paid = self.pay(order, &payer, ask.route).await?;
-            let lease = match order.wait(self.admission.acquire(ask.clone())).await? {
+            // Pinned here, so that waiting moves no more than a pointer.
+            let lease = match order.wait(pin!(self.admission.acquire(ask.clone()))).await? {
                 Ok(lease) => lease,
                 Err(refused) => {
                     ask.route = self.elsewhere(order, ask.route, attempts, refused)?;
