@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # A key in the environment would send them to a real provider.
-unset ANTHROPIC_API_KEY GEMINI_API_KEY GOOGLE_API_KEY OPENAI_API_KEY AZURE_OPENAI_API_KEY
+unset ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN AZURE_OPENAI_AD_TOKEN GEMINI_API_KEY GOOGLE_API_KEY OPENAI_API_KEY AZURE_OPENAI_API_KEY
 cargo build --locked --quiet -p tidegate --examples
 for source in crates/tidegate/examples/*.rs; do
     name=$(basename "$source" .rs)

@@ -29,6 +29,8 @@ pub(crate) struct Keys {
     pub(crate) source: KeySource,
     /// The keys, each an endpoint of its own; none for a server that needs none.
     pub(crate) keys: Vec<SecretString>,
+    /// Whether they are tokens, sent as `Authorization: Bearer` whatever the provider's keys are sent as.
+    pub(crate) tokens: bool,
 }
 
 /// Where keys come from.
@@ -47,7 +49,7 @@ pub(crate) enum KeySource {
 impl Keys {
     /// Makes the keys of a server that needs none.
     pub(crate) fn none() -> Keys {
-        Keys { source: KeySource::Nowhere, keys: Vec::new() }
+        Keys { source: KeySource::Nowhere, keys: Vec::new(), tokens: false }
     }
 }
 
@@ -75,36 +77,38 @@ pub(crate) fn find(endpoint: &EndpointSettings) -> Result<Keys> {
 }
 
 fn find_in(endpoint: &EndpointSettings, lookup: Lookup) -> Result<Keys> {
-    let source = source_in(endpoint, lookup);
+    let (source, variable) = source_in(endpoint, lookup);
     let keys = source.read(lookup)?;
     if source == KeySource::Nowhere && needs_key(endpoint) {
         return Err(missing(endpoint));
     }
-    Ok(Keys { source, keys })
+    let tokens = variable.is_some_and(|name| endpoint.model.provider.tokens.contains(&name));
+    Ok(Keys { source, keys, tokens })
 }
 
 /// Returns where the keys of an endpoint come from, without reading them.
 pub(crate) fn source_of(endpoint: &EndpointSettings) -> KeySource {
-    source_in(endpoint, &variable)
+    source_in(endpoint, &variable).0
 }
 
-fn source_in(endpoint: &EndpointSettings, lookup: Lookup) -> KeySource {
+fn source_in(endpoint: &EndpointSettings, lookup: Lookup) -> (KeySource, Option<&'static str>) {
     let model = &endpoint.model;
     // A provider of the user's own gets no key that was meant for another.
     let variables = if model.label == model.provider.name { model.provider.key.variables() } else { &[] };
     source(&endpoint.provider, variables, lookup)
 }
 
-fn source(config: &ProviderSettings, variables: &[&str], lookup: Lookup) -> KeySource {
+/// Returns where keys come from, and which of the provider's variables that is, if it is one.
+fn source(config: &ProviderSettings, variables: &[&'static str], lookup: Lookup) -> (KeySource, Option<&'static str>) {
     if let Some(command) = &config.key_command {
-        KeySource::Command(command.clone())
+        (KeySource::Command(command.clone()), None)
     } else if let Some(file) = &config.key_file {
-        KeySource::File(file.clone())
+        (KeySource::File(file.clone()), None)
     } else if let Some(name) = &config.key_env {
-        KeySource::Variable(name.clone())
+        (KeySource::Variable(name.clone()), None)
     } else {
-        let sources = variables.iter().map(|name| from_variable(name, lookup));
-        sources.into_iter().find(|source| *source != KeySource::Nowhere).unwrap_or(KeySource::Nowhere)
+        let sources = variables.iter().map(|name| (from_variable(name, lookup), Some(*name)));
+        sources.into_iter().find(|(source, _)| *source != KeySource::Nowhere).unwrap_or((KeySource::Nowhere, None))
     }
 }
 
@@ -113,7 +117,7 @@ fn source(config: &ProviderSettings, variables: &[&str], lookup: Lookup) -> KeyS
 pub(crate) fn of_provider(name: &str, settings: &Settings) -> Vec<SecretString> {
     let Some(row) = provider(name) else { return Vec::new() };
     let config = settings.providers.get(name).cloned().unwrap_or_default();
-    source(&config, row.key.variables(), &variable).read(&variable).unwrap_or_default()
+    source(&config, row.key.variables(), &variable).0.read(&variable).unwrap_or_default()
 }
 
 fn from_variable(name: &str, lookup: Lookup) -> KeySource {
@@ -135,8 +139,10 @@ fn needs_key(endpoint: &EndpointSettings) -> bool {
 }
 
 fn missing(endpoint: &EndpointSettings) -> Error {
-    let (label, names) = (&endpoint.model.label, endpoint.model.provider.key.variables());
-    let (any, name) = (names.join(" or "), names.last().copied().unwrap_or_default());
+    let (label, provider) = (&endpoint.model.label, endpoint.model.provider);
+    let names = provider.key.variables();
+    let key = names.iter().rfind(|name| !provider.tokens.contains(name));
+    let (any, name) = (names.join(" or "), key.copied().unwrap_or_default());
     usage(format!(
         "{label} needs a key: set {any} (export {name}=…), or {name}_FILE to a file that holds it, or key_command under \
          [providers.{label}] in tidegate.toml"
@@ -292,6 +298,23 @@ mod tests {
         let message = found("", "gemini/x", &[]).unwrap_err().to_string();
         assert!(message.starts_with("gemini needs a key: set GOOGLE_API_KEY or GEMINI_API_KEY"), "{message}");
         assert!(found("providers.gemini.headers.x-goog-api-key = 'x'", "gemini/x", &[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_token_is_sent_as_one() {
+        let is_token = |model: &str, names: &[&str]| {
+            let lookup = |name: &str| names.contains(&name).then(|| "t".to_owned());
+            find_in(&endpoint("base_url = 'http://x/'", model), &lookup).unwrap().tokens
+        };
+        assert!(is_token("azure/x", &["AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY"]));
+        assert!(!is_token("azure/x", &["AZURE_OPENAI_API_KEY"]));
+        assert!(is_token("anthropic/x", &["ANTHROPIC_AUTH_TOKEN"]));
+        assert!(!is_token("anthropic/x", &["ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"]));
+        let message = found("", "anthropic/x", &[]).unwrap_err().to_string();
+        assert!(
+            message.contains("ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN (export ANTHROPIC_API_KEY=…)"),
+            "{message}"
+        );
     }
 
     #[test]

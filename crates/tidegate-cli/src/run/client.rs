@@ -118,7 +118,7 @@ fn add_target(
     if let Some(version) = &endpoint.api_version {
         target = target.api_version(version);
     }
-    if endpoint.provider.auth == Some(settings::Auth::Bearer) {
+    if endpoint.provider.auth == Some(settings::Auth::Bearer) || found.tokens {
         target = target.auth(Auth::Bearer);
     }
     if endpoint.model.provider.auth == Auth::Google {

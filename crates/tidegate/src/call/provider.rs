@@ -27,6 +27,8 @@ pub struct Provider {
     pub key: KeyRule,
     /// How the key is sent.
     pub auth: Auth,
+    /// Which of the key's variables hold a token in its place, sent as [`Bearer`](Auth::Bearer).
+    pub tokens: &'static [&'static str],
     /// Headers that every request needs, such as a version.
     pub headers: &'static [(&'static str, &'static str)],
     /// How its dialect differs from the wire's plain form.
@@ -139,6 +141,9 @@ impl Quirks {
         Quirks { max_tokens: "max_tokens", seed: "seed", max_output: None, sampling: true, structure: Structure::Open };
 }
 
+const ANTHROPIC_TOKEN: &str = "ANTHROPIC_AUTH_TOKEN";
+const AZURE_TOKEN: &str = "AZURE_OPENAI_AD_TOKEN";
+
 const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -> Provider {
     Provider {
         name,
@@ -149,6 +154,7 @@ const fn hosted(name: &'static str, base_url: &'static str, key: &'static str) -
         base_url_variable: None,
         key: KeyRule::Required(key),
         auth: Auth::Bearer,
+        tokens: &[],
         headers: &[],
         quirks: Quirks::COMMON,
         dialects: &[],
@@ -187,7 +193,9 @@ pub const PROVIDERS: &[Provider] = &[
     Provider {
         wire: WireId::Anthropic,
         base_url_variable: Some("ANTHROPIC_BASE_URL"),
+        key: KeyRule::OneOf(&["ANTHROPIC_API_KEY", ANTHROPIC_TOKEN]),
         auth: Auth::Header("x-api-key"),
+        tokens: &[ANTHROPIC_TOKEN],
         headers: ANTHROPIC_HEADERS,
         quirks: Quirks { structure: Structure::Closed, ..Quirks::COMMON },
         ..hosted("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY")
@@ -197,7 +205,10 @@ pub const PROVIDERS: &[Provider] = &[
         base_url_variable: Some("AZURE_OPENAI_ENDPOINT"),
         paths: Paths::Azure,
         also: BOTH,
+        // As in its SDK, a token goes first here.
+        key: KeyRule::OneOf(&[AZURE_TOKEN, "AZURE_OPENAI_API_KEY"]),
         auth: Auth::Header("api-key"),
+        tokens: &[AZURE_TOKEN],
         quirks: Quirks { max_tokens: "max_completion_tokens", structure: Structure::Strict, ..Quirks::COMMON },
         ..hosted("azure", "https://azure.invalid", "AZURE_OPENAI_API_KEY")
     },
