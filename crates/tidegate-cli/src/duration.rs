@@ -1,8 +1,10 @@
 //! Durations as people write them: `600`, `600s`, `2.5s`, `10m`, `1h`, `250ms`.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::de::Visitor;
+use serde::{Deserializer, Serializer};
 
 /// The longest duration that is believed: what is longer is a slip of the unit.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -75,11 +77,28 @@ pub(crate) mod optional {
 }
 
 fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    match toml::Value::deserialize(deserializer)? {
-        toml::Value::Integer(seconds) => Ok(seconds.to_string()),
-        toml::Value::Float(seconds) => Ok(seconds.to_string()),
-        toml::Value::String(text) => Ok(text),
-        _ => Err(serde::de::Error::custom("not a duration; write \"600s\", \"10m\" or a number of seconds")),
+    deserializer.deserialize_any(Written)
+}
+
+struct Written;
+
+impl Visitor<'_> for Written {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as \"600s\" or \"10m\", or a number of seconds")
+    }
+
+    fn visit_i64<E>(self, seconds: i64) -> Result<String, E> {
+        Ok(seconds.to_string())
+    }
+
+    fn visit_f64<E>(self, seconds: f64) -> Result<String, E> {
+        Ok(seconds.to_string())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
     }
 }
 

@@ -455,7 +455,8 @@ fn merge(file: Option<PathBuf>, flags: toml::Table) -> Result<Settings> {
     let mut table = file.as_deref().map(file::read).transpose()?.unwrap_or_default();
     layers::give_way(&mut table, &flags);
     layers::lay_over(&mut table, flags);
-    let settings: Settings = table.try_into().map_err(|error: toml::de::Error| usage(error.message()))?;
+    // As a text, which is read already: reading tables too would compile every setting's reader twice.
+    let settings: Settings = toml::from_str(&table.to_string()).map_err(|error| usage(error.message()))?;
     Ok(Settings { file, ..settings })
 }
 

@@ -217,7 +217,7 @@ mod tests {
             ("[limits]\nconcurrency = -4", "line 2: must be more than 0"),
             ("[retry]\nmax_attempts = 0", "line 2: must be more than 0"),
             ("[retry]\ntimeout = '-5s'", "line 2: must be more than 0"),
-            ("[retry]\n\ntimeout = true", "line 3: not a duration"),
+            ("[retry]\n\ntimeout = true", "line 3: must be a duration such as"),
             ("[params]\ntemperature = nan", "temperature must be 0 or more"),
             ("base_url = 'localhost:80'", "line 1: not an address"),
             ("[headers]\n'a b' = 'c'", "cannot be the name of a header"),
