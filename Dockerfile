@@ -1,4 +1,4 @@
-# A static binary and the roots of TLS, nothing else: no shell, no package manager, no root.
+# A static binary, the roots of TLS and the time zones, nothing else: no shell, no package manager, no root.
 #
 #   docker build -t tidegate:0.1.0 .
 #   docker run --rm --read-only -v "$PWD:/data" -u "$(id -u):$(id -g)" -e OPENAI_API_KEY tidegate:0.1.0 \
@@ -8,12 +8,14 @@ RUN apt-get update && apt-get install -y --no-install-recommends musl-tools ca-c
 WORKDIR /src
 COPY . .
 ARG FEATURES=
-RUN FEATURES="$FEATURES" scripts/build-static.sh && mkdir -p /image/data && cp target/static/tidegate /image/tidegate
+RUN FEATURES="$FEATURES" scripts/build-static.sh && mkdir /empty
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /usr/share/zoneinfo /usr/share/zoneinfo
-COPY --from=build /image /
+COPY --from=build /src/target/static/tidegate /tidegate
+# A new volume that is mounted here belongs to the user, too.
+COPY --from=build --chown=65532:65532 /empty /data
 USER 65532:65532
 WORKDIR /data
 ENTRYPOINT ["/tidegate"]

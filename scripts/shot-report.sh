@@ -47,5 +47,5 @@ PY
 shot light 1000 2600 light
 shot dark 1000 2600 dark
 shot phone 390 4200 light
-grep -qE '<script|<link[^>]+stylesheet|src=|@import|url\(' "$page" && { echo "the page loads something" >&2; exit 1; }
+grep -qE '<script|<link[^>]+stylesheet|<[^>]+ src=|@import|url\(' "$page" && { echo "the page loads something" >&2; exit 1; }
 echo "shot-report: light, dark and narrow pictures, nothing on the console, nothing from the network"

@@ -111,6 +111,8 @@ mod tests {
         let mut words: Vec<String> = names.into_iter().flatten().collect();
         let value = values.filter(|values| !values.is_empty() && values != "BOOL");
         match (value, words.last_mut()) {
+            // A value that may be left out stands behind an equals sign, or it would be taken for an input.
+            (Some(value), Some(last)) if arg.is_require_equals_set() => last.push_str(&format!("[={value}]")),
             (Some(value), Some(last)) => last.push_str(&format!(" {value}")),
             (Some(value), None) => words.push(value),
             (None, _) => {}
@@ -123,6 +125,11 @@ mod tests {
         let values: Vec<_> = arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
         let listed = !arg.is_hide_possible_values_set() && arg.get_action().takes_values() && !values.is_empty();
         let help = help.replace('|', "\\|").replace('<', "&lt;");
+        let default = arg
+            .get_default_values()
+            .first()
+            .filter(|_| arg.get_action().takes_values() && !arg.is_hide_default_value_set());
+        let help = default.map(|default| format!("{help} [default: {}]", default.display())).unwrap_or(help);
         if listed { format!("{help}: {}", values.join(", ")) } else { help }
     }
 

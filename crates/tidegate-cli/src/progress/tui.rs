@@ -227,13 +227,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_long_name_keeps_both_ends() {
+        let name = "anthropic.claude-3-5-sonnet-20240620-v1:0@us-east-1";
+        let target = Target::new(&format!("sim/{name}")).unwrap().key("one").key("two");
+        let client = Client::builder().target(target).build().unwrap();
+        let view = View::new(client, Control::default(), Screen::new(Style::Full));
+        for width in [40, 80] {
+            let lines = drawn(&view, width, 24);
+            let ends = |end: &str| lines.iter().any(|line| line.starts_with("sim/") && line.contains(end));
+            assert!(ends("east-1 ") && ends("east-1#2 "), "{lines:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_small_terminal_shows_what_fits() {
         let mut view = view();
         assert!(drawn(&view, 40, 10).iter().any(|line| line.starts_with("sim/model")));
         let few = drawn(&view, 80, 8);
         assert!(few[0].starts_with("tidegate  running") && few[7].starts_with(" q stop"), "{few:?}");
         assert!(few[5].starts_with("sim/model") && few[4].contains("rejected"), "{few:?}");
-        assert!(drawn(&view, 30, 1)[0].starts_with("tidegate  running"));
+        assert!(drawn(&view, 30, 1)[0].starts_with(" running"));
         view.help = true;
         for (width, height) in [(40, 10), (20, 4), (1, 1)] {
             assert_eq!(drawn(&view, width, height).len(), usize::from(height));

@@ -45,11 +45,14 @@ pub(super) fn over_time(runs: &[RunReport]) -> Option<String> {
     let (flight_top, flight_marks) = axis(most(&in_flight));
     let marks = |top: f64, marks: Vec<f64>| marks.into_iter().map(|mark| (mark / top, format::short(mark))).collect();
     let bands = course.pauses() + &course.lines();
+    // A run of one moment ends with nothing in flight, and what was before that is not known.
+    let known = in_flight.iter().any(|of| *of > 0.0);
+    let below: Vec<Mark> = times(course.seconds).into_iter().map(|at| (at / course.seconds, time(at))).collect();
     let throughput = Plot {
         label: "Rows finished per second, over time",
         pixels: 150,
         left: marks(rows_top, rows_marks),
-        below: Vec::new(),
+        below: if known { Vec::new() } else { below.clone() },
         shapes: format!(
             r#"{bands}<path class="failed" d="{}"/><path class="area" d="{}"/><path class="line" d="{}"/>{}{}"#,
             between(&answered, &all, rows_top),
@@ -63,15 +66,16 @@ pub(super) fn over_time(runs: &[RunReport]) -> Option<String> {
         label: "Requests in flight, over time",
         pixels: 110,
         left: marks(flight_top, flight_marks),
-        below: times(course.seconds).into_iter().map(|at| (at / course.seconds, time(at))).collect::<Vec<Mark>>(),
+        below,
         shapes: format!(r#"{bands}<path class="line flight" d="{}"/>{}"#, line(&in_flight, flight_top), course.tips()),
     };
     let total = |of: fn(&Bin) -> f64| course.bins.iter().map(of).sum::<f64>();
+    let flight = if known { format!("<h3>Requests in flight</h3>{}", flight.html()) } else { String::new() };
     let key = |class: &str, text: &str, there: bool| {
         if there { format!(r#"<li class="{class}">{text}</li>"#) } else { String::new() }
     };
     Some(format!(
-        r#"<ul class="key">{}{}{}{}{}</ul><h3>Rows per second</h3>{}<h3>Requests in flight</h3>{}"#,
+        r#"<ul class="key">{}{}{}{}{}</ul><h3>Rows per second</h3>{}{flight}"#,
         key("k-answered", "answered", true),
         key("k-failed", "failed", total(|bin| bin.failed) > 0.0),
         key(
@@ -82,7 +86,6 @@ pub(super) fn over_time(runs: &[RunReport]) -> Option<String> {
         key("k-rejected", "calls rejected for load", total(|bin| bin.rejected) > 0.0),
         key("k-border", "another run begins", !course.borders.is_empty()),
         throughput.html(),
-        flight.html(),
     ))
 }
 

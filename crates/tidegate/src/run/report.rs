@@ -7,6 +7,7 @@ mod causes;
 mod compare;
 mod pace;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -168,6 +169,13 @@ fn clip(text: &str, most: usize) -> String {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),
     }
+}
+
+/// Returns a row with its letters as such where the input has `\u` and their numbers, as Python writes them.
+fn readable(input: &str) -> Cow<'_, str> {
+    let escaped = Some(input).filter(|text| text.contains("\\u"));
+    let read = escaped.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    read.map_or(Cow::Borrowed(input), |value| Cow::Owned(value.to_string()))
 }
 
 /// Returns how a reader may name a record to `tidegate show`.

@@ -4,33 +4,33 @@ use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Cell, Clear, Gauge, Paragraph, Row, Sparkline, Table};
+use ratatui::widgets::{Block, Borders, Cell, Clear, Paragraph, Row, Sparkline, Table, Wrap};
 use tidegate::EndpointSnapshot;
 
 use super::View;
 use crate::format;
 
-const HELP: [&str; 8] = [
-    "q, Ctrl-C   stop: what is in flight is waited for",
-    "            once more: stop now",
-    "p, space    pause, and go on",
-    "+  -        more, or fewer, requests in flight at each endpoint",
-    "?           this",
+const HELP: [&str; 7] = [
+    "q, Ctrl-C  stop: what is in flight is",
+    "           waited for; again: stop now",
+    "p, space   pause, and go on",
+    "+  -       more, or fewer, in flight",
+    "?          this",
     "",
-    "Endpoints: in flight of how many may be, calls, the time of late calls,",
-    "the share of the stated limits that was used since the beginning.",
+    "Endpoints: in flight of how many may be, calls, the time of late calls, \
+     the share of the stated limits that was used since the beginning.",
 ];
 
 /// The table's columns: title, width, and the least width of a terminal that has them.
-const COLUMNS: [(&str, Constraint, u16); 8] = [
-    ("", Constraint::Fill(3), 0),
-    ("in flight", Constraint::Length(11), 0),
-    ("answered", Constraint::Length(10), 60),
-    ("rejected", Constraint::Length(8), 80),
-    ("failed", Constraint::Length(7), 80),
-    ("latency", Constraint::Length(8), 60),
-    ("of limits", Constraint::Length(9), 100),
-    ("", Constraint::Fill(2), 0),
+const COLUMNS: [(&str, u16, u16); 8] = [
+    ("", 0, 0), // The name has what the others leave.
+    ("in flight", 9, 0),
+    ("answered", 9, 60),
+    ("rejected", 8, 80),
+    ("failed", 7, 80),
+    ("latency", 7, 60),
+    ("of limits", 9, 100),
+    ("", 15, 0),
 ];
 
 pub(super) fn draw(view: &View, frame: &mut Frame<'_>) {
@@ -68,9 +68,16 @@ fn draw_head(view: &View, frame: &mut Frame<'_>, area: Rect) {
         _ => Span::styled(" running ", view.colour(Color::Green)),
     };
     let name = Span::styled("tidegate ", Style::new().add_modifier(Modifier::BOLD));
-    frame.render_widget(Line::from(vec![name, state, Span::raw(" "), Span::raw(&view.display.head)]), title);
-    let gauge = Gauge::default().ratio(view.display.share.unwrap_or(0.0).clamp(0.0, 1.0));
-    frame.render_widget(gauge.gauge_style(view.colour(Color::Cyan)).use_unicode(true).label(""), bar);
+    let mut spans = vec![name, state, Span::raw(" "), Span::raw(&view.display.head)];
+    if Line::from(spans.clone()).width() > usize::from(area.width) {
+        spans.remove(0);
+    }
+    frame.render_widget(Line::from(spans), title);
+    let width = usize::from(bar.width);
+    let done = (view.display.share.unwrap_or(0.0).clamp(0.0, 1.0) * width as f64) as usize;
+    let (done, rest) = ("█".repeat(done), "░".repeat(width - done));
+    let (done, rest) = (Span::styled(done, view.colour(Color::Cyan)), Span::styled(rest, view.colour(Color::DarkGray)));
+    frame.render_widget(Line::from(vec![done, rest]), bar);
     frame.render_widget(Line::raw(&view.display.facts), facts);
 }
 
@@ -90,8 +97,10 @@ fn draw_endpoints(view: &View, endpoints: &[EndpointSnapshot], frame: &mut Frame
     if sorted.len() + 2 > usize::from(area.height) {
         sorted.sort_by_key(|endpoint| endpoint.aside.is_none() && endpoint.cooling.is_none());
     }
-    let rows: Vec<_> = sorted.into_iter().map(|endpoint| row(view, endpoint, area.width)).collect();
     let widths: Vec<_> = fitting(COLUMNS.map(|column| column.1), area.width).collect();
+    let room = area.width.saturating_sub(widths.iter().map(|width| width + 1).sum::<u16>() - 1);
+    let rows: Vec<_> = sorted.into_iter().map(|endpoint| row(view, endpoint, area.width, room.into())).collect();
+    let widths = widths.into_iter().map(|width| Constraint::Length(if width == 0 { room } else { width }));
     let head = Row::new(fitting(COLUMNS.map(|column| right(column.0)), area.width)).style(faint);
     let table = Table::new(rows, widths).header(head);
     frame.render_widget(table.block(Block::new().borders(Borders::TOP).title(" Endpoints ")), area);
@@ -102,15 +111,15 @@ fn fitting<T>(cells: [T; COLUMNS.len()], width: u16) -> impl Iterator<Item = T> 
     cells.into_iter().zip(COLUMNS).filter(move |(_, column)| width >= column.2).map(|(cell, _)| cell)
 }
 
-fn row<'a>(view: &View, endpoint: &'a EndpointSnapshot, width: u16) -> Row<'a> {
+fn row<'a>(view: &View, endpoint: &'a EndpointSnapshot, width: u16, room: usize) -> Row<'a> {
     let (state, style) = match (&endpoint.aside, endpoint.cooling) {
-        (Some(failure), _) => (format!("out of service: {}", failure.kind), view.colour(Color::Red)),
+        (Some(failure), _) => (format!("out: {}", failure.kind), view.colour(Color::Red)),
         (None, Some(rest)) => (format!("pausing {}", format::countdown(rest)), view.colour(Color::Yellow)),
         (None, None) => (String::new(), Style::new()),
     };
     let latency = view.screen.latency(&endpoint.name).map(format::duration).unwrap_or_default();
     let cells = [
-        Cell::from(endpoint.name.as_str()),
+        Cell::from(shortened(&endpoint.name, room)),
         right(format!("{}/{}", endpoint.in_flight, endpoint.concurrency)),
         right(format::count(endpoint.succeeded)),
         right(format::count(endpoint.rejected)),
@@ -120,6 +129,17 @@ fn row<'a>(view: &View, endpoint: &'a EndpointSnapshot, width: u16) -> Row<'a> {
         Cell::from(state),
     ];
     Row::new(fitting(cells, width)).style(style)
+}
+
+/// Leaves out the middle of a name that is too long: model, region and key stand at its ends.
+fn shortened(name: &str, room: usize) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= room {
+        return name.to_owned();
+    }
+    let head = room / 3;
+    let tail = letters.len() - room.saturating_sub(head + 1);
+    letters[..head].iter().chain(&['…']).chain(&letters[tail..]).collect()
 }
 
 /// Returns the larger share of an endpoint's stated limits that was used so far.
@@ -150,16 +170,17 @@ fn draw_keys(view: &View, frame: &mut Frame<'_>, area: Rect) {
         false if area.width < 52 => " q stop  p pause  + - requests  ? help",
         false => " q stop   p pause   + - requests in flight   ? help",
     };
-    frame.render_widget(Line::styled(text, Style::new().add_modifier(Modifier::REVERSED)), area);
+    frame.render_widget(Paragraph::new(text).style(Style::new().add_modifier(Modifier::REVERSED)), area);
 }
 
 fn draw_help(frame: &mut Frame<'_>) {
     let area = frame.area();
-    let (width, height) = (74.min(area.width), (HELP.len() as u16 + 2).min(area.height));
+    let (width, height) = (74.min(area.width), (HELP.len() as u16 + 3).min(area.height));
     let middle = Rect::new((area.width - width) / 2, (area.height - height) / 2, width, height);
     let block = Block::new().borders(Borders::ALL).title(" Keys ");
     frame.render_widget(Clear, middle);
-    frame.render_widget(Paragraph::new(HELP.map(Line::raw).to_vec()).block(block), middle);
+    let lines = HELP.map(Line::raw).to_vec();
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).block(block), middle);
 }
 
 impl View {

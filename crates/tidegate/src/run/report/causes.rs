@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{clip, name_of};
+use super::{clip, name_of, readable};
 use crate::failure::Kind;
 use crate::run::record::{Record, RecordError};
 
@@ -71,11 +71,15 @@ impl Causes {
             ..MessageReport::default()
         });
         group.rows += 1;
-        if group.names.len() < NAMED {
-            group.names.push(name_of(number, record));
-        }
-        if let Some(input) = record.input.filter(|_| group.inputs.len() < self.examples) {
-            group.inputs.push(clip(input.get(), EXAMPLE));
+        // Under several models or samples a row may fail more than once.
+        let add = |list: &mut Vec<String>, most, text| {
+            if list.len() < most && !list.contains(&text) {
+                list.push(text);
+            }
+        };
+        add(&mut group.names, NAMED, name_of(number, record));
+        if let Some(input) = record.input {
+            add(&mut group.inputs, self.examples, clip(&readable(input.get()), EXAMPLE));
         }
     }
 
@@ -108,16 +112,16 @@ mod tests {
     fn record(message: &str) -> String {
         let error = serde_json::json!({"kind": "bad_request", "message": message, "status": 400});
         format!(
-            r#"{{"id":"a","input":{{"text":"private"}},"output":null,"model":"m","endpoint":"m","finish_reason":null,"usage":null,"cost_usd":null,"latency_ms":1,"attempts":1,"request_id":null,"error":{error}}}"#
+            r#"{{"input":{{"text":"private"}},"output":null,"model":"m","endpoint":"m","finish_reason":null,"usage":null,"cost_usd":null,"latency_ms":1,"attempts":1,"request_id":null,"error":{error}}}"#
         )
     }
 
     #[test]
     fn messages_that_differ_in_numbers_are_one_and_the_rest_is_counted() {
         let mut causes = Causes::new(0);
-        let mut add = |message: &str| causes.add(1, &Record::parse(record(message).as_bytes()).unwrap());
-        (0..10).for_each(|n| add(&format!("row {n} of batch-{n}a is wrong")));
-        ["a", "b", "c", "d", "e", "f", "g"].into_iter().for_each(&mut add);
+        let mut add = |n, message: &str| causes.add(n, &Record::parse(record(message).as_bytes()).unwrap());
+        (0..10).for_each(|n| add(n, &format!("row {n} of batch-{n}a is wrong")));
+        ["a", "b", "c", "d", "e", "f", "g"].into_iter().for_each(|message| add(10, message));
         let found = causes.finish();
         assert_eq!((found.len(), found[0].rows, found[0].others), (1, 17, 2));
         let first = &found[0].messages[0];
@@ -130,6 +134,9 @@ mod tests {
         let mut causes = Causes::new(2);
         let text = record("no");
         (0..5).for_each(|n| causes.add(n, &Record::parse(text.as_bytes()).unwrap()));
-        assert_eq!(causes.finish()[0].messages[0].inputs, [r#"{"text":"private"}"#; 2]);
+        let input = |to: &str| text.replace("private", to);
+        (5..9).for_each(|n| causes.add(n, &Record::parse(input(r"\u6f6e").as_bytes()).unwrap()));
+        // A row that failed more than once is shown once, and as a person would write it.
+        assert_eq!(causes.finish()[0].messages[0].inputs, [r#"{"text":"private"}"#, r#"{"text":"潮"}"#]);
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{clip, each_record, name_of};
+use super::{clip, each_record, name_of, readable};
 use crate::error::Result;
 use crate::failure::Kind;
 use crate::money::Money;
@@ -185,7 +185,7 @@ impl Cells {
             row.different = different(marks);
             if row.name.is_empty() {
                 row.name = name_of(number, record);
-                row.input = record.input.filter(|_| examples > 0).map(|input| clip(input.get(), INPUT));
+                row.input = record.input.filter(|_| examples > 0).map(|input| clip(&readable(input.get()), INPUT));
             }
             let column = |(name, sample): &(String, u16)| {
                 record.model.as_deref() == Some(name) && record.sample.unwrap_or(0) == *sample
