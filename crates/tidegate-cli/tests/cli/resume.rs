@@ -243,6 +243,25 @@ fn the_second_process_on_an_output_is_refused() {
     assert_eq!((bench.sim.count("arrivals"), bench.records().len()), (3, 3));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_has_one_journal_under_all_of_its_names() {
+    let bench = Bench::new(&rows(0..5));
+    for (target, link) in [("real.jsonl", "middle.jsonl"), ("middle.jsonl", "out.jsonl")] {
+        std::os::unix::fs::symlink(target, bench.place.path(link)).unwrap();
+    }
+    assert_eq!(bench.sends(&[]), 5);
+    assert!(bench.place.path("real.jsonl.tidegate").is_dir() && !bench.place.path("out.jsonl.tidegate").exists());
+    for name in ["real.jsonl", "middle.jsonl"] {
+        let mut run = bench.place.tidegate(&["run", "in.jsonl", "-o", name, "-m", "m", "--base-url"]);
+        done(run.arg(bench.sim.base_url()).args(SAY)).exits(0).says(&["5 already done"]);
+    }
+    // Made anew, it is still where it was, and the links still lead there.
+    assert_eq!(bench.sends(&["--temperature", "0.5", "--redo-changed"]), 5);
+    assert!(bench.place.path("out.jsonl").is_symlink() && !bench.place.path("real.jsonl").is_symlink());
+    assert_eq!(bench.place.records("real.jsonl").len(), 5);
+}
+
 #[test]
 fn a_file_of_somebody_elses_is_not_overwritten() {
     let bench = Bench::new(&rows(0..3));
