@@ -9,7 +9,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use crate::call::wire::openai::types::tier;
+use crate::call::wire::openai::types::{tier, usage};
 use crate::response::Tier;
 
 /// The reply of Converse.
@@ -23,6 +23,7 @@ pub struct ConverseReply<'a> {
     #[serde(borrow)]
     pub stop_reason: Option<Cow<'a, str>>,
     /// What was used.
+    #[serde(deserialize_with = "usage")]
     pub usage: Option<UsageReply>,
     /// How long it took.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +103,7 @@ pub struct CitedText<'a> {
 }
 
 /// Tokens used, in this wire's own convention: the counts of input are disjoint.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct UsageReply {
     /// Input tokens that no cache had to do with.

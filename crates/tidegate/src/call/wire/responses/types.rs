@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::call::wire::openai::types::{InputDetails, OutputDetails, nullable, text, tier};
+use crate::call::wire::openai::types::{InputDetails, OutputDetails, nullable, text, tier, usage};
 use crate::response::Tier;
 
 /// A reply.
@@ -39,7 +39,7 @@ pub struct ResponseReply<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub output: Vec<Item<'a>>,
     /// What was used.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "usage")]
     pub usage: Option<UsageReply>,
     /// The tier that served it.
     #[serde(default, deserialize_with = "tier", skip_serializing)]
@@ -101,7 +101,7 @@ pub struct Part<'a> {
 }
 
 /// Tokens used, in this wire's own convention.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct UsageReply {
     /// All input tokens, cached ones included.
