@@ -341,6 +341,16 @@ fn a_compressed_reply_is_named_and_not_asked_for_again() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_changes_nothing() {
+    let (place, sim) = (Place::new(), Sim::start("latency: {fixed: {ms: 1}}"));
+    let mut run = command(&place, &rows(0..3), &sim.base_url(), &["-m", "m"]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert!(run.stderr(full).status().unwrap().success());
+    assert_eq!(place.records("out.jsonl").len(), 3);
+}
+
 #[test]
 fn a_reader_that_leaves_ends_the_run() {
     let (place, sim) = (Place::new(), Sim::start("latency: {fixed: {ms: 20}}"));
