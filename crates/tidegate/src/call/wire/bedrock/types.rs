@@ -64,6 +64,9 @@ pub struct Block<'a> {
     /// A tool call.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub tool_use: Option<ToolUse<'a>>,
+    /// What the model thought: only to write, since nobody reads it from here.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<Value>,
     /// Text with its sources.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub citations_content: Option<Cited<'a>>,

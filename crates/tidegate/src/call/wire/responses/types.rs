@@ -72,6 +72,9 @@ pub struct Item<'a> {
     /// What a message says.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Vec<Part<'a>>>,
+    /// What the model thought, in paragraphs: only to write, since nobody reads it from here.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Vec<Value>>,
     /// What a call's result is to name.
     #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub call_id: Option<Cow<'a, str>>,
