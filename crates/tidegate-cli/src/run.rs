@@ -86,11 +86,16 @@ async fn work(job: &Job, settings: &Settings) -> anyhow::Result<Summary> {
     if let Some(path) = &settings.output.summary {
         crate::summary::write_json(&summary, path)?;
     }
-    match screen.style {
-        Style::Quiet => crate::summary::print_error(&summary, &mut std::io::stderr())?,
-        Style::Json => progress::events::summary(&screen, &summary),
-        _ => crate::summary::print(&summary, job.out.as_deref(), settings.file.as_deref(), &mut std::io::stderr())?,
-    }
+    // The exit code tells of the rows, also where the rest cannot be told, such as to a log on a full disk.
+    let (out, file, mut stderr) = (job.out.as_deref(), settings.file.as_deref(), std::io::stderr());
+    let _ = match screen.style {
+        Style::Json => {
+            progress::events::summary(&screen, &summary);
+            Ok(())
+        }
+        Style::Quiet => crate::summary::print_error(&summary, &mut stderr),
+        _ => crate::summary::print(&summary, out, file, &mut stderr),
+    };
     Ok(summary)
 }
 

@@ -206,6 +206,7 @@ impl HttpCaller {
         let (head, body) = self.transport.open(http).await?.into_parts();
         *hints = Hints::read(&head.headers);
         if streaming::is_stream(&head) {
+            status::uncompressed(&head)?;
             let pieces = streaming::read(wire, head, body, self.secrets());
             let (model, mut warnings) = (self.model.clone(), Some(warnings));
             let pieces = pieces.map_ok(move |piece| finished(piece, &model, &mut warnings));
@@ -306,8 +307,11 @@ impl HttpCaller {
         let wire = spoken.wire.wire();
         let (head, body) = reply.into_parts();
         if head.status.is_success() {
-            let response = wire.decode(kind, &head, &body).map_err(|failure| self.scrub(failure))?;
-            return Ok(named(response, &self.model));
+            let response = status::uncompressed(&head).and_then(|()| match streaming::is_told_as_one(&head) {
+                true => streaming::read_at_once(wire, head, &body),
+                false => wire.decode(kind, &head, &body),
+            });
+            return Ok(named(response.map_err(|failure| self.scrub(failure))?, &self.model));
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));

@@ -40,9 +40,8 @@ static REPLIES: LazyLock<Vec<Reply>> = LazyLock::new(|| replies(false));
 
 fn replies(stream: bool) -> Vec<Reply> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let asked = [question(), tool(), thought()];
-    let pairs = WIRES.into_iter().flat_map(|wire| asked.iter().map(move |request| (wire, request)));
-    pairs.filter_map(|(wire, request)| runtime.block_on(reply(wire, request, stream))).collect()
+    let pairs = WIRES.into_iter().flat_map(|wire| [question(), tool(), thought(wire)].map(|request| (wire, request)));
+    pairs.filter_map(|(wire, request)| runtime.block_on(reply(wire, &request, stream))).collect()
 }
 
 fn question() -> Request {
@@ -56,9 +55,15 @@ fn tool() -> Request {
     question().param("tools", json!([{"type": "function", "function": function}])).param("tool_choice", choice)
 }
 
-/// Only Anthropic's format has this field; the others are asked for something that they ignore.
-fn thought() -> Request {
-    question().max_tokens(2000).param("thinking", json!({"type": "enabled", "budget_tokens": 1024}))
+/// Asks for the model's thoughts too.
+fn thought(wire: WireId) -> Request {
+    let (name, value) = match wire {
+        WireId::Openai => ("reasoning_effort", json!("low")),
+        WireId::Responses => ("reasoning", json!({"effort": "low", "summary": "auto"})),
+        WireId::Gemini => ("thinkingConfig", json!({"includeThoughts": true})),
+        _ => ("thinking", json!({"type": "enabled", "budget_tokens": 1024})),
+    };
+    question().max_tokens(2000).param(name, value)
 }
 
 /// Asks the simulated provider; nothing where the format has no streams.

@@ -319,6 +319,39 @@ fn a_pipe_is_answered_while_it_is_still_open() {
 }
 
 #[test]
+fn an_answer_that_came_as_a_stream_is_an_answer() {
+    let (place, sim) = (Place::new(), Sim::start("latency: {fixed: {ms: 1}}"));
+    let params = ["-m", "m", "--param", "stream=true", "--param", "stream_options={\"include_usage\": true}"];
+    done(&mut command(&place, &rows(0..3), &sim.base_url(), &params)).exits(0);
+    assert_eq!(sim.count("arrivals"), 3);
+    for record in place.records("out.jsonl") {
+        assert!(text(&record["output"]).ends_with(&text(&record["input"]["text"])), "{record}");
+        assert!(record["usage"]["output_tokens"].as_u64().unwrap() > 0, "{record}");
+    }
+}
+
+#[test]
+fn a_compressed_reply_is_named_and_not_asked_for_again() {
+    let server = Server::start(|_| Reply::of("200 OK", "content-encoding: gzip\r\n", "\u{1f}"));
+    for stream in [&[][..], &["--stream"]] {
+        let (place, before) = (Place::new(), server.seen().len());
+        let arguments = [&["-m", "m"], stream].concat();
+        done(&mut command(&place, &rows(0..1), &server.base_url(), &arguments)).exits(1).says(&["compressed (gzip)"]);
+        assert_eq!(server.seen().len() - before, 1);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_changes_nothing() {
+    let (place, sim) = (Place::new(), Sim::start("latency: {fixed: {ms: 1}}"));
+    let mut run = command(&place, &rows(0..3), &sim.base_url(), &["-m", "m"]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert!(run.stderr(full).status().unwrap().success());
+    assert_eq!(place.records("out.jsonl").len(), 3);
+}
+
+#[test]
 fn a_reader_that_leaves_ends_the_run() {
     let (place, sim) = (Place::new(), Sim::start("latency: {fixed: {ms: 20}}"));
     place.write("in.jsonl", rows(0..2000));

@@ -237,10 +237,33 @@ fn the_second_process_on_an_output_is_refused() {
     let mut first = bench.command(&SAY).stderr(Stdio::null()).spawn().unwrap();
     wait_for(|| bench.sim.count("arrivals") == 3);
     bench.say(&[]).exits(5).says(&["out.jsonl is in use by another tidegate process"]);
+    if cfg!(unix) {
+        // Nothing is in the output yet, so it is the lock that tells.
+        bench.say(&["--journal", "other"]).exits(5).says(&["out.jsonl is in use by another tidegate process"]);
+    }
     // A report takes no lock.
     bench.place.run("report out.jsonl").exits(0);
     assert!(first.wait().unwrap().success());
     assert_eq!((bench.sim.count("arrivals"), bench.records().len()), (3, 3));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_has_one_journal_under_all_of_its_names() {
+    let bench = Bench::new(&rows(0..5));
+    for (target, link) in [("real.jsonl", "middle.jsonl"), ("middle.jsonl", "out.jsonl")] {
+        std::os::unix::fs::symlink(target, bench.place.path(link)).unwrap();
+    }
+    assert_eq!(bench.sends(&[]), 5);
+    assert!(bench.place.path("real.jsonl.tidegate").is_dir() && !bench.place.path("out.jsonl.tidegate").exists());
+    for name in ["real.jsonl", "middle.jsonl"] {
+        let mut run = bench.place.tidegate(&["run", "in.jsonl", "-o", name, "-m", "m", "--base-url"]);
+        done(run.arg(bench.sim.base_url()).args(SAY)).exits(0).says(&["5 already done"]);
+    }
+    // Made anew, it is still where it was, and the links still lead there.
+    assert_eq!(bench.sends(&["--temperature", "0.5", "--redo-changed"]), 5);
+    assert!(bench.place.path("out.jsonl").is_symlink() && !bench.place.path("real.jsonl").is_symlink());
+    assert_eq!(bench.place.records("real.jsonl").len(), 5);
 }
 
 #[test]

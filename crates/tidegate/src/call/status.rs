@@ -32,6 +32,25 @@ pub(crate) fn failure(head: &Parts, kind: Kind, message: String) -> Failure {
         .with_request_id(request_id(head))
 }
 
+/// Refuses a compressed reply: none is asked for, and asking again would be paid for again.
+///
+/// # Errors
+///
+/// [`Kind::BadRequest`] names the compression.
+pub(crate) fn uncompressed(head: &Parts) -> Result<(), Failure> {
+    let coding =
+        head.headers.get(http::header::CONTENT_ENCODING).map(|coding| String::from_utf8_lossy(coding.as_bytes()));
+    match coding.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
+        None => Ok(()),
+        Some(coding) => {
+            let message = format!(
+                "the reply is compressed ({coding}), which was not asked for; turn that off in the server or its proxy"
+            );
+            Err(failure(head, Kind::BadRequest, message))
+        }
+    }
+}
+
 /// Returns what to say of a failed reply whose body no wire can read: a redirect's target, or the start of its text.
 pub(crate) fn plain_message(head: &Parts, body: &[u8]) -> String {
     if let Some(target) = head.headers.get(http::header::LOCATION).filter(|_| head.status.is_redirection()) {

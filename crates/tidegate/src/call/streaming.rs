@@ -60,6 +60,24 @@ pub(crate) fn is_stream(head: &Parts) -> bool {
     head.status.is_success() && !head.headers.get(CONTENT_TYPE).is_some_and(json)
 }
 
+/// Returns whether a reply says of itself that it is a stream.
+pub(crate) fn is_told_as_one(head: &Parts) -> bool {
+    head.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Reads a stream that is there as a whole: a body that was sent as the user wrote it may ask for one.
+///
+/// # Errors
+///
+/// As the stream's own last piece.
+pub(crate) fn read_at_once(wire: &dyn Wire, head: Parts, body: &Bytes) -> Result<Response, Failure> {
+    let (mut framer, mut state, mut events) = (Framer::new(wire.framing()), StreamState::new(head), Vec::new());
+    framer.push(body, &mut events)?;
+    framer.end(&mut events);
+    events.iter().try_for_each(|event| wire.decode_event(&mut state, event, &mut Vec::new()))?;
+    wire.finish(state)
+}
+
 /// Makes the pieces of a body.
 pub(crate) fn read(wire: &'static dyn Wire, head: Parts, body: BodyStream, secrets: Secrets) -> ReplyStream {
     let framer = Framer::new(wire.framing());

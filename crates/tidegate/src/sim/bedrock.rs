@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form};
+use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form, THOUGHT};
 use super::dice::{Dice, Draw};
 use super::fault::Fault;
 use super::prefixes::CacheUse;
@@ -317,8 +317,10 @@ fn reply(
     let question = Asked { messages: &asked.messages, max_tokens: max_tokens(asked), form };
     let prompt = answer::prompt_hash(question.messages);
     let input_tokens = question.input_tokens();
+    let thought = asked.thinks().then_some(THOUGHT);
     let draft = |said: Option<Said<'_>>, stop_reason, length| {
-        let usage = answer::usage(input_tokens, answer::tokens(length));
+        let output_tokens = answer::tokens(length) + answer::tokens(thought.map_or(0, str::len));
+        let usage = answer::usage(input_tokens, output_tokens);
         let told = UsageReply {
             input_tokens: usage.prompt_tokens.saturating_sub(cached.read + cached.written),
             output_tokens: usage.completion_tokens,
@@ -327,7 +329,7 @@ fn reply(
             cache_write_input_tokens: (cached.written > 0).then_some(cached.written),
             ..UsageReply::default()
         };
-        let reply = Reply { said, stop_reason, usage: told };
+        let reply = Reply { thought, said, stop_reason, usage: told };
         let body = if streams { Body::Events(events(&reply)) } else { Body::Json(reply.whole()) };
         Draft::good(body, usage)
     };

@@ -3,7 +3,7 @@
 use http::{StatusCode, Uri};
 use serde_json::value::RawValue;
 
-use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form};
+use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form, THOUGHT};
 use super::caches::Cached;
 use super::dice::{Dice, Draw};
 use super::limit::{Cause, Refusal};
@@ -201,13 +201,20 @@ fn reply(
     };
     let answers: Vec<Answer> =
         (0..candidates).map(|index| one(answer::choice_hash(prompt, index))).collect::<Result<_, String>>()?;
-    let output = answers.iter().map(|answer| answer::tokens(answer.text.len())).sum();
+    let thoughts = if config.thinks() { answer::tokens(THOUGHT.len()) * u64::from(candidates) } else { 0 };
+    let output = answers.iter().map(|answer| answer::tokens(answer.text.len())).sum::<u64>() + thoughts;
     let usage = answer::usage(asked.input_tokens(), output);
     let reply = Reply {
         id: &format!("resp-{prompt:016x}"),
         model,
+        thought: config.tells_thoughts().then_some(THOUGHT),
         answers: &answers,
-        usage: UsageReply { cached_content_token_count: cached_tokens, ..told(usage) },
+        usage: UsageReply {
+            cached_content_token_count: cached_tokens,
+            candidates_token_count: output - thoughts,
+            thoughts_token_count: thoughts,
+            ..told(usage)
+        },
     };
     let body = match sending {
         Sending::Whole => Body::Json(reply.whole()),
@@ -250,6 +257,7 @@ fn pieces(reply: &Reply<'_>) -> Vec<(bytes::Bytes, u64)> {
     let mut pieces = Vec::new();
     for (answer, index) in reply.answers.iter().zip(0..) {
         let (text, call) = if answer.tool.is_some() { ("", &*answer.text) } else { (&*answer.text, "") };
+        pieces.extend(reply.thought.map(|thought| (reply.thought(index, thought), answer::tokens(thought.len()))));
         let texts = answer::split(text, EVENT);
         pieces.extend(texts.map(|text| (reply.piece(index, text), answer::tokens(text.len()))));
         pieces.push((reply.last(index, answer), answer::tokens(call.len())));

@@ -1,7 +1,8 @@
 //! The simulated model behind OpenAI's Responses: the same answers, with that format's items and events.
 
-use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form};
+use super::answer::{self, Asked, Body, Draft, EVENT, Fate, Form, THOUGHT};
 use super::scenario::Scenario;
+use crate::call::wire::openai::types::OutputDetails;
 use crate::call::wire::responses::server::{Format, Reply, ResponseRequest};
 
 /// Writes the reply to a request for a response.
@@ -25,9 +26,12 @@ pub(super) fn reply(
         Some(call) => call,
         None => answer::answer(scenario, &asked, fate, prompt)?,
     };
-    let usage = answer::usage(asked.input_tokens(), answer::tokens(answer.text.len()));
+    let thoughts = if request.thinks() { answer::tokens(THOUGHT.len()) } else { 0 };
+    let mut usage = answer::usage(asked.input_tokens(), answer::tokens(answer.text.len()) + thoughts);
+    usage.completion_tokens_details = Some(OutputDetails { reasoning_tokens: Some(thoughts) });
+    let thought = request.thinks().then_some(if request.tells_thoughts() { THOUGHT } else { "" });
     let id = format!("resp_{prompt:016x}");
-    let reply = Reply { id: &id, model: &request.model, created, answer: &answer, usage };
+    let reply = Reply { id: &id, model: &request.model, created, thought, answer: &answer, usage };
     let body = match request.streams() {
         true => {
             let events = reply.events(answer::split(&answer.text, EVENT)).into_iter();

@@ -71,10 +71,7 @@ impl Place {
             Need::Choices => no(self.wire != WireId::Openai, "its format has one answer"),
             // Of real ones only some models do, and OpenAI's never.
             Need::Thoughts if self.live => Some("not every model tells its thoughts".to_owned()),
-            Need::Thoughts => no(
-                !matches!(self.wire, WireId::Openai | WireId::Anthropic | WireId::BedrockInvoke),
-                "the simulated model keeps its thoughts to itself in its format",
-            ),
+            Need::Thoughts => None,
             Need::Simulated => no(self.live, "only the simulated provider does so when asked"),
         }
     }

@@ -531,6 +531,17 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_kept_whatever_is_said_of_its_tokens() {
+        let odd =
+            [r#"{"prompt_tokens":-5,"completion_tokens":5}"#, r#"{"prompt_tokens":"10"}"#, "7", "[]", "{}", "null"];
+        for usage in odd {
+            let body = format!(r#"{{"choices":[{{"message":{{"content":"a"}}}}],"usage":{usage}}}"#);
+            let response = decode(&body).unwrap();
+            assert_eq!((response.output, response.usage), (Output::Text("a".into()), None), "{usage}");
+        }
+    }
+
+    #[test]
     fn a_text_may_come_in_parts() {
         let mistral = r#"{"choices":[{"message":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"high"},{"type":"text","text":" tide"}]}}]}"#;
         assert_eq!(decode(mistral).unwrap().output, Output::Text("high tide".into()));

@@ -70,11 +70,7 @@ impl Job {
             let name = format!("out-{}", url.rsplit('/').next().unwrap_or_default());
             return Some(Home { out: dir.join(name), dir: dir.clone() });
         }
-        Some(
-            self.journal
-                .as_ref()
-                .map_or_else(|| Home::beside(out), |dir| Home { out: out.to_owned(), dir: dir.clone() }),
-        )
+        Some(self.journal.as_ref().map_or_else(|| Home::beside(out), |dir| Home::with_journal(out, dir)))
     }
 
     /// Returns what this run and all earlier ones asked about.

@@ -12,7 +12,7 @@
 //! States of an output: *good* (synced up to its length), *ahead* (one batch appended, not synced), *stale*. It never
 //! holds a row that is not committed, and bytes that the journal cannot explain are moved away, never destroyed.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -290,8 +290,13 @@ pub(super) struct Finished {
 }
 
 impl Output {
+    /// Opens an output to append to, and locks it: the lock of its journal says nothing to a run with another journal.
+    /// Elsewhere than on Unix a lock would keep readers away, and where there are no locks it is done without.
     fn open(path: &Path) -> Result<Output> {
         let file = dir::open_append(path)?;
+        if cfg!(unix) && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(Error::InUse(path.to_owned()));
+        }
         let length = file.metadata().map_err(|source| Error::storage(path, "cannot be read", source))?.len();
         Ok(Output { path: path.to_owned(), file: Box::new(file), length, ahead: false })
     }

@@ -1,6 +1,7 @@
 //! Where an output is, and where its journal.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::dir::Staged;
@@ -15,13 +16,23 @@ pub struct Home {
     pub dir: PathBuf,
 }
 
+/// Symbolic links that are followed one after the other, as many as Linux itself follows.
+const MOST_LINKS: usize = 40;
+
 impl Home {
-    /// Returns the usual place: `OUT.tidegate/` beside OUT.
+    /// Returns the usual place: `OUT.tidegate/` beside OUT, or beside the file that OUT is a symbolic link to.
     #[must_use]
     pub fn beside(out: &Path) -> Home {
-        let mut dir = OsString::from(out);
+        let out = linked(out);
+        let mut dir = OsString::from(&out);
         dir.push(".tidegate");
-        Home { out: out.to_owned(), dir: dir.into() }
+        Home { out, dir: dir.into() }
+    }
+
+    /// Returns an output with its journal in a directory of the user's choice.
+    #[must_use]
+    pub fn with_journal(out: &Path, dir: &Path) -> Home {
+        Home { out: linked(out), dir: dir.to_owned() }
     }
 
     /// Returns where the journal is of what a user names: an output, or the directory of a journal itself.
@@ -59,6 +70,17 @@ impl Home {
     pub fn exists(&self) -> bool {
         self.dir.join("journal").exists()
     }
+}
+
+/// Returns the file that a name leads to, whether it is there already or not. So a file has one journal and one lock under
+/// all of its names, and is made anew where it is, not in the place of a link to it.
+fn linked(out: &Path) -> PathBuf {
+    let mut path = out.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    path
 }
 
 impl From<&Path> for Home {

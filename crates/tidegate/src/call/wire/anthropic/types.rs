@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use crate::call::wire::openai::types::tier;
+use crate::call::wire::openai::types::{tier, usage};
 use crate::response::Tier;
 
 /// The reply of Messages.
@@ -40,7 +40,7 @@ pub struct MessageReply<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_details: Option<Value>,
     /// What was used.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "usage", skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageReply>,
     /// A failure inside a success.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +75,7 @@ pub struct Block<'a> {
 }
 
 /// Tokens used, in this wire's own convention: the three counts of input are disjoint.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct UsageReply {
     /// Input tokens that no cache had to do with.
@@ -108,7 +108,7 @@ fn in_one_country<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D:
 }
 
 /// Parts of what was written to the cache.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CacheCreation {
     /// What is kept for an hour.
@@ -116,7 +116,7 @@ pub struct CacheCreation {
 }
 
 /// Parts of the output.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct OutputDetails {
     /// Spent on thinking.

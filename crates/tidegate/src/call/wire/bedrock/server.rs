@@ -26,6 +26,8 @@ pub(crate) struct ConverseRequest<'a> {
     tool_config: Option<ToolConfig<'a>>,
     #[serde(borrow, default)]
     output_config: Option<OutputConfig<'a>>,
+    #[serde(default)]
+    additional_model_request_fields: Option<Value>,
 }
 
 /// How the reply is to be made.
@@ -103,6 +105,14 @@ impl<'a> ConverseRequest<'a> {
         Some(&format.structure.json_schema.schema)
     }
 
+    /// Returns whether the model is to think before it answers, as one of the vendors has it.
+    pub(crate) fn thinks(&self) -> bool {
+        let Some(fields) = &self.additional_model_request_fields else { return false };
+        let asked = ["/thinking/type", "/reasoningConfig/type", "/reasoning_config/type", "/reasoning_effort"];
+        let asked = asked.iter().filter_map(|field| fields.pointer(field)?.as_str());
+        asked.into_iter().any(|how| !matches!(how, "disabled" | "none"))
+    }
+
     /// Returns the tool that must be called, if one must.
     pub(crate) fn forced_tool(&self) -> Option<&ToolSpec<'a>> {
         let config = self.tool_config.as_ref()?;
@@ -123,9 +133,14 @@ impl<'a> ConverseRequest<'a> {
     }
 }
 
+/// What proves a thought to be the model's own.
+const SIGNATURE: &str = "c2lt";
+
 /// A reply to be written.
 #[derive(Debug)]
 pub(crate) struct Reply<'a> {
+    /// What the model thought before.
+    pub(crate) thought: Option<&'a str>,
     pub(crate) said: Option<Said<'a>>,
     pub(crate) stop_reason: &'static str,
     pub(crate) usage: UsageReply,
@@ -146,7 +161,9 @@ pub(crate) enum Said<'a> {
 impl Reply<'_> {
     /// Writes the reply as one object.
     pub(crate) fn whole(&self) -> Bytes {
-        let content = self.said.iter().map(Said::block).collect();
+        let told = |text: &str| json!({"reasoningText": {"text": text, "signature": SIGNATURE}});
+        let thought = self.thought.map(|text| Block { reasoning_content: Some(told(text)), ..Block::default() });
+        let content = thought.into_iter().chain(self.said.iter().map(Said::block)).collect();
         json(&ConverseReply {
             output: Some(OutputReply { message: Some(MessageReply { role: "assistant".into(), content }) }),
             stop_reason: Some(self.stop_reason.into()),
@@ -161,9 +178,16 @@ impl Reply<'_> {
     /// Writes the events that begin a stream.
     pub(crate) fn first_events(&self) -> Bytes {
         let mut events = event("messageStart", &json!({"role": "assistant"}));
+        if let Some(thought) = self.thought {
+            for piece in [json!({"text": thought}), json!({"signature": SIGNATURE})] {
+                let delta = json!({"contentBlockIndex": 0, "delta": {"reasoningContent": piece}});
+                events.extend(event("contentBlockDelta", &delta));
+            }
+            events.extend(event("contentBlockStop", &json!({"contentBlockIndex": 0})));
+        }
         if let Some(Said::ToolUse { id, name, .. }) = self.said {
             let start = json!({"toolUse": {"toolUseId": id, "name": name}});
-            events.extend(event("contentBlockStart", &json!({"contentBlockIndex": 0, "start": start})));
+            events.extend(event("contentBlockStart", &json!({"contentBlockIndex": self.index(), "start": start})));
         }
         events.into()
     }
@@ -174,12 +198,17 @@ impl Reply<'_> {
             Some(Said::ToolUse { .. }) => json!({"toolUse": {"input": piece}}),
             _ => json!({"text": piece}),
         };
-        event("contentBlockDelta", &json!({"contentBlockIndex": 0, "delta": delta})).into()
+        event("contentBlockDelta", &json!({"contentBlockIndex": self.index(), "delta": delta})).into()
+    }
+
+    /// Returns the place of what is said among the blocks.
+    fn index(&self) -> u32 {
+        u32::from(self.thought.is_some())
     }
 
     /// Writes the events that end a stream.
     pub(crate) fn last_events(&self) -> Bytes {
-        let stop = self.said.map(|_| event("contentBlockStop", &json!({"contentBlockIndex": 0})));
+        let stop = self.said.map(|_| event("contentBlockStop", &json!({"contentBlockIndex": self.index()})));
         let reason = event("messageStop", &json!({"stopReason": self.stop_reason}));
         let metadata = event("metadata", &json!({"usage": self.usage, "metrics": {"latencyMs": 1}}));
         [stop.unwrap_or_default(), reason, metadata].concat().into()

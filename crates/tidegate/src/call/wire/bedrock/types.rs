@@ -9,7 +9,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use crate::call::wire::openai::types::tier;
+use crate::call::wire::openai::types::{tier, usage};
 use crate::response::Tier;
 
 /// The reply of Converse.
@@ -23,6 +23,7 @@ pub struct ConverseReply<'a> {
     #[serde(borrow)]
     pub stop_reason: Option<Cow<'a, str>>,
     /// What was used.
+    #[serde(deserialize_with = "usage")]
     pub usage: Option<UsageReply>,
     /// How long it took.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +64,9 @@ pub struct Block<'a> {
     /// A tool call.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub tool_use: Option<ToolUse<'a>>,
+    /// What the model thought: only to write, since nobody reads it from here.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<Value>,
     /// Text with its sources.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub citations_content: Option<Cited<'a>>,
@@ -102,7 +106,7 @@ pub struct CitedText<'a> {
 }
 
 /// Tokens used, in this wire's own convention: the counts of input are disjoint.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct UsageReply {
     /// Input tokens that no cache had to do with.

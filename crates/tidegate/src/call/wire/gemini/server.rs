@@ -60,9 +60,31 @@ pub(crate) struct GenerationConfig<'a> {
     pub(crate) response_json_schema: Option<&'a RawValue>,
     #[serde(borrow, default, alias = "response_schema")]
     response_schema: Option<&'a RawValue>,
+    #[serde(default, alias = "thinking_config")]
+    thinking_config: Option<ThinkingConfig>,
+}
+
+/// How the model is to think, and whether it is to tell.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ThinkingConfig {
+    #[serde(default, alias = "include_thoughts")]
+    include_thoughts: bool,
+    #[serde(default, alias = "thinking_budget")]
+    thinking_budget: Option<i64>,
 }
 
 impl GenerationConfig<'_> {
+    /// Returns whether the model is to think before it answers.
+    pub(crate) fn thinks(&self) -> bool {
+        self.thinking_config.as_ref().is_some_and(|thinking| thinking.thinking_budget != Some(0))
+    }
+
+    /// Returns whether it is to tell what it thought.
+    pub(crate) fn tells_thoughts(&self) -> bool {
+        self.thinks() && self.thinking_config.as_ref().is_some_and(|thinking| thinking.include_thoughts)
+    }
+
     /// Returns the schema in OpenAPI's dialect as a JSON schema: its types are written in capitals.
     ///
     /// # Errors
@@ -138,6 +160,8 @@ pub(crate) struct EmbedRequests<'a> {
 pub(crate) struct Reply<'a> {
     pub(crate) id: &'a str,
     pub(crate) model: &'a str,
+    /// What is told of the thoughts before each answer.
+    pub(crate) thought: Option<&'a str>,
     pub(crate) answers: &'a [Answer],
     pub(crate) usage: UsageReply,
 }
@@ -145,9 +169,14 @@ pub(crate) struct Reply<'a> {
 impl Reply<'_> {
     /// Writes the reply as one object.
     pub(crate) fn whole(&self) -> Bytes {
-        let parts: Vec<Option<PartReply<'_>>> = self.answers.iter().map(part).collect();
-        let answers = self.answers.iter().zip(parts).zip(0..);
-        self.write(answers.map(|((answer, part), index)| candidate(index, part, Some(answer.finish))).collect())
+        let answers = self.answers.iter().zip(0..);
+        let parts = |answer| self.thought.and_then(thought).into_iter().chain(part(answer));
+        self.write(answers.map(|(answer, index)| candidate(index, parts(answer), Some(answer.finish))).collect())
+    }
+
+    /// Writes the object that carries the thoughts before an answer.
+    pub(crate) fn thought(&self, index: u32, text: &str) -> Bytes {
+        self.write(vec![candidate(index, thought(text), None)])
     }
 
     /// Writes the object that carries a piece of an answer's text.
@@ -183,8 +212,12 @@ fn said(text: &str) -> Option<PartReply<'_>> {
     (!text.is_empty()).then(|| PartReply { text: Some(text.into()), ..PartReply::default() })
 }
 
-fn candidate<'a>(index: u32, part: Option<PartReply<'a>>, finish: Option<&str>) -> Candidate<'a> {
-    let content = ContentReply { parts: part.into_iter().collect(), role: Some("model".into()) };
+fn thought(text: &str) -> Option<PartReply<'_>> {
+    Some(PartReply { thought: true, ..said(text)? })
+}
+
+fn candidate<'a>(index: u32, parts: impl IntoIterator<Item = PartReply<'a>>, finish: Option<&str>) -> Candidate<'a> {
+    let content = ContentReply { parts: parts.into_iter().collect(), role: Some("model".into()) };
     Candidate {
         content: Some(content),
         finish_reason: finish.map(|finish| reason(finish).into()),
@@ -300,7 +333,7 @@ mod tests {
             total_token_count: 4,
             ..UsageReply::default()
         };
-        let reply = Reply { id: "r1", model: "m", answers: &answers, usage };
+        let reply = Reply { id: "r1", model: "m", thought: None, answers: &answers, usage };
         let expected = json!({
             "candidates": [{"content": {"parts": [{"text": "hé"}], "role": "model"}, "finishReason": "MAX_TOKENS", "index": 0}],
             "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4},

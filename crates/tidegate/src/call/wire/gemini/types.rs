@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use crate::call::wire::openai::types::{nullable, text, tier};
+use crate::call::wire::openai::types::{nullable, text, tier, usage};
 use crate::response::Tier;
 
 /// The reply of `generateContent`, and each event of a streamed one.
@@ -21,7 +21,7 @@ pub struct GenerateReply<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub prompt_feedback: Option<PromptFeedback<'a>>,
     /// What was used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "usage", skip_serializing_if = "Option::is_none")]
     pub usage_metadata: Option<UsageReply>,
     /// The model that answered.
     #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
@@ -116,7 +116,7 @@ pub struct PromptFeedback<'a> {
 }
 
 /// Tokens used, in this wire's own convention.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct UsageReply {
     /// All input tokens but those of tool use, cached ones included.
@@ -161,7 +161,7 @@ pub struct EmbedReply {
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub predictions: Vec<Prediction>,
     /// What was used; only newer models say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "usage", skip_serializing_if = "Option::is_none")]
     pub usage_metadata: Option<UsageReply>,
     /// A failure inside a success.
     #[serde(default, skip_serializing_if = "Option::is_none")]

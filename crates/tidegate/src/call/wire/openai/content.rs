@@ -75,7 +75,7 @@ fn is_content(part: &Part) -> bool {
 
 /// Returns whether a part is a thought that nothing proves. There is no field that all servers know for it, and whoever
 /// wants it back has told it as a part of this wire's own too.
-fn is_thought(part: &Part) -> bool {
+pub(in crate::call::wire) fn is_thought(part: &Part) -> bool {
     matches!(part, Part::Reasoning(Reasoning::Text { signature: None, .. }))
 }
 

@@ -33,7 +33,7 @@ pub struct ChatReply<'a> {
     #[serde(borrow, default)]
     pub choices: Vec<Choice<'a>>,
     /// What was used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "usage", skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageReply>,
     /// Where Groq also tells it, at the end of streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -184,6 +184,18 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Reads what was used, where it is told in the usual form. An answer is good, and paid for, whatever is said of its tokens:
+/// a count that nobody understands is unknown, and so is one of nothing at all.
+pub(crate) fn usage<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + PartialEq + Deserialize<'de>,
+{
+    let told = Option::<&RawValue>::deserialize(deserializer)?;
+    let usage = told.and_then(|told| serde_json::from_str(told.get()).ok());
+    Ok(usage.filter(|usage| *usage != T::default()))
+}
+
 /// Reads the name of a tier of service, which may be absent.
 pub(crate) fn tier<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tier, D::Error> {
     let name = Value::deserialize(deserializer)?;
@@ -196,7 +208,7 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::
 }
 
 /// Tokens used, in this wire's own convention.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct UsageReply {
     /// All input tokens, cached ones included.
@@ -258,7 +270,7 @@ impl UsageReply {
 }
 
 /// Parts of OpenRouter's charge.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CostDetails {
     /// What the model's provider charges, in US dollars.
@@ -271,12 +283,12 @@ pub struct CostDetails {
 #[serde(default)]
 pub struct GroqReply {
     /// What was used.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "usage", skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageReply>,
 }
 
 /// Parts of the input.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct InputDetails {
     /// Read from the provider's cache.
@@ -288,7 +300,7 @@ pub struct InputDetails {
 }
 
 /// Parts of the output.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct OutputDetails {
     /// Spent on reasoning.
@@ -315,7 +327,7 @@ pub struct ChatChunk<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub choices: Vec<ChunkChoice<'a>>,
     /// What was used, in the last event where it was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "usage", skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageReply>,
     /// A failure in the middle of a stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -366,7 +378,7 @@ pub struct EmbeddingReply<'a> {
     #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub model: Option<Cow<'a, str>>,
     /// What was used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "usage", skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageReply>,
     /// A failure inside a success.
     #[serde(default, skip_serializing_if = "Option::is_none")]

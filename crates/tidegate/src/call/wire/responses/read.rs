@@ -9,7 +9,12 @@ use crate::call::wire::WireId;
 use crate::call::wire::body::bad_body;
 use crate::call::wire::openai::content::{add_message, read_call};
 use crate::failure::{Failure, Kind};
-use crate::request::{Media, Message, Original, Params, Part, Request, Role, Task, TaskKind, ToolResult, ToolUse};
+use crate::request::{
+    Media, Message, Original, Params, Part, Reasoning, Request, Role, Task, TaskKind, ToolResult, ToolUse,
+};
+
+/// What stands between the paragraphs of a summary.
+pub(super) const PARAGRAPH: &str = "\n\n";
 
 /// What the provider would have to remember: no other form can carry it.
 const REMEMBERED: [&str; 4] = ["previous_response_id", "conversation", "prompt", "background"];
@@ -65,13 +70,29 @@ fn read_item(item: Value, messages: &mut Vec<Message>) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads the items of a reply into parts, in order: what goes back to the model as it came.
+/// Reads the items of a reply into parts, in order: what goes back to the model as it came. Readable thoughts stand in front
+/// of the item that tells them.
 pub(super) fn said(items: Vec<Value>) -> Vec<Part> {
     let mut messages = Vec::new();
     for item in items {
+        if let Some(text) = thoughts(&item) {
+            messages.push(Message::assistant().part(Part::Reasoning(Reasoning::Text { text, signature: None })));
+        }
         let _ = read_item(item, &mut messages);
     }
     messages.into_iter().flat_map(|message| message.parts).collect()
+}
+
+/// Returns the summary of what the model thought, whose parts are paragraphs, or where there is none the thoughts themselves,
+/// which open models tell.
+fn thoughts(item: &Value) -> Option<String> {
+    let texts = |field: &str| -> Vec<&str> {
+        let parts = item.get(field).and_then(Value::as_array).into_iter().flatten();
+        parts.filter_map(|part| part.get("text").and_then(Value::as_str)).filter(|text| !text.is_empty()).collect()
+    };
+    let told = item.get("type").and_then(Value::as_str) == Some("reasoning");
+    let texts = [texts("summary"), texts("content")].into_iter().find(|texts| told && !texts.is_empty())?;
+    Some(texts.join(PARAGRAPH))
 }
 
 fn message(mut fields: Map<String, Value>) -> Result<Message, String> {

@@ -29,9 +29,20 @@ pub(crate) struct ResponseRequest<'a> {
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
     #[serde(borrow, default)]
+    reasoning: Option<Thinking<'a>>,
+    #[serde(borrow, default)]
     tools: Option<Vec<Tool<'a>>>,
     #[serde(borrow, default)]
     tool_choice: Option<&'a RawValue>,
+}
+
+/// How the model is to think, and whether it is to tell.
+#[derive(Debug, Deserialize)]
+struct Thinking<'a> {
+    #[serde(borrow, default)]
+    effort: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    summary: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,6 +102,16 @@ impl<'a> ResponseRequest<'a> {
         self.stream == Some(true)
     }
 
+    /// Returns whether the model is to think before it answers.
+    pub(crate) fn thinks(&self) -> bool {
+        self.reasoning.as_ref().is_some_and(|thinking| thinking.effort.as_deref() != Some("none"))
+    }
+
+    /// Returns whether it is to tell what it thought, in a summary.
+    pub(crate) fn tells_thoughts(&self) -> bool {
+        self.thinks() && self.reasoning.as_ref().is_some_and(|thinking| thinking.summary.is_some())
+    }
+
     /// Returns the form that the reply must have.
     pub(crate) fn format(&self) -> Option<&Format<'a>> {
         self.text.as_ref()?.format.as_ref()
@@ -128,6 +149,8 @@ pub(crate) struct Reply<'a> {
     pub(crate) model: &'a str,
     /// Seconds since 1970.
     pub(crate) created: u64,
+    /// What was thought before, if anything: its summary is empty where it is not to be told.
+    pub(crate) thought: Option<&'a str>,
     pub(crate) answer: &'a Answer,
     pub(crate) usage: openai::UsageReply,
 }
@@ -144,6 +167,9 @@ impl Reply<'_> {
         let begun = json!(self.response("in_progress", Vec::new()));
         events.add("response.created", json!({"response": begun}), 0);
         events.add("response.in_progress", json!({"response": begun}), 0);
+        if let Some(thought) = self.thought {
+            self.thought_events(&mut events, thought);
+        }
         if !self.answer.text.is_empty() {
             self.item_events(&mut events, pieces);
         }
@@ -153,9 +179,39 @@ impl Reply<'_> {
         events.list
     }
 
+    fn thought_events(&self, events: &mut Events, thought: &str) {
+        let item = |thought: &str| json!({"output_index": 0, "item": self.thought_item(thought)});
+        events.add("response.output_item.added", item(""), 0);
+        if !thought.is_empty() {
+            let at = |name: &str, value: Value| {
+                let id = self.thought_id();
+                json!({"item_id": id, "output_index": 0, "summary_index": 0, name: value})
+            };
+            events.add("response.reasoning_summary_part.added", at("part", summary("")), 0);
+            events.add("response.reasoning_summary_text.delta", at("delta", thought.into()), thought.len());
+            events.add("response.reasoning_summary_text.done", at("text", thought.into()), 0);
+            events.add("response.reasoning_summary_part.done", at("part", summary(thought)), 0);
+        }
+        events.add("response.output_item.done", item(thought), 0);
+    }
+
+    fn thought_item(&self, thought: &str) -> Item<'_> {
+        let told = (!thought.is_empty()).then(|| summary(thought));
+        Item {
+            kind: "reasoning".into(),
+            id: Some(self.thought_id().into()),
+            summary: Some(told.into_iter().collect()),
+            ..Item::default()
+        }
+    }
+
+    fn thought_id(&self) -> String {
+        self.id.replacen("resp_", "rs_", 1)
+    }
+
     fn item_events<'p>(&self, events: &mut Events, pieces: impl Iterator<Item = &'p str>) {
         let text = self.answer.text.as_str();
-        let id = self.item_id();
+        let (id, index) = (self.item_id(), usize::from(self.thought.is_some()));
         let (delta, done, field) = match self.answer.tool {
             Some(_) => ("response.function_call_arguments.delta", "response.function_call_arguments.done", "arguments"),
             None => ("response.output_text.delta", "response.output_text.done", "text"),
@@ -163,13 +219,13 @@ impl Reply<'_> {
         let part = |text: &str| json!({"type": "output_text", "text": text, "annotations": []});
         let at = |mut fields: Value| {
             fields["item_id"] = id.as_str().into();
-            fields["output_index"] = 0.into();
+            fields["output_index"] = index.into();
             if self.answer.tool.is_none() {
                 fields["content_index"] = 0.into();
             }
             fields
         };
-        let item = |text: &str, status| json!({"output_index": 0, "item": self.items(text, status).pop()});
+        let item = |text: &str, status| json!({"output_index": index, "item": self.said(text, status)});
         events.add("response.output_item.added", item("", "in_progress"), 0);
         if self.answer.tool.is_none() {
             events.add("response.content_part.added", at(json!({"part": part("")})), 0);
@@ -192,28 +248,27 @@ impl Reply<'_> {
     }
 
     fn items<'b>(&'b self, text: &'b str, status: &'b str) -> Vec<Item<'b>> {
+        let thought = self.thought.map(|thought| self.thought_item(thought));
+        thought.into_iter().chain(self.said(text, status)).collect()
+    }
+
+    /// Returns what is said or wanted done, unless that is nothing.
+    fn said<'b>(&'b self, text: &'b str, status: &'b str) -> Option<Item<'b>> {
         let id = Some(self.item_id().into());
         let status = Some(status.into());
         if let Some(name) = &self.answer.tool {
             let call_id = Some(self.id.replacen("resp_", "call_", 1).into());
             let (name, arguments) = (Some(name.into()), Some(text.into()));
-            return vec![Item {
-                kind: "function_call".into(),
-                id,
-                status,
-                call_id,
-                name,
-                arguments,
-                ..Item::default()
-            }];
+            let kind = "function_call".into();
+            return Some(Item { kind, id, status, call_id, name, arguments, ..Item::default() });
         }
         if self.answer.text.is_empty() {
-            return Vec::new();
+            return None;
         }
         let part = Part { kind: "output_text".into(), text: Some(text.into()), ..Part::default() };
         let (kind, role) = ("message".into(), Some("assistant".into()));
         let content = Some(if text.is_empty() { Vec::new() } else { vec![part] });
-        vec![Item { kind, id, status, role, content, ..Item::default() }]
+        Some(Item { kind, id, status, role, content, ..Item::default() })
     }
 
     fn item_id(&self) -> String {
@@ -248,10 +303,17 @@ impl Reply<'_> {
             input_tokens: self.usage.prompt_tokens,
             input_tokens_details: Some(openai::InputDetails { cached_tokens: Some(0), cache_write_tokens: None }),
             output_tokens: self.usage.completion_tokens,
-            output_tokens_details: Some(openai::OutputDetails { reasoning_tokens: Some(0) }),
+            output_tokens_details: Some(
+                self.usage.completion_tokens_details.unwrap_or(openai::OutputDetails { reasoning_tokens: Some(0) }),
+            ),
             total_tokens: self.usage.total_tokens,
         }
     }
+}
+
+/// Writes a paragraph of a summary.
+fn summary(text: &str) -> Value {
+    json!({"type": "summary_text", "text": text})
 }
 
 /// A reply with what it repeats of the request, which the provider's own SDK expects.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::failed_inside;
+use super::read::PARAGRAPH;
 use crate::call::sse::Event;
 use crate::call::status;
 use crate::call::wire::StreamState;
@@ -24,6 +25,9 @@ pub(super) fn event(state: &mut StreamState, event: &Event, out: &mut Vec<Delta>
         "response.output_text.delta" => out.extend(delta().map(Delta::Text)),
         "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
             out.extend(delta().map(Delta::Reasoning));
+        }
+        "response.reasoning_summary_part.added" if fields["summary_index"].as_u64() > Some(0) => {
+            out.push(Delta::Reasoning(PARAGRAPH.to_owned()));
         }
         "response.output_item.added" => out.extend(call(state, place, &fields["item"])),
         "response.function_call_arguments.delta" => {

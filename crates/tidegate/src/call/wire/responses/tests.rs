@@ -3,7 +3,7 @@ use serde_json::Map;
 use super::*;
 use crate::call::wire::WireId;
 use crate::call::wire::openai::OpenAi;
-use crate::request::{Message, Task};
+use crate::request::{Message, Reasoning, Task};
 
 fn head() -> Parts {
     http::Response::builder().header("x-request-id", "req_1").body(()).unwrap().into_parts().0
@@ -154,10 +154,38 @@ fn an_original_body_goes_out_untouched_but_for_its_model_and_what_is_set() {
 }
 
 #[test]
+fn thoughts_are_read_and_go_back_as_the_item_that_told_them() {
+    let summary =
+        |texts: &[&str]| -> Value { texts.iter().map(|text| json!({"type": "summary_text", "text": text})).collect() };
+    let thought = |item: Value| {
+        let items = json!([item, said("hé")[1]]);
+        let response = decode(&reply("completed", items)).unwrap();
+        assert_eq!(response.output, Output::Text("hé".into()));
+        let request = Request::chat(vec![Message::user().text("hi"), response.message(), Message::user().text("on")]);
+        let sent: Value = serde_json::from_slice(&Responses.encode(&request, "m", &Quirks::COMMON).unwrap()).unwrap();
+        let turn = [item, json!({"role": "assistant", "content": "hé"})];
+        assert_eq!(sent["input"].as_array().unwrap()[1..3], turn, "it goes back as it came, once");
+        let texts = response.reasoning().map(|reasoning| match reasoning {
+            Reasoning::Text { text, .. } => text.clone(),
+            other => panic!("{other:?}"),
+        });
+        texts.collect::<Vec<_>>()
+    };
+    let item =
+        |summary: Value| json!({"type": "reasoning", "id": "rs_1", "summary": summary, "encrypted_content": "e"});
+    assert_eq!(thought(item(summary(&["**Tide**", "It ebbs."]))), ["**Tide**\n\nIt ebbs."]);
+    assert_eq!(thought(item(json!([]))), [""; 0]);
+    let open = json!({"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]});
+    assert_eq!(thought(open), ["hm"]);
+}
+
+#[test]
 fn a_stream_tells_pieces_and_ends_with_the_whole() {
     let events = [
         ("response.created", json!({"response": reply("in_progress", json!([]))})),
+        ("response.reasoning_summary_part.added", json!({"summary_index": 0})),
         ("response.reasoning_summary_text.delta", json!({"delta": "hm"})),
+        ("response.reasoning_summary_part.added", json!({"summary_index": 1})),
         (
             "response.output_item.added",
             json!({"output_index": 1, "item": {"type": "function_call", "call_id": "c", "name": "f"}}),
@@ -182,6 +210,7 @@ fn a_stream_tells_pieces_and_ends_with_the_whole() {
     };
     let expected = [
         Delta::Reasoning("hm".into()),
+        Delta::Reasoning("\n\n".into()),
         call(Some("c"), Some("f"), ""),
         call(None, None, "{}"),
         Delta::Text("hé".into()),

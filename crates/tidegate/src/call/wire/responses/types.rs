@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::call::wire::openai::types::{InputDetails, OutputDetails, nullable, text, tier};
+use crate::call::wire::openai::types::{InputDetails, OutputDetails, nullable, text, tier, usage};
 use crate::response::Tier;
 
 /// A reply.
@@ -39,7 +39,7 @@ pub struct ResponseReply<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub output: Vec<Item<'a>>,
     /// What was used.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "usage")]
     pub usage: Option<UsageReply>,
     /// The tier that served it.
     #[serde(default, deserialize_with = "tier", skip_serializing)]
@@ -72,6 +72,9 @@ pub struct Item<'a> {
     /// What a message says.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Vec<Part<'a>>>,
+    /// What the model thought, in paragraphs: only to write, since nobody reads it from here.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Vec<Value>>,
     /// What a call's result is to name.
     #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub call_id: Option<Cow<'a, str>>,
@@ -101,7 +104,7 @@ pub struct Part<'a> {
 }
 
 /// Tokens used, in this wire's own convention.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct UsageReply {
     /// All input tokens, cached ones included.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::call::wire::WireId;
 use crate::call::wire::body::{bad_body, to_bytes};
 use crate::call::wire::foreign::asks;
-use crate::call::wire::openai::content::read_call;
+use crate::call::wire::openai::content::{is_thought, read_call};
 use crate::call::wire::stream::object;
 use crate::failure::{Failure, Kind};
 use crate::request::{Media, Message, Original, Params, Part, Request, Role, Source, Task, ToolUse};
@@ -92,6 +92,7 @@ fn item(part: &Part) -> Result<Option<Value>, Failure> {
 fn is_said(part: &Part) -> bool {
     match part {
         Part::ToolUse(_) | Part::ToolResult(_) => false,
+        thought if is_thought(thought) => false,
         Part::Raw { wire: WireId::Responses, value } => {
             let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
             kind.starts_with("input_") || matches!(kind, "output_text" | "refusal")
@@ -117,6 +118,8 @@ pub(super) fn refuses(part: &Part) -> Option<String> {
         Part::Image(Media { source: Source::S3 { .. }, .. }) => "an image in S3",
         Part::Document(Media { source: Source::S3 { .. }, .. }) => "a document in S3",
         Part::Text(_) | Part::Image(_) | Part::Document(_) | Part::ToolUse(_) => return None,
+        // Beside it stands the item that told it, if it was told here.
+        thought if is_thought(thought) => return None,
         Part::ToolResult(result) if result.is_error => "the mark that a tool failed",
         Part::ToolResult(result) => return result.content.iter().find_map(refuses),
         Part::Raw { wire: WireId::Responses | WireId::Openai, .. } => return None,
