@@ -45,6 +45,8 @@ pub(crate) fn builder(
     keys: FindKeys,
     signing: Signing,
 ) -> anyhow::Result<ClientBuilder> {
+    let endpoints = settings.resolve()?;
+    settings.refuse_idle(&endpoints)?;
     let total = Limits { concurrency: Some(most_connections(settings)?), ..settings.total.into() };
     let mut builder = Client::builder()
         .total(total)
@@ -73,7 +75,6 @@ pub(crate) fn builder(
         // Nothing is opened for a mere look.
         builder = cache::add(builder.observer(observer), settings)?;
     }
-    let endpoints = settings.resolve()?;
     let on_bedrock = endpoints.iter().any(|endpoint| endpoint.model.provider.auth == Auth::Aws);
     let bedrock = on_bedrock.then(|| aws::bedrock(settings, signing)).transpose()?;
     if settings.bedrock.regions_first {

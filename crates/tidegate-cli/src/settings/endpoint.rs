@@ -84,7 +84,8 @@ impl Settings {
             model.provider = compatible(wire);
         }
         let endpoint = self.endpoints.get(&model.to_string()).cloned().unwrap_or_default();
-        let mut headers = self.headers.clone();
+        let mut headers = own_headers(&model, &keys::variable);
+        headers.extend(self.headers.clone());
         headers.extend(provider.headers.clone());
         headers.extend(endpoint.headers);
         Ok(EndpointSettings {
@@ -162,8 +163,33 @@ fn api_version(provider: &Provider, model: &ModelRef) -> Option<String> {
     provider.api_version.clone().or_else(variable)
 }
 
+/// Returns the headers that OpenAI's own SDKs make of its variables; another provider is told nothing of them.
+fn own_headers(model: &ModelRef, lookup: &dyn Fn(&str) -> Option<String>) -> Headers {
+    let variables = [("openai-organization", "OPENAI_ORG_ID"), ("openai-project", "OPENAI_PROJECT_ID")]
+        .into_iter()
+        .filter(|_| model.provider.name == "openai" && model.label == model.provider.name);
+    variables.filter_map(|(header, name)| Some((header.to_owned(), lookup(name)?.into()))).collect()
+}
+
 /// Returns the catalog's price, except that of Bedrock's models: it depends on the way on which they are reached.
 fn known_price(model: &ModelRef) -> Option<Price> {
     let by_way = model.provider.auth == Auth::Aws;
     model.facts().filter(|_| !by_way).and_then(|facts| facts.price)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openai_alone_is_told_organization_and_project() {
+        let lookup = |name: &str| (name == "OPENAI_ORG_ID").then(|| "org-1".to_owned());
+        let headers = |model: &str| own_headers(&catalog::resolve(model, None, &[]).unwrap(), &lookup);
+        let told = headers("openai/gpt-5-mini");
+        assert_eq!(
+            told.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect::<Vec<_>>(),
+            [("openai-organization", "org-1")]
+        );
+        assert!(headers("groq/openai/gpt-oss-120b").is_empty() && headers("sim/echo").is_empty());
+    }
 }

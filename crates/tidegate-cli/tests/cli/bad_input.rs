@@ -397,3 +397,17 @@ fn a_key_is_shown_nowhere() {
     everything += &place.read("out.jsonl.tidegate/manifest.json");
     assert!(!everything.contains(KEY), "the key is shown:\n{everything}");
 }
+
+#[test]
+fn a_flag_that_nothing_heeds_is_refused_before_anything_is_sent() {
+    let place = with_rows("{\"text\": \"a\"}\n");
+    for (flags, said) in [
+        (&["--regions", "us-east-1"][..], "--regions (`bedrock.regions`) counts only with a model at Bedrock"),
+        (&["--cache-ttl", "1h", "--dry-run"], "--cache-ttl (`cache.ttl`) counts only with --cache PATH"),
+    ] {
+        run(&place, &[&["-m", "sim/echo"], flags].concat()).exits(2).says(&[said]);
+        assert!(!place.path("out.jsonl").exists());
+    }
+    place.write("tidegate.toml", "[bedrock]\nallow_global = true\n");
+    run(&place, &["-m", "sim/echo"]).exits(2).says(&["--allow-global (`bedrock.allow_global`)"]);
+}

@@ -10,6 +10,7 @@ mod ahead;
 mod cautions;
 mod changes;
 mod chosen;
+mod fetch;
 pub(in crate::run) mod identity;
 mod inspect;
 mod intake;

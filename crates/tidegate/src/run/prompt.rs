@@ -141,6 +141,11 @@ impl Renderer {
         attach::attach(&self.media, row.text()?, &row.place, fetching)
     }
 
+    /// Returns whether a row names anything that is fetched from a store.
+    pub(crate) fn fetches(&self, row: &Row, fetching: &Fetching) -> bool {
+        !self.media.is_empty() && row.text().is_ok_and(|text| attach::fetches(&self.media, text, fetching))
+    }
+
     /// Makes the request of a row, with what was [attached](Renderer::attach) to it.
     ///
     /// # Errors

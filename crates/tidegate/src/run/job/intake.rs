@@ -12,6 +12,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::chosen::Chosen;
+use super::fetch::FetchAhead;
 use super::{Job, Tasks, identity};
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -66,6 +67,9 @@ pub(super) struct Intake {
     input: Input,
     renderer: Arc<Renderer>,
     fetching: Fetching,
+    ahead: FetchAhead,
+    /// Whether rows may be read before they are taken: the next of a pipe may be long in coming.
+    looks_ahead: bool,
     resume: Resume,
     rule: KeyRule,
     seed: u64,
@@ -164,6 +168,8 @@ impl Intake {
             progress: progress.clone(),
             counts: Counts::default(),
             ready: VecDeque::new(),
+            ahead: FetchAhead::default(),
+            looks_ahead: input.position().1.is_some(),
             input,
             renderer: Arc::new(renderer),
             fetching: Fetching { store: job.input.store.clone(), client: Some(client.clone()) },
@@ -174,7 +180,7 @@ impl Intake {
     /// Hands over everything that is to be sent, in chunks, until there is no more or nobody takes it.
     pub(super) fn read_into(&mut self, mut give: impl FnMut(Vec<Taken>) -> bool) -> Result<()> {
         // What comes through a pipe is handed on row by row: the next one may be long in coming.
-        let most = if self.input.position().1.is_some() { CHUNK_ROWS } else { 1 };
+        let most = if self.looks_ahead { CHUNK_ROWS } else { 1 };
         let (mut chunk, mut bytes, mut given) = (Vec::with_capacity(most), 0, 0);
         let ended = loop {
             let taken = match self.next() {
@@ -213,13 +219,14 @@ impl Intake {
             if let Some(taken) = self.ready.pop_front() {
                 return Ok(Some(taken));
             }
-            let row = self.chosen.next_of(&mut self.input);
+            let read = || self.chosen.next_of(&mut self.input);
+            let row = self.ahead.next(&self.renderer, &self.fetching, self.looks_ahead, read);
             if !matches!(row, Ok(Some(_))) || self.counts.read >= CHUNK_ROWS as u64 {
                 self.tell();
             }
-            let Some(row) = row? else { return Ok(None) };
+            let Some((row, files)) = row? else { return Ok(None) };
             self.counts.read += 1;
-            self.take(&row).inspect_err(|_| self.tell())?;
+            self.take(&row, files).inspect_err(|_| self.tell())?;
         }
     }
 
@@ -234,13 +241,12 @@ impl Intake {
         });
     }
 
-    fn take(&mut self, row: &Row) -> Result<()> {
+    fn take(&mut self, row: &Row, attached: Result<Attached, String>) -> Result<()> {
         let text = match (&row.fault, row.text()) {
             (Some(fault), _) => return self.take_bad(row, fault.clone()),
             (None, Err(fault)) => return self.take_bad(row, fault),
             (None, Ok(text)) => text,
         };
-        let attached = self.renderer.attach(row, &self.fetching);
         let seen = match self.look(text, attached.as_ref().map_or(0, |attached| attached.digest)) {
             Ok(seen) => seen,
             Err(fault) => return self.take_bad(row, fault),

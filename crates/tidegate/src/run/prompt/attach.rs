@@ -5,7 +5,7 @@
 //! What an address in a store names is read from there, unless the providers read it themselves; what lies on the web is
 //! theirs to read.
 //!
-//! Files are read here, on the reader's thread. What a row is checked by when a run is resumed contains their digest: a
+//! Files are read here, on the reader's thread, or ahead of it where they are fetched from a store. What a row is checked by when a run is resumed contains their digest: a
 //! changed file is a changed request.
 
 use std::io;
@@ -58,9 +58,13 @@ pub struct Fetching {
 }
 
 impl Fetching {
+    /// Returns whether this is read from a store; what lies on the web is the providers' to read.
+    fn fetches(&self, url: &str) -> bool {
+        is_url(url) && !url.starts_with("http") && !self.client.as_ref().is_some_and(|client| client.reads(url))
+    }
+
     fn media(&self, url: &str, kind: Option<MediaKind>) -> Result<Media, String> {
-        // What lies on the web is the providers' to read.
-        if !is_url(url) || url.starts_with("http") || self.client.as_ref().is_some_and(|client| client.reads(url)) {
+        if !self.fetches(url) {
             return Ok(Media::url(url));
         }
         let store = self.store.as_ref().ok_or_else(|| format!("{url}: cannot be read: {NO_STORE}"))?;
@@ -76,6 +80,12 @@ impl Fetching {
     }
 }
 
+/// Returns whether any of the media that a row names is fetched from a store.
+pub(super) fn fetches(columns: &[MediaColumn], json: &str, fetching: &Fetching) -> bool {
+    let cells = cells(columns, json).unwrap_or_default();
+    cells.into_iter().filter_map(texts).flatten().any(|text| fetching.fetches(&text))
+}
+
 /// Reads the media that a row names.
 ///
 /// # Errors
@@ -88,9 +98,7 @@ pub(super) fn attach(
     fetching: &Fetching,
 ) -> Result<Attached, String> {
     let mut attached = Attached::default();
-    let mut cells: Vec<Option<&RawValue>> = vec![None; columns.len()];
-    key::pick(json, |name| columns.iter().position(|media| media.column == name), &mut cells)?;
-    for (media, cell) in columns.iter().zip(cells) {
+    for (media, cell) in columns.iter().zip(cells(columns, json)?) {
         for text in texts(cell).ok_or_else(|| format!("`{}` is neither a path nor a list of paths", media.column))? {
             let part =
                 read(&text, media.kind, place, fetching).map_err(|fault| format!("`{}`: {fault}", media.column))?;
@@ -101,6 +109,13 @@ pub(super) fn attach(
         }
     }
     Ok(attached)
+}
+
+/// Returns what stands in these columns.
+fn cells<'j>(columns: &[MediaColumn], json: &'j str) -> Result<Vec<Option<&'j RawValue>>, String> {
+    let mut cells = vec![None; columns.len()];
+    key::pick(json, |name| columns.iter().position(|media| media.column == name), &mut cells)?;
+    Ok(cells)
 }
 
 /// Returns the texts of a cell: none, one or several.
