@@ -12,7 +12,7 @@ mod look;
 mod meant;
 mod prompt;
 mod thrift;
-mod variables;
+pub(crate) mod variables;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

@@ -21,7 +21,7 @@ mod output;
 mod provider;
 pub(crate) mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -143,6 +143,9 @@ pub(crate) struct Settings {
     /// The file that was read, if any.
     #[serde(skip)]
     pub(crate) file: Option<PathBuf>,
+    /// The keys of those that flags or variables gave.
+    #[serde(skip)]
+    pub(crate) flags: BTreeSet<String>,
     /// What AWS accounts were found to have.
     #[serde(skip)]
     pub(crate) found: Inventories,
@@ -196,6 +199,7 @@ impl Default for Settings {
             endpoints: BTreeMap::new(),
             accounts: BTreeMap::new(),
             file: None,
+            flags: BTreeSet::new(),
             found: Inventories::default(),
         }
     }
@@ -454,10 +458,11 @@ pub(crate) fn load_for_check(args: &CheckArgs) -> Result<Settings> {
 fn merge(file: Option<PathBuf>, flags: toml::Table) -> Result<Settings> {
     let mut table = file.as_deref().map(file::read).transpose()?.unwrap_or_default();
     layers::give_way(&mut table, &flags);
+    let given = layers::keys(&flags);
     layers::lay_over(&mut table, flags);
     // As a text, which is read already: reading tables too would compile every setting's reader twice.
     let settings: Settings = toml::from_str(&table.to_string()).map_err(|error| usage(error.message()))?;
-    Ok(Settings { file, ..settings })
+    Ok(Settings { file, flags: given, ..settings })
 }
 
 impl Settings {

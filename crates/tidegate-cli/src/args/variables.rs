@@ -26,6 +26,15 @@ fn variable(arg: &Arg) -> Option<String> {
     is_setting.then(|| format!("{PREFIX}{}", id.to_uppercase()))
 }
 
+/// Returns whether a flag's variable is set.
+pub(crate) fn stands_for(flag: &str) -> bool {
+    keys::variable(&of(flag)).is_some()
+}
+
+fn of(flag: &str) -> String {
+    format!("{PREFIX}{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase())
+}
+
 /// Says of an error which variable it is about, in place of the flag that nobody gave.
 pub(super) fn blamed(error: &clap::Error) -> clap::Error {
     let text = error.to_string();
@@ -34,9 +43,8 @@ pub(super) fn blamed(error: &clap::Error) -> clap::Error {
     let said = said.trim_start_matches("error: ");
     let message = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(flag)) => {
-            let name = flag.trim_start_matches('-').split([' ', '[', '=']).next().unwrap_or_default();
-            let name = name.replace('-', "_").to_uppercase();
-            format!("{PREFIX}{name}: {}", said.replace(&format!(" for '{flag}'"), ""))
+            let name = of(flag.split([' ', '[', '=']).next().unwrap_or_default());
+            format!("{name}: {}", said.replace(&format!(" for '{flag}'"), ""))
         }
         _ => format!("a {PREFIX} variable is wrong: {said}"),
     };

@@ -5,101 +5,69 @@ use tidegate::call::wire::WireId;
 use tidegate::suggest::closest;
 use tidegate::{Error, Result};
 
-use super::answers::Checks;
-use super::bedrock::Bedrock;
-use super::{AtDeadline, EndpointSettings, Settings};
+use super::{EndpointSettings, Settings};
+use crate::args::variables;
 
-/// A setting by its flag and its key, whether it was set, whether anything in the run heeds it, and what that would be.
-type Heeded = (&'static str, &'static str, bool, bool, &'static str);
+/// A setting by its flag and its key; whether anything in the run heeds it, and what that would be.
+type Heeded = (&'static str, &'static str, (bool, &'static str));
 
 impl Settings {
-    /// Refuses a setting that can have no effect, because nothing in the run heeds it.
+    /// Refuses a flag that can have no effect, because nothing in the run heeds it. In the file or in a variable the same
+    /// setting may be meant for other runs.
     ///
     /// # Errors
     /// [`Error::Usage`] names the first one, as a flag and as a key, and what it belongs to.
     pub(crate) fn refuse_idle(&self, endpoints: &[EndpointSettings]) -> Result<()> {
-        let idle = self.heeded(endpoints).into_iter().find(|(.., set, heeded, _)| *set && !heeded);
-        idle.map_or(Ok(()), |(flag, key, .., partner)| {
+        let is_flag = |flag: &str, key: &str| self.flags.contains(key) && !variables::stands_for(flag);
+        let idle = self.heeded(endpoints).into_iter().find(|(flag, key, (heeded, _))| !heeded && is_flag(flag, key));
+        idle.map_or(Ok(()), |(flag, key, (_, partner))| {
             Err(Error::Usage(format!("{flag} (`{key}`) counts only with {partner}, and there is none; leave it out")))
         })
     }
 
     fn heeded(&self, endpoints: &[EndpointSettings]) -> Vec<Heeded> {
-        let (bedrock, cache, stop, checks, run) = (&self.bedrock, &self.cache, &self.stop, &self.checks, &self.run);
-        let (usual, usual_checks) = (Bedrock::default(), Checks::default());
+        let (stop, checks) = (&self.stop, &self.checks);
         let on = |fits: fn(&EndpointSettings) -> bool| endpoints.iter().any(fits);
-        let on_bedrock = on(|endpoint| endpoint.model.provider.auth == Auth::Aws);
-        let on_gemini = on(|endpoint| endpoint.model.provider.speaks(WireId::Gemini));
-        let simulated = on(|endpoint| endpoint.model.provider.name == "sim");
         let has_check = checks.command.is_some() || !checks.expressions.is_empty() || !checks.regexes.is_empty();
-        let judged = has_check || self.schema.is_some() || !self.ladder.is_empty();
-        let ends = stop.max_time.is_some() || stop.at.is_some();
-        let (writes, params) = (self.embed.is_none(), &self.params);
-        let at = |flag, key, set| (flag, key, set, on_bedrock, "a model at Bedrock");
-        let of_answers = |flag, key, set| (flag, key, set, writes, "a model that writes, not --embed:");
+        let bedrock = (on(|endpoint| endpoint.model.provider.auth == Auth::Aws), "a model at Bedrock");
+        let gemini = (on(|endpoint| endpoint.model.provider.speaks(WireId::Gemini)), "a model of Gemini's");
+        let simulated = (on(|endpoint| endpoint.model.provider.name == "sim"), "a model of the simulator, sim/…");
+        let writes = (self.embed.is_none(), "a model that writes, not --embed:");
+        let output = (self.output.path.is_some(), "an output, -o OUT");
+        let cache = (self.cache.path.is_some(), "--cache PATH");
+        let judged = (has_check || self.schema.is_some() || !self.ladder.is_empty(), "a check, a schema or a ladder");
+        let ends = (stop.max_time.is_some() || stop.at.is_some(), "--max-time or --stop-at");
         vec![
-            at("--regions", "bedrock.regions", !bedrock.regions.is_empty()),
-            at("--aws-profile", "bedrock.profiles", !bedrock.profiles.is_empty()),
-            at("--assume-role", "bedrock.roles", !bedrock.roles.is_empty()),
-            at("--allow-global", "bedrock.allow_global", bedrock.allow_global),
-            at("--global-fraction", "bedrock.global_fraction", bedrock.global_fraction.is_some()),
-            at("--access", "bedrock.access", bedrock.access.is_some()),
-            at("--region-order", "bedrock.region_order", bedrock.region_order != usual.region_order),
-            at("--regions-per-request", "bedrock.regions_per_request", bedrock.regions_per_request.is_some()),
-            at("--regions-first", "bedrock.regions_first", bedrock.regions_first),
-            at("--strict-names", "bedrock.strict_names", bedrock.strict_names),
-            of_answers("--temperature", "params.temperature", params.temperature.is_some()),
-            of_answers("--max-tokens", "params.max_tokens", params.max_tokens.is_some()),
-            of_answers("--seed", "params.seed", params.seed.is_some()),
-            of_answers("--stop", "params.stop", !params.stop.is_empty()),
-            (
-                "--journal",
-                "output.journal",
-                self.output.journal.is_some(),
-                self.output.path.is_some(),
-                "an output, -o OUT",
-            ),
-            ("--cache-ttl", "cache.ttl", cache.ttl.is_some(), cache.path.is_some(), "--cache PATH"),
-            ("--cache-size", "cache.size", cache.size.is_some(), cache.path.is_some(), "--cache PATH"),
-            ("--context-cache", "run.context_cache", run.context_cache.is_some(), on_gemini, "a model of Gemini's"),
+            ("--regions", "bedrock.regions", bedrock),
+            ("--aws-profile", "bedrock.profiles", bedrock),
+            ("--assume-role", "bedrock.roles", bedrock),
+            ("--allow-global", "bedrock.allow_global", bedrock),
+            ("--global-fraction", "bedrock.global_fraction", bedrock),
+            ("--access", "bedrock.access", bedrock),
+            ("--region-order", "bedrock.region_order", bedrock),
+            ("--regions-per-request", "bedrock.regions_per_request", bedrock),
+            ("--regions-first", "bedrock.regions_first", bedrock),
+            ("--strict-names", "bedrock.strict_names", bedrock),
+            ("--temperature", "params.temperature", writes),
+            ("--max-tokens", "params.max_tokens", writes),
+            ("--seed", "params.seed", writes),
+            ("--stop", "params.stop", writes),
+            ("--journal", "output.journal", output),
+            ("--cache-ttl", "cache.ttl", cache),
+            ("--cache-size", "cache.size", cache),
+            ("--context-cache", "run.context_cache", gemini),
             (
                 "--delete-context-cache",
                 "run.delete_context_cache",
-                run.delete_context_cache,
-                run.context_cache.is_some(),
-                "--context-cache TIME",
+                (self.run.context_cache.is_some(), "--context-cache TIME"),
             ),
-            ("--scenario", "run.scenario", run.scenario.is_some(), simulated, "a model of the simulator, sim/…"),
-            (
-                "--at-deadline",
-                "stop.at_deadline",
-                stop.at_deadline != AtDeadline::default(),
-                ends,
-                "--max-time or --stop-at",
-            ),
-            (
-                "--min-sample",
-                "stop.min_sample",
-                stop.min_sample.is_some(),
-                stop.max_failure_rate.is_some(),
-                "--max-failure-rate",
-            ),
-            (
-                "--check-timeout",
-                "checks.timeout",
-                checks.timeout != usual_checks.timeout,
-                checks.command.is_some(),
-                "--check-command",
-            ),
-            ("--check-delay", "checks.delay", !checks.delay.is_zero(), judged, "a check, a schema or a ladder"),
-            (
-                "--max-check-retries",
-                "checks.max_retries",
-                checks.max_retries.is_some(),
-                judged,
-                "a check, a schema or a ladder",
-            ),
-            ("--ladder-on", "ladder_on", self.ladder_on.is_some(), !self.ladder.is_empty(), "--ladder"),
+            ("--scenario", "run.scenario", simulated),
+            ("--at-deadline", "stop.at_deadline", ends),
+            ("--min-sample", "stop.min_sample", (stop.max_failure_rate.is_some(), "--max-failure-rate")),
+            ("--check-timeout", "checks.timeout", (checks.command.is_some(), "--check-command")),
+            ("--check-delay", "checks.delay", judged),
+            ("--max-check-retries", "checks.max_retries", judged),
+            ("--ladder-on", "ladder_on", (!self.ladder.is_empty(), "--ladder")),
         ]
     }
 
@@ -125,6 +93,7 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layers;
     use super::*;
 
     #[test]
@@ -142,6 +111,8 @@ mod tests {
     fn what_nothing_heeds_is_refused_and_named_as_flag_and_key() {
         let refused = |text: &str| {
             let settings: Settings = toml::from_str(text).unwrap();
+            assert!(settings.refuse_idle(&settings.resolve().unwrap()).is_ok(), "a file may be for other runs: {text}");
+            let settings = Settings { flags: layers::keys(&toml::from_str(text).unwrap()), ..settings };
             settings.refuse_idle(&settings.resolve().unwrap()).map_err(|error| error.to_string())
         };
         let sim = "models = ['sim/echo']\n";

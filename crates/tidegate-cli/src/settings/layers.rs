@@ -1,5 +1,7 @@
 //! Laying one table of settings over another.
 
+use std::collections::BTreeSet;
+
 use toml::{Table, Value};
 
 /// Settings of which a run can have only one: whoever sets one in a higher layer takes the others out of the lower.
@@ -19,6 +21,15 @@ pub(super) fn lay_over(base: &mut Table, over: Table) {
             }
         }
     }
+}
+
+/// Returns the key of each value, `section.key` for one in a section.
+pub(super) fn keys(table: &Table) -> BTreeSet<String> {
+    let each = table.iter().flat_map(|(name, value)| match value {
+        Value::Table(section) => section.keys().map(|key| format!("{name}.{key}")).collect(),
+        _ => vec![name.clone()],
+    });
+    each.collect()
 }
 
 /// Takes out of `file` what `flags` must win against although it stands in another, more specific place.
