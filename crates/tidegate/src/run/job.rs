@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,7 @@ use crate::client::Client;
 use crate::error::Result;
 use crate::event::{self, Event};
 use crate::failure::Kind;
+use crate::future::boxed;
 use crate::money::Budget;
 use crate::run::fallback::Fallback;
 use crate::run::input::{Input, InputOptions};
@@ -198,6 +200,15 @@ impl Job {
     /// What is wrong with the input, the template or the output before anything is sent, and storage. What is found wrong
     /// with a later row stops the intake and is told in the summary.
     pub async fn run(&self, client: &Client, control: &Control) -> Result<Summary> {
+        self.boxed_run(client, control).await
+    }
+
+    /// An async function is compiled where it is waited for. Boxed, what a job does is compiled with the library, once.
+    fn boxed_run<'a>(&'a self, client: &'a Client, control: &'a Control) -> BoxFuture<'a, Result<Summary>> {
+        boxed(|| self.do_all(client, control))
+    }
+
+    async fn do_all(&self, client: &Client, control: &Control) -> Result<Summary> {
         let begun = Instant::now();
         self.check_budget(client)?;
         self.check_order()?;
