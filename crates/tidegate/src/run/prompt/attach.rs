@@ -5,8 +5,8 @@
 //! What an address in a store names is read from there, unless the providers read it themselves; what lies on the web is
 //! theirs to read.
 //!
-//! Files are read here, on the reader's thread, or ahead of it where they are fetched from a store. What a row is checked by when a run is resumed contains their digest: a
-//! changed file is a changed request.
+//! Files are read here, on the reader's thread, or ahead of it where they are fetched from a store. What a row is checked by
+//! when a run is resumed contains their digest: a changed file is a changed request.
 
 use std::io;
 use std::path::{Path, PathBuf};
