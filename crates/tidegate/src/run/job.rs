@@ -27,8 +27,7 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, future::BoxFuture};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +46,6 @@ use crate::client::Client;
 use crate::error::Result;
 use crate::event::{self, Event};
 use crate::failure::Kind;
-use crate::future::boxed;
 use crate::money::Budget;
 use crate::run::fallback::Fallback;
 use crate::run::input::{Input, InputOptions};
@@ -205,7 +203,7 @@ impl Job {
 
     /// An async function is compiled where it is waited for. Boxed, what a job does is compiled with the library, once.
     fn boxed_run<'a>(&'a self, client: &'a Client, control: &'a Control) -> BoxFuture<'a, Result<Summary>> {
-        boxed(|| self.do_all(client, control))
+        crate::future::boxed(|| self.do_all(client, control))
     }
 
     async fn do_all(&self, client: &Client, control: &Control) -> Result<Summary> {
