@@ -50,7 +50,7 @@ use self::wire::{Wire, WireId};
 use crate::failure::{Failure, Kind};
 use crate::future::boxed;
 use crate::request::{Request, TaskKind};
-use crate::response::Response;
+use crate::response::{Output, Response};
 
 /// Reads a target's keys again, all of them in the order in which they were given.
 pub type KeySource = Arc<dyn Fn() -> Vec<SecretString> + Send + Sync>;
@@ -311,7 +311,7 @@ impl HttpCaller {
                 true => streaming::read_at_once(wire, head, &body),
                 false => wire.decode(kind, &head, &body),
             });
-            return Ok(named(response.map_err(|failure| self.scrub(failure))?, &self.model));
+            return Ok(completed(response.map_err(|failure| self.scrub(failure))?, &self.model));
         }
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));
         let kind = wire.kind(&head, &body).unwrap_or_else(|| status::kind(head.status, &message));
@@ -335,11 +335,14 @@ impl HttpCaller {
     }
 }
 
-/// Names the model that answered where a format names it only in the request.
-fn named(mut response: Response, model: &str) -> Response {
+/// Names the model that answered where a format names it only in the request. A text is a token at least: a count of none
+/// leaves it out and would make the answer too cheap, so that what was used is unknown.
+fn completed(mut response: Response, model: &str) -> Response {
     if response.model.is_empty() {
         model.clone_into(&mut response.model);
     }
+    let is_text = matches!(response.output, Output::Text(_));
+    response.usage = response.usage.filter(|usage| !is_text || usage.output_tokens > 0 || usage.charged.is_some());
     response
 }
 
@@ -348,7 +351,7 @@ fn finished(piece: Piece, model: &str, warnings: &mut Option<Vec<String>>) -> Pi
     match piece {
         Piece::Done(response) => {
             let warnings = warnings.take().unwrap_or_default();
-            Piece::Done(Box::new(named(Response { warnings, ..*response }, model)))
+            Piece::Done(Box::new(completed(Response { warnings, ..*response }, model)))
         }
         piece => piece,
     }
@@ -449,5 +452,22 @@ impl Caller for HttpCaller {
                 cache.close(self).await;
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::response::Usage;
+
+    #[test]
+    fn a_text_that_nobody_counted_is_not_free() {
+        let used = |output: Output, output_tokens| {
+            let usage = Some(Usage { input_tokens: 9, output_tokens, ..Usage::default() });
+            completed(Response { output, usage, ..Response::default() }, "m").usage.map(|usage| usage.output_tokens)
+        };
+        assert_eq!(used(Output::Text("a".into()), 0), None);
+        assert_eq!(used(Output::Text("a".into()), 1), Some(1));
+        assert_eq!(used(Output::Embedding(vec![1.0]), 0), Some(0));
     }
 }
