@@ -13,6 +13,7 @@ pub mod form;
 pub mod google;
 pub(crate) mod lesser;
 pub mod limits;
+mod mend;
 pub(crate) mod own;
 pub mod pool;
 pub(crate) mod prompt_cache;
@@ -32,6 +33,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
 use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -181,7 +183,7 @@ impl HttpCaller {
         *hints = Hints::read(reply.headers());
         let failure = match self.read(spoken, kind, reply) {
             Ok(mut response) => {
-                response.warnings = warnings;
+                response.warnings.extend(warnings);
                 return Ok(response);
             }
             Err(failure) => failure,
@@ -214,7 +216,10 @@ impl HttpCaller {
         }
         let reply = HttpReply::from_parts(head, read_whole(body).await?);
         match self.read(spoken, kind, reply) {
-            Ok(response) => Ok(streaming::whole(Response { warnings, ..response })),
+            Ok(mut response) => {
+                response.warnings.extend(warnings);
+                Ok(streaming::whole(response))
+            }
             Err(failure) => Err(self.heed(request, failure, used, cached).await),
         }
     }
@@ -309,7 +314,7 @@ impl HttpCaller {
         if head.status.is_success() {
             let response = status::uncompressed(&head).and_then(|()| match streaming::is_told_as_one(&head) {
                 true => streaming::read_at_once(wire, head, &body),
-                false => wire.decode(kind, &head, &body),
+                false => decode(wire, kind, &head, &body),
             });
             return Ok(completed(response.map_err(|failure| self.scrub(failure))?, &self.model));
         }
@@ -335,6 +340,16 @@ impl HttpCaller {
     }
 }
 
+/// Reads a reply that came whole.
+fn decode(wire: &dyn Wire, kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
+    let (mut response, mended) = mend::read(body, |mended| match mended {
+        Some(mended) => wire.decode(kind, head, &mended.into()),
+        None => wire.decode(kind, head, body),
+    })?;
+    response.warnings.extend(mended.then(|| mend::TOLD.to_owned()));
+    Ok(response)
+}
+
 /// Names the model that answered where a format names it only in the request. A text is a token at least: a count of none
 /// leaves it out and would make the answer too cheap, so that what was used is unknown.
 fn completed(mut response: Response, model: &str) -> Response {
@@ -349,9 +364,9 @@ fn completed(mut response: Response, model: &str) -> Response {
 /// Completes the last piece of a stream.
 fn finished(piece: Piece, model: &str, warnings: &mut Option<Vec<String>>) -> Piece {
     match piece {
-        Piece::Done(response) => {
-            let warnings = warnings.take().unwrap_or_default();
-            Piece::Done(Box::new(completed(Response { warnings, ..*response }, model)))
+        Piece::Done(mut response) => {
+            response.warnings.extend(warnings.take().unwrap_or_default());
+            Piece::Done(Box::new(completed(*response, model)))
         }
         piece => piece,
     }

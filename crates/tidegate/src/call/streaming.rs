@@ -14,6 +14,7 @@ use http::response::Parts;
 
 use super::Secrets;
 use super::eventstream;
+use super::mend;
 use super::sse::{self, Event};
 use super::transport::BodyStream;
 use super::wire::{Framing, StreamState, Wire};
@@ -74,14 +75,39 @@ pub(crate) fn read_at_once(wire: &dyn Wire, head: Parts, body: &Bytes) -> Result
     let (mut framer, mut state, mut events) = (Framer::new(wire.framing()), StreamState::new(head), Vec::new());
     framer.push(body, &mut events)?;
     framer.end(&mut events);
-    events.iter().try_for_each(|event| wire.decode_event(&mut state, event, &mut Vec::new()))?;
-    wire.finish(state)
+    let mut mended = false;
+    events.iter().try_for_each(|event| {
+        mended |= decode_event(wire, &mut state, event, &mut Vec::new())?;
+        Ok(())
+    })?;
+    finish(wire, state, mended)
+}
+
+/// Takes an event. Returns whether it had to be mended for that.
+fn decode_event(
+    wire: &dyn Wire,
+    state: &mut StreamState,
+    event: &Event,
+    out: &mut Vec<Delta>,
+) -> Result<bool, Failure> {
+    let read = mend::read(&event.data, |mended| match mended {
+        Some(data) => wire.decode_event(state, &Event { name: event.name.clone(), data }, out),
+        None => wire.decode_event(state, event, out),
+    });
+    read.map(|((), mended)| mended)
+}
+
+fn finish(wire: &dyn Wire, state: StreamState, mended: bool) -> Result<Response, Failure> {
+    let mut response = wire.finish(state)?;
+    response.warnings.extend(mended.then(|| mend::TOLD.to_owned()));
+    Ok(response)
 }
 
 /// Makes the pieces of a body.
 pub(crate) fn read(wire: &'static dyn Wire, head: Parts, body: BodyStream, secrets: Secrets) -> ReplyStream {
     let framer = Framer::new(wire.framing());
-    let reading = Reading { wire, framer, body, state: Some(StreamState::new(head)), ready: VecDeque::new() };
+    let reading =
+        Reading { wire, framer, body, state: Some(StreamState::new(head)), mended: false, ready: VecDeque::new() };
     stream::unfold(reading, |mut reading| async move { Some((reading.next().await?, reading)) })
         .map(move |piece| piece.map_err(|failure| secrets.scrub(failure)))
         .boxed()
@@ -124,6 +150,7 @@ struct Reading {
     body: BodyStream,
     /// The reply in the making, until it is made or has failed.
     state: Option<StreamState>,
+    mended: bool,
     ready: VecDeque<Result<Piece, Failure>>,
 }
 
@@ -174,13 +201,16 @@ impl Reading {
     fn decode(&mut self, events: Vec<Event>) -> Result<(), Failure> {
         let Some(state) = &mut self.state else { return Ok(()) };
         let mut deltas = Vec::new();
-        let decoded = events.iter().try_for_each(|event| self.wire.decode_event(state, event, &mut deltas));
+        let decoded = events.iter().try_for_each(|event| {
+            self.mended |= decode_event(self.wire, state, event, &mut deltas)?;
+            Ok(())
+        });
         self.ready.extend(deltas.into_iter().map(Piece::Delta).map(Ok));
         decoded
     }
 
     fn finish(&mut self) {
-        match self.state.take().map(|state| self.wire.finish(state)) {
+        match self.state.take().map(|state| finish(self.wire, state, self.mended)) {
             Some(Ok(response)) => self.ready.extend(last(response).map(Ok)),
             Some(Err(failure)) => self.fail(failure),
             None => {}
