@@ -1,8 +1,9 @@
 //! LOOP 3: over attempts. Wait for admission, call, settle, and then again here, elsewhere or never.
 //!
 //! What a failure means is read from the [advice table](crate::Kind::advice) and nowhere else. A rejection for load does
-//! not spend one of the request's attempts: it has told us something about the endpoint, nothing about the request. Nobody
-//! holds a lease while waiting; a request in backoff is out of every queue and comes back with its old place.
+//! not spend one of the request's attempts: it has told us something about the endpoint, nothing about the request. Nor does
+//! a call that found nobody where somebody was a moment ago. Nobody holds a lease while waiting; a request in backoff is out
+//! of every queue and comes back with its old place.
 
 pub(crate) mod adaptive;
 pub(crate) mod admission;
@@ -24,6 +25,7 @@ mod payer;
 pub(crate) mod period;
 mod race;
 pub(crate) mod retries;
+mod retry;
 #[cfg(test)]
 mod seeds;
 mod sent;
@@ -52,6 +54,8 @@ use self::ends::{cancelled, no_reply_within, out_of_time, overdue, own_fault};
 use self::hedge::Hedges;
 use self::payer::{Paid, Payer};
 use self::retries::Retries;
+pub use self::retry::RetryPolicy;
+use self::retry::{Next, Spent};
 use self::sent::Sent;
 use self::streaming::Outlet;
 use self::tried::Tried;
@@ -60,109 +64,10 @@ use crate::call::caller::Tries;
 use crate::call::lesser::lesser;
 use crate::call::limits::Hints;
 use crate::event::{ItemRef, Observer};
-use crate::failure::{Diagnosis, Failure, Retry};
+use crate::failure::{Diagnosis, Failure, Kind};
 use crate::outcome::Attempt;
 use crate::request::Request;
 use crate::response::Response;
-
-/// How often and how patiently a request is tried.
-///
-/// ```
-/// use std::time::Duration;
-/// let retry = tidegate::RetryPolicy { timeout: Duration::from_secs(60), hedge: Some(0.02), ..Default::default() };
-/// # let _ = retry;
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RetryPolicy {
-    /// Attempts per request, the first included; rejections for load do not count. Default 5.
-    pub max_attempts: u32,
-    /// Rejections for load that a request may have and still be tried again. Default: any number.
-    pub max_rate_limit_retries: Option<u32>,
-    /// The time for one attempt, from admission to the whole reply. Default 600 s. A stream has none: see
-    /// [`first_delta`](RetryPolicy::first_delta) and [`idle`](RetryPolicy::idle).
-    pub timeout: Duration,
-    /// Whether replies that are wanted whole are read as streams too, so that no proxy on the way sees an idle
-    /// connection. Default false.
-    pub stream: bool,
-    /// How long nothing may come of a stream before its first piece. Default 300 s.
-    pub first_delta: Duration,
-    /// How long nothing may come of a stream after its first piece. Default 60 s.
-    pub idle: Duration,
-    /// Whether a reply that is taken piece by piece and breaks off goes on elsewhere, at the cost of both calls: see
-    /// [`Streaming`](crate::Streaming). Default false: it fails.
-    pub switch_streams: bool,
-    /// The mean of the first backoff; it doubles each time. Default 500 ms.
-    pub backoff: Duration,
-    /// The longest backoff. Default 30 s.
-    pub longest_backoff: Duration,
-    /// The time for one request with everything: waiting, backoffs, all attempts. Nothing is sent for it afterwards, and
-    /// what is in flight is given up. Default: none.
-    pub deadline: Option<Duration>,
-    /// Sends a second copy of a slow request where quota is idle, and of one that hangs. The share of extra calls that
-    /// this may cost beyond one replacement for each hanging call; 0.02 is a good one. Default: none, no copies.
-    pub hedge: Option<f64>,
-    /// The share of a run's requests that may be tried again, beside ten that always may; rejections for load do not
-    /// count. Default: none, all may: a request is not to fail because many others did.
-    pub budget: Option<f64>,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> RetryPolicy {
-        RetryPolicy {
-            max_attempts: 5,
-            max_rate_limit_retries: None,
-            timeout: Duration::from_secs(600),
-            stream: false,
-            first_delta: Duration::from_secs(300),
-            idle: Duration::from_secs(60),
-            switch_streams: false,
-            backoff: Duration::from_millis(500),
-            longest_backoff: Duration::from_secs(30),
-            deadline: None,
-            hedge: None,
-            budget: None,
-        }
-    }
-}
-
-impl RetryPolicy {
-    /// Reads the advice table.
-    fn next(&self, failure: &Failure, spent: &mut Spent) -> Next {
-        let advice = failure.kind.advice();
-        match advice.retry {
-            Retry::Never => return Next::GiveUp,
-            Retry::Elsewhere => return Next::Without { whole_model: advice.aside.is_none() },
-            // The endpoint's own pause is the wait, and no attempt is spent.
-            Retry::Here if advice.slow_down => {
-                spent.rejections += 1;
-                let enough = self.max_rate_limit_retries.is_some_and(|most| spent.rejections > most);
-                return if enough { Next::GiveUp } else { Next::Again };
-            }
-            Retry::AtOnce | Retry::Here => {}
-        }
-        spent.attempts += 1;
-        match advice.retry {
-            _ if spent.attempts >= self.max_attempts => Next::GiveUp,
-            Retry::AtOnce => Next::Again,
-            _ => Next::After(self.backoff(spent.attempts).max(failure.retry_after.unwrap_or_default())),
-        }
-    }
-
-    /// Returns the longest that a request may take from its first admission, if no rejection for load comes between.
-    pub(crate) fn longest(&self) -> Duration {
-        let waits = (1..self.max_attempts).map(|spent| self.mean_backoff(spent).mul_f64(1.5));
-        waits.take(64).fold(self.timeout.saturating_mul(self.max_attempts), Duration::saturating_add)
-    }
-
-    fn mean_backoff(&self, spent: u32) -> Duration {
-        self.backoff.saturating_mul(1 << (spent - 1).min(16)).min(self.longest_backoff)
-    }
-
-    /// Returns the wait before attempt `spent + 1`: exponential, with jitter over its whole upper half.
-    fn backoff(&self, spent: u32) -> Duration {
-        self.mean_backoff(spent).mul_f64(0.5 + fastrand::f64())
-    }
-}
 
 /// What every dispatch shares.
 pub(crate) struct Dispatcher {
@@ -229,21 +134,6 @@ impl Order<'_> {
     fn is_over(&self, at: Instant) -> bool {
         self.urgency.deadline.is_some_and(|deadline| at >= deadline)
     }
-}
-
-/// What a request has used up of its policy.
-#[derive(Debug, Default)]
-struct Spent {
-    attempts: u32,
-    rejections: u32,
-}
-
-/// What to do after a failed attempt.
-enum Next {
-    Again,
-    After(Duration),
-    Without { whole_model: bool },
-    GiveUp,
 }
 
 impl Dispatcher {
@@ -323,7 +213,8 @@ impl Dispatcher {
                 };
                 return Box::pin(again).await;
             }
-            let next = order.retry.next(&failure, &mut spent);
+            let gone = failure.kind == Kind::Connect && self.admission.is_awaited(place);
+            let next = order.retry.next(&failure, gone, &mut spent);
             self.tried.count(&failure, &next);
             let pause = match next {
                 Next::GiveUp => return Err(failure),

@@ -53,6 +53,33 @@ async fn concurrency_grows_from_sixteen_while_it_helps() {
     assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
 }
 
+/// A server that answers but for a time, in which nobody is there.
+fn gone(from: u64, until: u64) -> impl Fn(usize, &Request) -> Result<Response, Failure> {
+    let start = Instant::now();
+    move |_, _| match (from..until).contains(&start.elapsed().as_secs()) {
+        true => Err(Failure::new(Kind::Connect, "refused")),
+        false => Ok(Response::text("ok")),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_there_is_waited_for() {
+    for (from, until, all) in [(1, 500, true), (1, 1000, false), (0, 500, false)] {
+        let server = Server::default();
+        let client = client([
+            Target::caller("m", server.caller(100 * MS, gone(from, until))).limits(limits(Some(600.0), Some(50)))
+        ]);
+        let start = Instant::now();
+        let outcomes: Vec<_> = client.run(prompts(100)).collect().await;
+        let failures: Vec<_> = outcomes.iter().filter_map(|(outcome, ())| outcome.result.as_ref().err()).collect();
+        assert!(failures.iter().all(|failure| failure.kind == Kind::Connect));
+        assert_eq!(failures.is_empty(), all, "{} of 100 failed", failures.len());
+        let late = start.elapsed().saturating_sub(Duration::from_secs(until));
+        assert!(!all || late <= Duration::from_secs(15), "{late:?} late");
+        assert!(server.calls() <= if all { 400 } else { 1000 }, "{} calls", server.calls());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_given_concurrency_is_used_at_once() {
     let server = Server::default();

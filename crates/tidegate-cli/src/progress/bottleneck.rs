@@ -91,7 +91,7 @@ impl fmt::Display for Bottleneck {
             Bottleneck::Rate(limit) => f.write_str(limit),
             Bottleneck::Paused => f.write_str("paused"),
             Bottleneck::Concurrency(most) => write!(f, "concurrency ({})", format::count(*most as u64)),
-            Bottleneck::Pause(rest) => write!(f, "pausing {} after a rejection", format::countdown(*rest)),
+            Bottleneck::Pause(rest) => write!(f, "pausing {}", format::countdown(*rest)),
             Bottleneck::Input => f.write_str("reading the input"),
             Bottleneck::Latency => f.write_str("latency"),
             Bottleneck::Backoff => f.write_str("waiting to try again"),
@@ -136,7 +136,7 @@ mod tests {
             snapshot.endpoints.push(soon);
             (snapshot.waiting, snapshot.limited_by) = (1, Some(Limit::Cooldown));
         });
-        assert_eq!(text, "pausing 3s after a rejection");
+        assert_eq!(text, "pausing 3s");
     }
 
     #[test]

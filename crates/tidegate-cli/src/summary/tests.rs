@@ -105,7 +105,7 @@ Rows      50 failed, 12 not sent
 Failed    50 bad_request: max_tokens is too large
 Time      1.5s, 33.3 rows/s
 Results   out.jsonl
-Stopped: the first 50 rows all failed alike: bad_request: max_tokens is too large (HTTP 400)
+Stopped: 50 rows in a row failed alike: bad_request: max_tokens is too large (HTTP 400)
 Once that is put right, the same command resumes.
 The same command with --retry-failed=bad_request asks again about failed rows.
 ";

@@ -144,7 +144,7 @@ fn an_empty_account_stops_the_run() {
 fn fifty_failures_of_one_cause_stop_the_run() {
     let (place, sim) = (Place::new(), Sim::start("script: [{contains: '', status: 400}]"));
     let stopped = done(&mut command(&place, &rows(0..500), &sim.base_url(), &["-m", "m"]));
-    stopped.exits(3).says(&["the first 50 rows all failed alike"]);
+    stopped.exits(3).says(&["50 rows in a row failed alike"]);
     let records = place.records("out.jsonl");
     assert!((50..120).contains(&records.len()), "{}", records.len());
     assert!(records.iter().all(|record| record["error"]["kind"] == "bad_request"));

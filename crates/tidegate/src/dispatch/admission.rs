@@ -150,6 +150,11 @@ impl Admission {
         scheduler.route(set)
     }
 
+    /// Returns whether nobody is there any more, for now.
+    pub(crate) fn is_awaited(&self, endpoint: usize) -> bool {
+        self.lock().places.states[endpoint].health.is_awaited(Instant::now())
+    }
+
     /// Returns the endpoints of a route.
     pub(crate) fn endpoints_of(&self, route: RouteId) -> Vec<usize> {
         self.lock().routes[route.0].endpoints.clone()

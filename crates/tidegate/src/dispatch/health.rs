@@ -15,7 +15,9 @@
 //!
 //! What counts is whether the endpoint did its work: a server error, a broken connection, no reply. A rejection for load is
 //! a sign of life, and a refused request too. Calls that were sent before it was put aside say nothing about it afterwards.
-//! Where no endpoint of a route is fit, health is ignored: there is nothing to lose, and requests must be able to fail.
+//! Where no endpoint of a route is fit, health is ignored: there is nothing to lose, and requests must be able to fail. But
+//! an endpoint where nobody is any more (a server that is started anew, a network that is gone) is waited for a while: it
+//! cannot even be told what to refuse.
 //!
 //! # Considered and rejected
 //!
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::call::status::LONGEST_HINT;
 use crate::failure::{Kind, Retry};
 
 /// Failures in a row that put an endpoint aside.
@@ -38,6 +41,10 @@ const SAMPLE: u32 = 20;
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(4);
 
+/// How long an endpoint that has worked and cannot be reached is waited for: a server that is started anew, a network that
+/// is gone. As long as a provider may ask for a pause.
+const PATIENCE: Duration = LONGEST_HINT;
+
 /// The health of one endpoint.
 #[derive(Debug)]
 pub(crate) struct Health {
@@ -45,6 +52,10 @@ pub(crate) struct Health {
     calls: u32,
     share: f64,
     aside: Option<Aside>,
+    /// When a call last showed that it works.
+    worked: Option<Instant>,
+    /// Whether nobody was there for the latest call.
+    gone: bool,
 }
 
 #[derive(Debug)]
@@ -66,7 +77,7 @@ pub(crate) enum Verdict {
 
 impl Default for Health {
     fn default() -> Health {
-        Health { row: 0, calls: 0, share: 1.0, aside: None }
+        Health { row: 0, calls: 0, share: 1.0, aside: None, worked: None, gone: false }
     }
 }
 
@@ -77,6 +88,11 @@ impl Health {
         // A probe may hang: the endpoint is not to be forgotten over it.
         let at = aside.probe.map_or(aside.until, |sent| sent + LONGEST);
         Some(at).filter(|at| *at > now)
+    }
+
+    /// Returns whether nobody is there where somebody was at most [`PATIENCE`] ago, so that it is waited for.
+    pub(crate) fn is_awaited(&self, now: Instant) -> bool {
+        self.gone && self.worked.is_some_and(|worked| now.duration_since(worked) <= PATIENCE)
     }
 
     /// Notes that a call is sent, and returns whether it is a probe.
@@ -97,11 +113,15 @@ impl Health {
     /// Notes how a call ended; `probe` says whether it was one. Returns what that has changed.
     pub(crate) fn ended(&mut self, now: Instant, probe: bool, failure: Option<Kind>) -> Option<Verdict> {
         let worked = !failure.is_some_and(failed);
+        self.gone = failure == Some(Kind::Connect);
+        if worked {
+            self.worked = Some(now);
+        }
         match &mut self.aside {
             None => return self.count(now, worked),
             Some(_) if !probe => {}
             Some(_) if worked => {
-                *self = Health::default();
+                *self = Health { worked: self.worked, ..Health::default() };
                 return Some(Verdict::Readmitted);
             }
             Some(aside) => {

@@ -268,9 +268,9 @@ pub enum Stopped {
         /// What the provider said.
         failure: Failure,
     },
-    /// The first rows all failed for the same cause.
+    /// Rows failed one after the other for the same cause: the first of all, or later ones because nobody was there.
     SameCause {
-        /// The cause, with the first row's message.
+        /// The cause, with one row's message.
         failure: Failure,
         /// How many rows.
         rows: u64,
@@ -323,7 +323,7 @@ impl fmt::Display for Stopped {
             Stopped::User => f.write_str("you asked for it"),
             // What the provider said was an event of its own.
             Stopped::NoEndpoint { .. } => f.write_str("no endpoint can serve any more"),
-            Stopped::SameCause { failure, rows } => write!(f, "the first {rows} rows all failed alike: {failure}"),
+            Stopped::SameCause { failure, rows } => write!(f, "{rows} rows in a row failed alike: {failure}"),
             Stopped::Budget { failure } => write!(f, "the budget: {}", failure.message),
             Stopped::Deadline { seconds } => write!(f, "the time allowed ({seconds} s) is over"),
             Stopped::Failures { rule, failure, failed, finished } => match rule {

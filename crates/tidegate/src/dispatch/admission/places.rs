@@ -46,11 +46,12 @@ impl Places {
     pub(super) fn ready(&self, of: &[usize], ask: &Ask, now: Instant, candidates: &mut Vec<usize>) -> Ready {
         candidates.clear();
         let preferred = self.preferred(of, ask, now);
-        // Where none is fit, health is ignored: requests must be able to fail.
+        // Where none is fit, health is ignored: requests must be able to fail. Only who was there just now is waited for.
         let heed = of.iter().any(|&place| self.states[place].fit(now));
         let mut ready = Ready::Never;
         for &place in of {
             let state = &self.states[place];
+            let heed = heed || state.health.is_awaited(now);
             if let Some(at) = state.health.wait(now).filter(|_| heed && state.aside.is_none()) {
                 ready = ready.or(Ready::At(at, Limit::Cooldown));
                 continue;

@@ -1,15 +1,16 @@
 //! When a job has no sense any more, or the user wants it to have none.
 //!
 //! By itself a failed row never stops the others. But when no endpoint serves any more, or the first rows all failed for one
-//! cause that will not pass, going on would only burn the rest of the input. [`StopOn`] stops earlier.
+//! cause that will not pass, or rows fail one after the other because nobody is there, going on would only burn the rest of
+//! the input. [`StopOn`] stops earlier.
 
 use crate::client::Client;
 use crate::failure::{Failure, Kind};
 use crate::run::stop_on::{Failures, StopOn};
 use crate::run::summary::Stopped;
 
-/// How many first rows must have failed alike.
-const FIRST_ROWS: u64 = 50;
+/// How many rows in a row must have failed alike.
+const ALIKE: u64 = 50;
 
 /// Watches the outcomes.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub(super) struct Policy {
     alike: u64,
     first: Option<Failure>,
     mixed: bool,
+    /// How many rows in a row have failed because no endpoint could be reached.
+    unreached: u64,
 }
 
 impl Policy {
@@ -27,7 +30,8 @@ impl Policy {
 
     /// Notes a finished row. Returns why the run should stop, if it should.
     pub(super) fn finished(&mut self, failure: Option<&Failure>) -> Option<Stopped> {
-        self.failures.finished(failure).or_else(|| self.hopeless(failure))
+        let stopped = self.failures.finished(failure);
+        stopped.or_else(|| self.hopeless(failure)).or_else(|| self.nobody_there(failure))
     }
 
     /// Notes a row that stays unsent. Returns why the run should stop, if it should.
@@ -51,8 +55,16 @@ impl Policy {
         };
         self.first = self.first.take().or_else(|| failure.cloned());
         self.alike += 1;
-        let first = self.first.as_ref().filter(|_| !self.mixed && self.alike == FIRST_ROWS)?;
-        Some(Stopped::SameCause { failure: first.clone(), rows: FIRST_ROWS })
+        let first = self.first.as_ref().filter(|_| !self.mixed && self.alike == ALIKE)?;
+        Some(Stopped::SameCause { failure: first.clone(), rows: ALIKE })
+    }
+
+    fn nobody_there(&mut self, failure: Option<&Failure>) -> Option<Stopped> {
+        let failure = failure.filter(|failure| failure.kind == Kind::Connect);
+        self.unreached = failure.map_or(0, |_| self.unreached + 1);
+        failure
+            .filter(|_| self.unreached == ALIKE)
+            .map(|failure| Stopped::SameCause { failure: failure.clone(), rows: ALIKE })
     }
 }
 
@@ -71,6 +83,14 @@ mod tests {
     #[test]
     fn fifty_first_rows_that_fail_alike_stop_the_run() {
         assert_eq!(stops_after([BAD; 100]), Some(49));
+    }
+
+    #[test]
+    fn fifty_rows_in_a_row_for_which_nobody_is_there_stop_the_run() {
+        let gone = Some(Kind::Connect);
+        assert_eq!(stops_after([gone; 100]), Some(49));
+        assert_eq!(stops_after([None; 70].into_iter().chain([gone; 100])), Some(119));
+        assert_eq!(stops_after([gone, gone, None].into_iter().cycle().take(300)), None);
     }
 
     #[test]
