@@ -401,6 +401,10 @@ fn samples_and_models_have_a_record_each() {
     found.sort();
     found.dedup();
     assert_eq!(found.len(), 12);
+    bench.refuses(&[&SAY[..], &["-m", "a"]].concat(), 2, &["made with --each-model", "another output with -o"]);
+    let bench = Bench::new(&rows(0..4));
+    assert_eq!(bench.sends(&["-m", "a"]), 4);
+    bench.refuses(&[&SAY[..], &["--each-model", "-m", "a"]].concat(), 2, &["made without --each-model"]);
 }
 
 #[test]
@@ -440,7 +444,7 @@ mod signals {
 
     #[test]
     fn one_interrupt_finishes_what_is_in_flight() {
-        for signal in ["-INT", "-TERM"] {
+        for signal in ["-INT", "-TERM", "-HUP"] {
             let bench = Bench::with("latency: {fixed: {ms: 150}}", &rows(0..40));
             let child = start(&bench, &[]);
             interrupt(&child, signal);

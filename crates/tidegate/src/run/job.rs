@@ -262,8 +262,8 @@ impl Job {
             Some(opened) => (Some(opened.journal), opened.manifest, opened.repaired),
             None => (None, None, 0),
         };
-        if let Some(old) = &old {
-            self.check_journal(old)?;
+        if let (Some(journal), Some(old)) = (&journal, &old) {
+            self.check_journal(old, journal.rows())?;
             identity::keep_row_key(&mut identity, &old.identity);
         }
         let mut manifest = Manifest::new(jiff::Timestamp::now().to_string(), output, identity);

@@ -16,6 +16,8 @@ use crate::schema::Schema;
 
 /// The entry that says which columns rows without an id are known by.
 const ROW_KEY: &str = "row key";
+/// The entry that says that every model was asked about every row.
+pub(super) const EACH_MODEL: &str = "each model";
 /// The entry that names the column of the id.
 const ID_COLUMN: &str = "id column";
 
@@ -39,7 +41,7 @@ pub(super) fn of(job: &Job, client: &Client, renderer: &Renderer) -> BTreeMap<St
     add(ID_COLUMN, prompt.id_column.clone());
     add("parameters", (!prompt.params.is_empty()).then(|| json!(prompt.params).to_string()));
     add("schema", prompt.schema.as_ref().map(|schema| schema.value().to_string()));
-    add("each model", job.each_model.then(|| "yes".to_owned()));
+    add(EACH_MODEL, job.each_model.then(|| "yes".to_owned()));
     add("defaults", client.defaults.as_ref().map(|params| json!(**params).to_string()));
     for (name, value) in client.ask_policy.identity() {
         add(name, Some(value));

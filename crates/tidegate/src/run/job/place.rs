@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Job;
+use super::{Job, identity};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::run::journal::{Arrange, Asked, Home, Manifest};
@@ -10,8 +10,16 @@ use crate::run::matching::Keys;
 use crate::run::store::{NO_STORE, is_url};
 
 impl Job {
-    /// Refuses a directory that holds the journal of another output.
-    pub(super) fn check_journal(&self, old: &Manifest) -> Result<()> {
+    /// Refuses a directory that holds the journal of another output, and an output whose rows stand for something else:
+    /// for a row, or for what one model said of it.
+    pub(super) fn check_journal(&self, old: &Manifest, rows: u64) -> Result<()> {
+        let was_each = old.identity.contains_key(identity::EACH_MODEL);
+        if rows > 0 && was_each != self.each_model {
+            let (with, what) = if was_each { ("with", "give it again") } else { ("without", "leave it out") };
+            return Err(Error::Usage(format!(
+                "the output was made {with} --each-model: {what}, or another output with -o"
+            )));
+        }
         let (Some(dir), Some(out)) = (&self.journal, &self.out) else { return Ok(()) };
         let (was, is) = (&old.asked.out, absolute(&out.to_string_lossy()));
         if was.is_empty() || *was == is {
