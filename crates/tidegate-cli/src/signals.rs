@@ -1,9 +1,9 @@
-//! Ctrl-C and SIGTERM: once means stop cleanly, twice means now.
+//! Ctrl-C, SIGTERM and a terminal that goes away: once means stop cleanly, twice means now.
 //!
 //! A thread of its own waits for them, because the run's may be waiting for a file: a pipe that nobody writes to opens
 //! never. As long as nothing is being sent there is nothing to finish, and the first signal ends the program.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use tidegate::run::job::Control;
@@ -22,7 +22,8 @@ pub(crate) fn watch(control: Control, screen: Screen, drain: Duration) -> io::Re
     let runtime = crate::runtime()?;
     let mut signals = {
         let _here = runtime.enter();
-        Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? }
+        let hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup }
     };
     let pass_on = async move {
         signals.next().await;
@@ -40,9 +41,20 @@ pub(crate) fn watch(control: Control, screen: Screen, drain: Duration) -> io::Re
     Ok(())
 }
 
+/// Returns whether whoever started the program wants it to live on without its terminal, as `nohup` does.
+///
+/// Linux tells; elsewhere it is assumed of a program that does not write to a terminal.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.map_or_else(|| !io::stderr().is_terminal(), |ignored| ignored & 1 == 1)
+}
+
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// None where the program is to live on.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -50,6 +62,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            Some(_) = async { self.hangup.as_mut()?.recv().await } => {}
         }
     }
 }

@@ -231,7 +231,7 @@ fn a_corrected_row_takes_its_bad_record_away() {
 
 #[test]
 fn a_signal_before_the_first_row_ends_the_run_at_once() {
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM", "HUP"] {
         let (place, sim) = (Place::new(), Sim::start(""));
         let url = sim.base_url();
         let mut command =

@@ -131,6 +131,9 @@ impl Projection {
     /// Fields or a column's name where the format has none, a field named twice, a format that this build cannot write, and
     /// one that has a packing of its own.
     pub fn new(options: &OutputOptions) -> Result<Projection> {
+        if options.output_column.as_deref() == Some("") {
+            return Err(Error::Usage("--output-column is empty: give the answer's field a name".to_owned()));
+        }
         let plain = options.fields.is_empty() && options.output_column.is_none() && options.lift.is_empty();
         let lines =
             !matches!(options.format, Format::OpenaiBatch | Format::Parquet | Format::Arrow | Format::ArrowStream);
@@ -419,6 +422,8 @@ mod tests {
             let error = Projection::new(&options(format, fields)).unwrap_err();
             assert!(matches!(error, Error::Usage(_)), "{error}");
         }
+        let nameless = OutputOptions { output_column: Some(String::new()), ..OutputOptions::default() };
+        assert!(matches!(Projection::new(&nameless), Err(Error::Usage(_))));
     }
 
     #[test]

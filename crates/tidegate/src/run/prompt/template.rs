@@ -204,12 +204,18 @@ fn at(name: &str, error: &TemplateError) -> String {
     format!("template {name}, line {}", error.line().unwrap_or(1))
 }
 
+/// Details that quote no value.
+const TOO_LARGE: [&str; 3] =
+    ["range has too many elements", "repeated string is too large", "repeated sequence is too large"];
+
 /// Says what is wrong; the engine's details only where they speak of the template, because others quote values.
 fn reason(error: &TemplateError) -> String {
     match (error.kind(), error.detail()) {
         (ErrorKind::WriteFailure, _) => "the value is null; write {{ x or \"\" }} to send nothing for it".to_owned(),
         (ErrorKind::OutOfFuel, _) => "the template does too much with this row".to_owned(),
-        (kind, Some(detail)) if is_about_the_template(kind) => format!("{kind}: {detail}"),
+        (kind, Some(detail)) if is_about_the_template(kind) || TOO_LARGE.contains(&detail) => {
+            format!("{kind}: {detail}")
+        }
         (kind, _) => kind.to_string(),
     }
 }

@@ -83,6 +83,8 @@ fn rows_that_do_not_fit_the_template_are_named_and_not_quoted() {
         "template -p, line 1: the value is null; write {{ x or \"\" }} to send nothing for it"
     );
     assert_eq!(error("{{ text + 1 }}", r#"{"text":"secret"}"#), "template -p, line 1: invalid operation");
+    let (huge, told) = ("{% for n in range(9000000) %}{% endfor %}", "invalid operation: range has too many elements");
+    assert_eq!(error(huge, r#"{"text":"secret"}"#), format!("template -p, line 1: {told}"));
     assert_eq!(error("{{ text | int }}", r#"{"text":"secret"}"#), "template -p, line 1: invalid operation");
     assert_eq!(
         error(
