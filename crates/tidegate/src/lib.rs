@@ -139,6 +139,7 @@ mod error;
 mod event;
 mod failure;
 mod future;
+mod json;
 mod limits;
 mod money;
 mod outcome;

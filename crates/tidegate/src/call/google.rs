@@ -26,6 +26,7 @@ use self::jwt::ServiceAccount;
 use super::status;
 use super::transport::{HttpReply, HttpRequest, Transport};
 use crate::failure::{Failure, Kind};
+use crate::json;
 
 /// Where tokens are exchanged, unless the credentials say otherwise.
 const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
@@ -245,14 +246,14 @@ fn read(reply: HttpReply, now: Instant) -> Result<Token, Failure> {
     }
     let (head, body) = reply.into_parts();
     if head.status != StatusCode::OK {
-        let refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
+        let refusal: Refusal = json::from_slice(&body).unwrap_or_default();
         let message = format!("Google gives no access token: {} {}", refusal.error, refusal.error_description);
         // What is wrong with the credentials comes as a 400.
         let kind = if head.status.is_client_error() { Kind::Auth } else { status::kind(head.status, &message) };
         return Err(status::failure(&head, kind, message.trim_end().to_owned()));
     }
     let malformed = || Failure::new(Kind::Malformed, "Google's reply holds no access token");
-    let reply: Reply = serde_json::from_slice(&body).map_err(|_| malformed())?;
+    let reply: Reply = json::from_slice(&body).map_err(|_| malformed())?;
     let mut header =
         HeaderValue::from_str(&format!("Bearer {}", reply.access_token.expose_secret())).map_err(|_| malformed())?;
     header.set_sensitive(true);

@@ -8,6 +8,7 @@ use memchr::memchr2;
 use serde::de::IgnoredAny;
 
 use crate::failure::{Failure, Kind};
+use crate::json;
 
 /// The largest event, in bytes: pictures come in one.
 const LIMIT: usize = 16 << 20;
@@ -120,7 +121,7 @@ impl Reader {
 
     fn take_bare(&mut self, line: &[u8], out: &mut Vec<Event>) {
         self.add(line, State::Bare);
-        if line.trim_ascii_end().ends_with(b"}") && serde_json::from_slice::<IgnoredAny>(&self.event.data).is_ok() {
+        if line.trim_ascii_end().ends_with(b"}") && json::from_slice::<IgnoredAny>(&self.event.data).is_ok() {
             self.complete(out);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Client;
 use crate::failure::Failure;
+use crate::json;
 use crate::request::Request;
 
 /// A request as a model would be sent it.
@@ -26,6 +27,6 @@ impl Client {
         let preview = preview?;
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = preview.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-        Ok(serde_json::from_slice(&preview.body).ok().map(|body| Sent { headers, body }))
+        Ok(json::from_slice(&preview.body).ok().map(|body| Sent { headers, body }))
     }
 }

@@ -19,6 +19,7 @@ use crate::call::aws::{Account, control};
 use crate::call::transport::Transport;
 use crate::catalog::inventory::Inventory;
 use crate::failure::{Failure, Kind};
+use crate::json;
 
 /// How often one list is asked for, and the first and the longest wait in between.
 const ATTEMPTS: u32 = 6;
@@ -243,5 +244,5 @@ async fn ask(refresh: &Refresh, who: &Identity, region: &str, transport: &dyn Tr
 fn kept(file: &Path) -> Option<(Inventory, Duration)> {
     let written = std::fs::metadata(file).ok()?.modified().ok()?;
     let age = SystemTime::now().duration_since(written).unwrap_or_default();
-    Some((serde_json::from_slice(&std::fs::read(file).ok()?).ok()?, age))
+    Some((json::from_slice(&std::fs::read(file).ok()?).ok()?, age))
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::dispatch::endpoint::Endpoint;
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::money::{Budget, Money, Price, Spend};
 use crate::request::{Part, Request, Task, TaskKind};
 use crate::response::{Tier, Usage};
@@ -99,7 +100,7 @@ impl Said {
 /// [`Kind::Budget`] says what must be known first.
 pub(crate) fn worst_case(endpoint: &Endpoint, request: &Request, budget: &Budget) -> Result<Spend, Failure> {
     let body = body(endpoint, request).unwrap_or_default();
-    let said: Said = serde_json::from_slice(&body).unwrap_or_default();
+    let said: Said = json::from_slice(&body).unwrap_or_default();
     let body = String::from_utf8_lossy(&body);
     let input = input(endpoint, request, &body)?;
     let output = match request.kind() {
@@ -132,7 +133,7 @@ fn most(price: &Price, input: u64, output: u64, body: &str) -> Money {
 
 /// Returns the most output tokens of all answers that a request itself says.
 pub(crate) fn stated_output(endpoint: &Endpoint, request: &Request) -> Option<u64> {
-    let said: Said = serde_json::from_slice(&body(endpoint, request)?).unwrap_or_default();
+    let said: Said = json::from_slice(&body(endpoint, request)?).unwrap_or_default();
     said.output(request).map(|most| most.saturating_mul(said.answers()))
 }
 

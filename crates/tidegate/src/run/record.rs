@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::money::Money;
 use crate::outcome::Checked;
 use crate::response::{Output, Usage};
@@ -257,7 +258,7 @@ impl<'a> Record<'a> {
     /// # Errors
     /// Anything but a record as [`write_record`] makes it.
     pub fn parse(line: &'a [u8]) -> Result<Record<'a>, serde_json::Error> {
-        serde_json::from_slice(line)
+        json::from_slice(line)
     }
 }
 

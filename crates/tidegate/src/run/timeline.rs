@@ -20,6 +20,7 @@ use super::progress::Progress;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::event::EndpointSnapshot;
+use crate::json;
 use crate::limits::Limits;
 
 /// The version of the lines.
@@ -210,9 +211,9 @@ pub fn read(out: &Path) -> Result<Vec<RunTimeline>> {
     let mut runs: Vec<RunTimeline> = Vec::new();
     for line in BufReader::new(file).split(b'\n') {
         let line = line.map_err(|source| Error::storage(&path, "cannot be read", source))?;
-        if let Ok(head) = serde_json::from_slice::<Head>(&line) {
+        if let Ok(head) = json::from_slice::<Head>(&line) {
             runs.push(RunTimeline { head, moments: Vec::new() });
-        } else if let (Ok(moment), Some(run)) = (serde_json::from_slice(&line), runs.last_mut()) {
+        } else if let (Ok(moment), Some(run)) = (json::from_slice(&line), runs.last_mut()) {
             run.moments.push(moment);
         }
     }

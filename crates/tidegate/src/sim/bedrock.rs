@@ -21,6 +21,7 @@ use crate::call::wire::bedrock::invoke;
 use crate::call::wire::bedrock::server::{self, ConverseRequest, Reply, Said, ToolSpec};
 use crate::call::wire::bedrock::types::UsageReply;
 use crate::call::wire::openai::types::UsageReply as Told;
+use crate::json;
 
 /// What is asked of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,7 +265,7 @@ fn chunks(events: &[(bytes::Bytes, u64)], used: &Told) -> Vec<(bytes::Bytes, u64
 }
 
 fn with_metrics(event: &[u8], used: &Told) -> Vec<u8> {
-    let mut event: Value = serde_json::from_slice(event).unwrap_or_default();
+    let mut event: Value = json::from_slice(event).unwrap_or_default();
     if event["type"] == "message_stop" {
         event["amazon-bedrock-invocationMetrics"] = json!({"inputTokenCount": used.prompt_tokens,
             "outputTokenCount": used.completion_tokens, "invocationLatency": 1, "firstByteLatency": 1});

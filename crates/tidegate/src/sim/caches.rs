@@ -15,6 +15,7 @@ use super::answer::tokens;
 use super::{Plan, Simulator, at_once};
 use crate::call::transport::HttpRequest;
 use crate::call::wire::gemini::server;
+use crate::json;
 
 /// The shortest prefix that is stored, in tokens: that of Gemini's smaller models.
 pub(super) const LEAST_TOKENS: u64 = 1024;
@@ -146,7 +147,7 @@ fn list(caches: &Caches, clock: &Clock) -> Value {
 
 fn create(caches: &mut Caches, request: &HttpRequest, clock: &Clock) -> Result<Value, Refused> {
     let wrong = |message: String| (StatusCode::BAD_REQUEST, message);
-    let asked: Create<'_> = serde_json::from_slice(request.body()).map_err(|error| wrong(error.to_string()))?;
+    let asked: Create<'_> = json::from_slice(request.body()).map_err(|error| wrong(error.to_string()))?;
     let parts = [asked.system_instruction, asked.contents, asked.tools];
     let text: String = parts.into_iter().flatten().map(RawValue::get).collect();
     let seconds = asked.ttl.as_deref().map_or(Ok(TTL), seconds)?;
@@ -167,7 +168,7 @@ fn ttl(request: &HttpRequest) -> Result<f64, Refused> {
     struct Update {
         ttl: String,
     }
-    let update: Result<Update, _> = serde_json::from_slice(request.body());
+    let update: Result<Update, _> = json::from_slice(request.body());
     update.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string())).and_then(|update| seconds(&update.ttl))
 }
 

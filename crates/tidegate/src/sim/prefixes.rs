@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::answer::tokens;
 use crate::call::wire::WireId;
+use crate::json;
 
 /// The shortest prefix that is kept, in tokens.
 const LEAST_TOKENS: u64 = 1024;
@@ -43,7 +44,7 @@ impl Marked {
         if !caches || !(has(b"cache_control") || has(b"cachePoint")) {
             return Marked::default();
         }
-        let Ok(body) = serde_json::from_slice::<Value>(body) else { return Marked::default() };
+        let Ok(body) = json::from_slice::<Value>(body) else { return Marked::default() };
         let mut marked = Marked::default();
         let (mut hash, mut bytes) = (scope, 0);
         let messages = body["messages"].as_array().into_iter().flatten().map(|message| &message["content"]);

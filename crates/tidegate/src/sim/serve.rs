@@ -23,6 +23,7 @@ use crate::call::wire::WireId;
 use crate::call::wire::anthropic::server::MessagesRequest;
 use crate::call::wire::openai::server::{ChatRequest, EmbeddingRequest};
 use crate::call::wire::responses::server::ResponseRequest;
+use crate::json;
 use crate::request::TaskKind;
 
 /// What is known of a call on arrival.
@@ -328,7 +329,7 @@ fn key(request: &HttpRequest) -> Option<&HeaderValue> {
 }
 
 pub(super) fn read<'a, T: Deserialize<'a>>(call: &Call<'a>) -> Result<T, Denial> {
-    serde_json::from_slice(call.request.body())
+    json::from_slice(call.request.body())
         .map_err(|error| wrong(call)(format!("We could not parse the JSON body of your request: {error}")))
 }
 

@@ -27,6 +27,7 @@ use super::{CredentialSource, Credentials};
 use crate::call::sigv4::hex;
 use crate::call::transport::Transport;
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::suggest::closest;
 
 /// How many profiles may stand on each other's shoulders.
@@ -245,7 +246,7 @@ async fn process(command: String) -> Result<Credentials, Failure> {
 
 /// Reads credentials as processes, containers and instances write them.
 pub(super) fn from_json(text: &[u8]) -> Option<Credentials> {
-    let found: Value = serde_json::from_slice(text).ok()?;
+    let found: Value = json::from_slice(text).ok()?;
     let text = |name: &str| found.get(name).and_then(Value::as_str);
     let token = text("SessionToken").or(text("Token"));
     let end = text("Expiration").and_then(time);

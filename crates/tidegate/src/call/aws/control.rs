@@ -12,6 +12,7 @@ use crate::call::transport::{HttpRequest, Transport};
 use crate::call::wire::{Wire, bedrock};
 use crate::catalog::inventory::{Inventory, ListedModel};
 use crate::failure::{Failure, Kind};
+use crate::json;
 
 /// The control plane's address; `{region}` stands for the region.
 pub const ADDRESS: &str = "https://bedrock.{region}.amazonaws.com";
@@ -66,7 +67,7 @@ impl Asker<'_> {
         let (head, body) = self.transport.send(request).await?.into_parts();
         if head.status.is_success() {
             let malformed = |error: serde_json::Error| Failure::new(Kind::Malformed, error.to_string());
-            return serde_json::from_slice(&body).map_err(malformed);
+            return json::from_slice(&body).map_err(malformed);
         }
         let wire = bedrock::Bedrock;
         let message = wire.message(&body).unwrap_or_else(|| status::plain_message(&head, &body));

@@ -13,6 +13,7 @@ use super::chain::{Environment, from_json, none, time};
 use crate::call::sigv4::{self, Scope, escape};
 use crate::call::transport::{HttpRequest, Transport};
 use crate::failure::{Failure, Kind};
+use crate::json;
 
 /// How long a service on this machine may take: where there is none, nobody answers.
 const NEARBY: Duration = Duration::from_secs(2);
@@ -113,7 +114,7 @@ pub(super) async fn single_sign_on(
     let mut request = request(Method::GET, &format!("{}{path}", address.trim_end_matches('/')))?;
     request.headers_mut().insert("x-amz-sso_bearer_token", secret(token)?);
     let reply = transport.send(request).await?;
-    let body: Value = serde_json::from_slice(reply.body()).unwrap_or_default();
+    let body: Value = json::from_slice(reply.body()).unwrap_or_default();
     let found = &body["roleCredentials"];
     match (found["accessKeyId"].as_str(), found["secretAccessKey"].as_str()) {
         (Some(id), Some(key)) => {

@@ -18,6 +18,7 @@ use super::chain::{Environment, none, time};
 use super::services::request;
 use crate::call::transport::Transport;
 use crate::failure::Failure;
+use crate::json;
 
 /// How long before its end a token is renewed: as early as AWS's own tools do it.
 const EARLY: Duration = Duration::from_secs(15 * 60);
@@ -29,7 +30,7 @@ pub(super) async fn token(
     file: &Path,
     region: &str,
 ) -> Option<SecretString> {
-    let held: Map<String, Value> = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    let held: Map<String, Value> = json::from_slice(&std::fs::read(file).ok()?).ok()?;
     let now = SystemTime::now();
     let ends = |name: &str| held.get(name).and_then(Value::as_str).and_then(time);
     let kept = |from: SystemTime| {
@@ -72,7 +73,7 @@ async fn renew(
     let asked = json!({"grantType": "refresh_token", "clientId": id, "clientSecret": secret, "refreshToken": refresh});
     *request.body_mut() = Bytes::from(asked.to_string());
     let reply = transport.send(request).await?;
-    let told: Value = serde_json::from_slice(reply.body()).unwrap_or_default();
+    let told: Value = json::from_slice(reply.body()).unwrap_or_default();
     match (told["accessToken"].as_str(), told["expiresIn"].as_u64()) {
         (Some(token), Some(seconds)) if reply.status().is_success() => {
             let end = Timestamp::try_from(now + Duration::from_secs(seconds)).unwrap_or_default();

@@ -27,6 +27,7 @@ use crate::call::wire::body::{patch_model, set_field};
 use crate::call::wire::fit::{MediaLimit, MediaLimits};
 use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{Original, Part, Request, TaskKind};
 use crate::response::{Delta, Finish, Output, Response, Tier, Usage};
 
@@ -68,7 +69,7 @@ impl Wire for Anthropic {
     }
 
     fn decode(&self, _kind: TaskKind, head: &Parts, body: &Bytes) -> Result<Response, Failure> {
-        let reply: MessageReply<'_> = serde_json::from_slice(body)
+        let reply: MessageReply<'_> = json::from_slice(body)
             .map_err(|error| status::failure(head, Kind::Malformed, format!("the reply is not a message: {error}")))?;
         decode_message(head, body, reply)
     }
@@ -160,7 +161,7 @@ fn parts(body: &Bytes) -> Vec<Part> {
     struct Whole {
         content: Vec<Value>,
     }
-    let whole: Result<Whole, _> = serde_json::from_slice(body);
+    let whole: Result<Whole, _> = json::from_slice(body);
     whole.map(|whole| whole.content.into_iter().flat_map(read::read_block).collect()).unwrap_or_default()
 }
 

@@ -32,6 +32,7 @@ use crate::call::status;
 use crate::call::wire::fit::{MediaLimit, MediaLimits};
 use crate::call::wire::{Framing, StreamState, Wire};
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{Original, Part, Request, TaskKind};
 use crate::response::{Delta, Finish, Output, Response, Tier, Usage};
 
@@ -172,7 +173,7 @@ fn answer(head: &Parts, body: &Bytes, reply: ConverseReply<'_>) -> Result<Respon
 
 /// Reads all blocks again, into the typed form: reasoning and calls go back to the model as they came.
 fn parts(body: &Bytes) -> Vec<Part> {
-    let mut whole: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut whole: Value = json::from_slice(body).unwrap_or_default();
     let content = whole.pointer_mut("/output/message/content").map(Value::take);
     let blocks = content.and_then(|content| serde_json::from_value::<Vec<Value>>(content).ok());
     blocks.unwrap_or_default().into_iter().map(content::read_block).collect()

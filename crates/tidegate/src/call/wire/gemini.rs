@@ -33,6 +33,7 @@ use crate::call::status;
 use crate::call::wire::fit::{MediaLimit, MediaLimits};
 use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{Original, Params, Part, Request, Task, TaskKind};
 use crate::response::{Delta, Finish, Output, Response, Usage};
 
@@ -181,8 +182,8 @@ fn object(bytes: &Bytes) -> Result<Map<String, Value>, Failure> {
         ("tool_config", "toolConfig"),
         ("cached_content", "cachedContent"),
     ];
-    let body: Map<String, Value> = serde_json::from_slice(bytes)
-        .map_err(|error| bad(format!("the request body is not a JSON object: {error}")))?;
+    let body: Map<String, Value> =
+        json::from_slice(bytes).map_err(|error| bad(format!("the request body is not a JSON object: {error}")))?;
     let name =
         |name: String| NAMES.iter().find(|(snake, _)| *snake == name).map_or(name, |(_, camel)| (*camel).to_owned());
     Ok(body.into_iter().map(|(key, value)| (name(key), value)).collect())
@@ -279,7 +280,7 @@ fn decode_answer(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
 
 /// Reads all parts of the first answer again, into the typed form: signatures go back to the model as they came.
 fn all_parts(body: &Bytes) -> Vec<Part> {
-    let mut whole: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut whole: Value = json::from_slice(body).unwrap_or_default();
     let Some(content) = whole.pointer_mut("/candidates/0/content") else { return Vec::new() };
     let mut reader = read::Reader::default();
     let parts = read::parts_of(content).unwrap_or_default();

@@ -25,6 +25,7 @@ use crate::call::wire::body::{bad_body, check_sampling, patch_model, to_bytes};
 use crate::call::wire::fit::{MediaLimit, MediaLimits};
 use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{Original, Params, Part, Request, Task, TaskKind};
 use crate::response::{Delta, Finish, Output, Response, Tier};
 
@@ -42,7 +43,7 @@ impl Wire for OpenAi {
     }
 
     fn typed(&self, original: &Original) -> Result<Request, Failure> {
-        let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
+        let mut body: Map<String, Value> = json::from_slice(&original.bytes).map_err(bad_body)?;
         body.shift_remove("model");
         let task = match original.kind {
             TaskKind::Chat => {
@@ -132,7 +133,7 @@ pub fn batch_url(url: &str) -> Option<TaskKind> {
 
 /// Sets parameters in a body that was written by somebody else: an edit, so it goes through the typed form.
 fn merge(original: &Original, model: &str, params: &Params, quirks: &Quirks) -> Result<Bytes, Failure> {
-    let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
+    let mut body: Map<String, Value> = json::from_slice(&original.bytes).map_err(bad_body)?;
     body.insert("model".to_owned(), model.into());
     if let Some(value) = params.temperature {
         body.insert("temperature".to_owned(), json!(value));

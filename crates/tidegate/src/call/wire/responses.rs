@@ -27,6 +27,7 @@ use crate::call::wire::fit::MediaLimits;
 use crate::call::wire::openai::{self, types::ErrorBody};
 use crate::call::wire::{StreamState, Wire};
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{Original, Part, Request, TaskKind};
 use crate::response::{Delta, Finish, Output, Response, Tier, Usage};
 
@@ -60,7 +61,7 @@ impl Wire for Responses {
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(malformed(&"it is not an object"));
         }
-        let reply: ResponseReply<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+        let reply: ResponseReply<'_> = json::from_slice(body).map_err(|error| malformed(&error))?;
         decode_response(head, body, reply)
     }
 
@@ -148,7 +149,7 @@ fn all_parts(body: &Bytes) -> Vec<Part> {
     struct Whole {
         output: Vec<Value>,
     }
-    let whole: Result<Whole, _> = serde_json::from_slice(body);
+    let whole: Result<Whole, _> = json::from_slice(body);
     whole.map(|whole| read::said(whole.output)).unwrap_or_default()
 }
 

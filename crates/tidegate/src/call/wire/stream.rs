@@ -12,6 +12,7 @@ use super::Wire;
 use crate::call::sse::Event;
 use crate::call::status;
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::TaskKind;
 use crate::response::Response;
 
@@ -67,7 +68,7 @@ impl StreamState {
     ///
     /// [`Kind::Malformed`] if it is not.
     pub(super) fn read<'a, T: serde::Deserialize<'a>>(&self, event: &'a Event) -> Result<T, Failure> {
-        serde_json::from_slice(&event.data).map_err(|error| {
+        json::from_slice(&event.data).map_err(|error| {
             status::failure(&self.head, Kind::Malformed, format!("an event of the stream cannot be read: {error}"))
         })
     }

@@ -9,6 +9,7 @@ use super::Work;
 use super::intake::{Bad, Task};
 use crate::error::{Error, Result};
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::money::Money;
 use crate::outcome::Outcome;
 use crate::response::Usage;
@@ -86,7 +87,7 @@ impl Work<'_> {
         for Bad { task, message } in bad {
             let failure = Failure::new(Kind::BadRow, message);
             // What makes it bad may be that it is no JSON.
-            let input = serde_json::from_slice::<&RawValue>(&task.json).ok().map(|raw| Json::known(raw.get()));
+            let input = json::from_slice::<&RawValue>(&task.json).ok().map(|raw| Json::known(raw.get()));
             let record =
                 Record { id: task.id().map(Json::known), input, error: Some((&failure).into()), ..empty(&task) };
             self.store(&record, task.head(&record), None)?;

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::identity;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::outcome::Attempt;
 use crate::request::Request;
 use crate::run::input::{Place, Row};
@@ -107,7 +108,7 @@ pub(crate) fn id_of(record: &[u8]) -> Option<String> {
         #[serde(borrow)]
         id: Option<&'a RawValue>,
     }
-    let Head { id } = serde_json::from_slice(record).ok()?;
+    let Head { id } = json::from_slice(record).ok()?;
     Some(plain(id?.get()))
 }
 
@@ -119,11 +120,11 @@ pub(crate) fn plain(json: &str) -> String {
 impl Shown {
     fn new(out: &Path, row: &journal::Row<'_>, again: Option<&Again>) -> Result<Shown> {
         let broken = |error: serde_json::Error| Error::damaged(out, format!("a record cannot be read: {error}"));
-        let record: Box<RawValue> = serde_json::from_slice(row.record).map_err(broken)?;
+        let record: Box<RawValue> = json::from_slice(row.record).map_err(broken)?;
         let parsed = Record::parse(row.record).map_err(broken)?;
         let detail = row.detail.filter(|detail| !detail.is_empty());
-        let attempts: Option<Vec<Attempt>> = detail.and_then(|detail| serde_json::from_slice(detail).ok());
-        let body = detail.filter(|_| attempts.is_none()).and_then(|detail| serde_json::from_slice(detail).ok());
+        let attempts: Option<Vec<Attempt>> = detail.and_then(|detail| json::from_slice(detail).ok());
+        let body = detail.filter(|_| attempts.is_none()).and_then(|detail| json::from_slice(detail).ok());
         let request = again.zip(parsed.input).and_then(|(again, input)| again.render(input.get()));
         let as_asked = request
             .as_ref()

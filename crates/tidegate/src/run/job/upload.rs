@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Job;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::run::store::Store;
 
 /// What was uploaded, by address.
@@ -31,8 +32,7 @@ impl Job {
     pub(super) fn upload(&self, paths: &[PathBuf]) -> Result<()> {
         let (Some(url), Some(home), Some(store)) = (self.url(), self.home(), &self.input.store) else { return Ok(()) };
         let (local, noted) = (home.out.display().to_string(), home.dir.join("uploaded.json"));
-        let mut notes: Notes =
-            fs::read(&noted).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let mut notes: Notes = fs::read(&noted).ok().and_then(|text| json::from_slice(&text).ok()).unwrap_or_default();
         for path in paths.iter().filter(|path| path.exists()) {
             // An error file has the output's name with something behind it.
             let to = format!("{url}{}", path.display().to_string().strip_prefix(&local).unwrap_or_default());

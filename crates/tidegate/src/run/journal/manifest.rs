@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::dir::Dir;
 use super::frame::VERSION;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::run::output::OutputOptions;
 
 /// What the answers in a journal were made with, and by which runs.
@@ -135,13 +136,13 @@ fn parse(path: &Path, text: &[u8]) -> Result<Manifest> {
         version: u32,
     }
     let broken = |error: serde_json::Error| Error::damaged(path, format!("is damaged: {error}"));
-    let Head { version } = serde_json::from_slice(text).map_err(broken)?;
+    let Head { version } = json::from_slice(text).map_err(broken)?;
     if version > VERSION {
         let message =
             format!("written by a newer tidegate (format {version}, this one reads {VERSION}); update tidegate");
         return Err(Error::damaged(path, message));
     }
-    serde_json::from_slice(text).map_err(broken)
+    json::from_slice(text).map_err(broken)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dir;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::money::Spend;
 
 /// What was spent for an output beyond what its records say.
@@ -43,8 +44,9 @@ impl SpentFile {
     /// Storage, damage.
     pub fn read(&self) -> Result<Spent> {
         match std::fs::read(&self.path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map_err(|error| Error::damaged(&self.path, format!("is damaged: {error}"))),
+            Ok(text) => {
+                json::from_slice(&text).map_err(|error| Error::damaged(&self.path, format!("is damaged: {error}")))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Spent::default()),
             Err(source) => Err(Error::storage(&self.path, "cannot be read", source)),
         }

@@ -9,6 +9,7 @@ use super::pieces;
 use crate::call::wire::WireId;
 use crate::call::wire::body::bad_body;
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{
     CachePoint, Media, Message, Original, Params, Part, Reasoning, Request, Role, Task, TaskKind, ToolResult, ToolUse,
 };
@@ -18,7 +19,7 @@ pub(super) fn request(original: &Original) -> Result<Request, Failure> {
     if original.kind != TaskKind::Chat {
         return Err(Failure::new(Kind::Unsupported, "Anthropic's format has no embeddings"));
     }
-    let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
+    let mut body: Map<String, Value> = json::from_slice(&original.bytes).map_err(bad_body)?;
     body.shift_remove("model");
     let messages = conversation(&mut body).map_err(|e| Failure::new(Kind::BadRequest, e))?;
     Ok(Request { task: Task::Chat(messages), params: params(body), ..Request::default() })

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::call::wire::openai::types::{tier, usage};
+use crate::json;
 use crate::response::Tier;
 
 /// The reply of Messages.
@@ -138,7 +139,7 @@ impl ErrorBody {
     /// Reads a failed reply's body; nothing if it is not JSON or holds no error.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<ErrorBody> {
-        let whole: Value = serde_json::from_slice(body).ok()?;
+        let whole: Value = json::from_slice(body).ok()?;
         ErrorBody::from_value(whole.get("error")?)
     }
 

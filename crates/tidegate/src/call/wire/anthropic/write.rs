@@ -13,6 +13,7 @@ use crate::call::provider::Quirks;
 use crate::call::wire::body::{bad_body, refuses_sampling, to_bytes};
 use crate::call::wire::foreign::drop_idle;
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{Original, Params, Request, Task};
 
 /// The output's bound where nobody knows the model's own; the smallest that any model has.
@@ -35,7 +36,7 @@ pub(super) fn body(request: &Request, model: &str, quirks: &Quirks) -> Result<By
 
 /// Sets parameters in a body that was written by somebody else.
 pub(super) fn merged(original: &Original, model: &str, params: &Params, quirks: &Quirks) -> Result<Bytes, Failure> {
-    let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
+    let mut body: Map<String, Value> = json::from_slice(&original.bytes).map_err(bad_body)?;
     body.insert("model".to_owned(), model.into());
     body.extend(fields(params, model, quirks)?);
     to_bytes(&body)

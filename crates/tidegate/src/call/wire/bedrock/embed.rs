@@ -14,6 +14,7 @@ use super::headers;
 use crate::call::status;
 use crate::call::wire::body::to_bytes;
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::Params;
 use crate::response::{Output, Response, Usage};
 
@@ -102,7 +103,7 @@ pub(super) fn decode(head: &Parts, body: &Bytes) -> Result<Response, Failure> {
     let malformed = |error: serde_json::Error| {
         status::failure(head, Kind::Malformed, format!("the reply is no embedding: {error}"))
     };
-    let reply: Value = serde_json::from_slice(body).map_err(malformed)?;
+    let reply: Value = json::from_slice(body).map_err(malformed)?;
     let (mut vectors, counted) = match reply.get("embeddings") {
         Some(_) => (cohere(reply).map_err(malformed)?, None),
         None => {

@@ -24,6 +24,7 @@ use crate::call::wire::body::{bad_body, to_bytes};
 use crate::call::wire::fit::MediaLimits;
 use crate::call::wire::{Framing, StreamState, Wire, WireId};
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{Media, Original, Part, Request, Source, TaskKind};
 use crate::response::{Delta, Response, Tier};
 
@@ -85,7 +86,7 @@ impl Wire for Invoke {
             beside(&mut request.to_mut().params.extra)?;
         }
         let body = anthropic::encode(&request, model, quirks)?;
-        let mut body: Map<String, Value> = serde_json::from_slice(&body).map_err(bad_body)?;
+        let mut body: Map<String, Value> = json::from_slice(&body).map_err(bad_body)?;
         if request.original.is_some() {
             beside(&mut body)?;
         }
@@ -98,7 +99,7 @@ impl Wire for Invoke {
     /// What Converse has in its body, where users know it from.
     fn headers(&self, request: &Request) -> Result<HeaderMap, Failure> {
         let mut fields = match &request.original {
-            Some(original) => serde_json::from_slice(&original.bytes).map_err(bad_body)?,
+            Some(original) => json::from_slice(&original.bytes).map_err(bad_body)?,
             None if request.params.extra.is_empty() => return Ok(HeaderMap::new()),
             None => Map::new(),
         };

@@ -8,6 +8,7 @@ use super::content::read_block;
 use super::pieces;
 use crate::call::wire::body::bad_body;
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{Message, Original, Params, Request, Role, Task, TaskKind};
 
 /// Reads a whole body.
@@ -15,7 +16,7 @@ pub(super) fn request(original: &Original) -> Result<Request, Failure> {
     if original.kind != TaskKind::Chat {
         return Err(Failure::new(Kind::Unsupported, "Bedrock's Converse has no embeddings"));
     }
-    let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
+    let mut body: Map<String, Value> = json::from_slice(&original.bytes).map_err(bad_body)?;
     body.shift_remove("modelId");
     let messages = conversation(&mut body).map_err(|e| Failure::new(Kind::BadRequest, e))?;
     Ok(Request { task: Task::Chat(messages), params: params(body), ..Request::default() })

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::types::{Block, ConverseReply, MessageReply, Metrics, OutputReply, ToolUse, UsageReply};
 use crate::call::eventstream;
 use crate::call::wire::openai::server::{MessageAsked, Texts};
+use crate::json;
 
 /// A request for Converse, as far as a server must understand it.
 #[derive(Debug, Deserialize)]
@@ -240,7 +241,7 @@ pub(crate) fn error(status: StatusCode, name: Option<&str>, message: &str) -> By
 
 /// Returns the exception's name in an error's body.
 pub(crate) fn exception_in(body: &[u8]) -> Option<String> {
-    let whole: Value = serde_json::from_slice(body).ok()?;
+    let whole: Value = json::from_slice(body).ok()?;
     whole.get("__type").and_then(Value::as_str).map(str::to_owned)
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::call::wire::openai::types::{tier, usage};
+use crate::json;
 use crate::response::Tier;
 
 /// The reply of Converse.
@@ -166,7 +167,7 @@ impl ErrorBody {
     /// Reads a failed reply: the name stands in the header `x-amzn-ErrorType`, or else in the body.
     #[must_use]
     pub fn read(headers: &HeaderMap, body: &[u8]) -> Option<ErrorBody> {
-        let whole: Value = serde_json::from_slice(body).unwrap_or_default();
+        let whole: Value = json::from_slice(body).unwrap_or_default();
         let text = |names: [&str; 2]| names.iter().find_map(|name| whole.get(*name)?.as_str());
         let named = headers.get("x-amzn-errortype").and_then(|name| name.to_str().ok());
         let kind = named.or_else(|| text(["__type", "code"])).map(plain_name).unwrap_or_default();

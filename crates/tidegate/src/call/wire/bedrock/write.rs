@@ -13,6 +13,7 @@ use crate::call::provider::Quirks;
 use crate::call::wire::body::{bad_body, refuses_sampling, to_bytes};
 use crate::call::wire::foreign::drop_idle;
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{Original, Params, Request, Task};
 
 /// Parameters of vendors that users know by their plain names; Converse takes them beside its own.
@@ -47,7 +48,7 @@ pub(super) fn body(request: &Request, model: &str, quirks: &Quirks) -> Result<By
 
 /// Sets parameters in a body that was written by somebody else.
 pub(super) fn merged(original: &Original, model: &str, params: &Params, quirks: &Quirks) -> Result<Bytes, Failure> {
-    let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
+    let mut body: Map<String, Value> = json::from_slice(&original.bytes).map_err(bad_body)?;
     for (name, value) in fields(params, model, quirks)? {
         match (body.get_mut(&name), value) {
             (Some(Value::Object(old)), Value::Object(new)) => old.extend(new),

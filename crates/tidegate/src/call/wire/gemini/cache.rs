@@ -3,6 +3,7 @@
 //! What a cache can hold without a change of meaning is what stands in front of the conversation: the system instruction
 //! and the tools. A request that names a cache must not repeat them.
 
+use crate::json;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ pub(crate) struct Split<'a> {
 
 /// Takes a body apart; nothing if it has no prefix, or names a cache of its own.
 pub(crate) fn split(body: &[u8]) -> Option<Split<'_>> {
-    let fields: Fields<'_> = serde_json::from_slice(body).ok()?;
+    let fields: Fields<'_> = json::from_slice(body).ok()?;
     let camel = |name: String| match name.as_str() {
         "system_instruction" => "systemInstruction".to_owned(),
         "tool_config" => "toolConfig".to_owned(),
@@ -113,12 +114,12 @@ pub(crate) struct Cached {
 impl Cached {
     /// Reads one cache.
     pub(crate) fn read(body: &[u8]) -> Option<Cached> {
-        serde_json::from_slice(body).ok().filter(|cached: &Cached| !cached.name.is_empty())
+        json::from_slice(body).ok().filter(|cached: &Cached| !cached.name.is_empty())
     }
 
     /// Reads a page of a list, and the token of the next one.
     pub(crate) fn read_list(body: &[u8]) -> (Vec<Cached>, Option<String>) {
-        let mut page: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+        let mut page: Map<String, Value> = json::from_slice(body).unwrap_or_default();
         let caches =
             page.remove("cachedContents").and_then(|list| serde_json::from_value(list).ok()).unwrap_or_default();
         let next = page.get("nextPageToken").and_then(Value::as_str).filter(|token| !token.is_empty());

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::call::wire::openai::types::{nullable, text, tier, usage};
+use crate::json;
 use crate::response::Tier;
 
 /// The reply of `generateContent`, and each event of a streamed one.
@@ -217,7 +218,7 @@ impl ErrorBody {
     /// Reads a failed reply's body, which may be wrapped in a list; nothing if it is not JSON or holds no error.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<ErrorBody> {
-        let mut whole: Value = serde_json::from_slice(body).ok()?;
+        let mut whole: Value = json::from_slice(body).ok()?;
         if let Value::Array(items) = whole {
             whole = items.into_iter().next()?;
         }

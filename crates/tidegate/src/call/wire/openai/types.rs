@@ -11,6 +11,7 @@ use serde::de::{self, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, value::RawValue};
 
+use crate::json;
 use crate::money::Money;
 use crate::response::{Tier, Usage};
 
@@ -442,7 +443,7 @@ impl ErrorBody {
     /// Reads a failed reply's body; nothing if it is not JSON or holds no error.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<ErrorBody> {
-        let Ok(Value::Object(mut whole)) = serde_json::from_slice(body) else { return None };
+        let Ok(Value::Object(mut whole)) = json::from_slice(body) else { return None };
         match whole.remove("error") {
             Some(error) => ErrorBody::from_value(error),
             None => ErrorBody::from_value(Value::Object(whole)),

@@ -9,6 +9,7 @@ use crate::call::wire::WireId;
 use crate::call::wire::body::bad_body;
 use crate::call::wire::openai::content::{add_message, read_call};
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{
     Media, Message, Original, Params, Part, Reasoning, Request, Role, Task, TaskKind, ToolResult, ToolUse,
 };
@@ -24,7 +25,7 @@ pub(super) fn request(original: &Original) -> Result<Request, Failure> {
     if original.kind != TaskKind::Chat {
         return Err(Failure::new(Kind::Unsupported, "OpenAI's Responses format has no embeddings"));
     }
-    let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
+    let mut body: Map<String, Value> = json::from_slice(&original.bytes).map_err(bad_body)?;
     body.shift_remove("model");
     let given = |name: &&str| body.get(*name).is_some_and(|value| !value.is_null() && *value != false);
     if let Some(name) = REMEMBERED.iter().find(|name| given(name)) {

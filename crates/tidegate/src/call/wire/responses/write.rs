@@ -9,6 +9,7 @@ use crate::call::wire::foreign::asks;
 use crate::call::wire::openai::content::{is_thought, read_call};
 use crate::call::wire::stream::object;
 use crate::failure::{Failure, Kind};
+use crate::json;
 use crate::request::{Media, Message, Original, Params, Part, Request, Role, Source, Task, ToolUse};
 
 /// Writes a whole body.
@@ -27,7 +28,7 @@ pub(super) fn body(request: &Request, model: &str) -> Result<Bytes, Failure> {
 
 /// Sets parameters in a body that was written by somebody else.
 pub(super) fn merged(original: &Original, model: &str, params: &Params) -> Result<Bytes, Failure> {
-    let mut body: Map<String, Value> = serde_json::from_slice(&original.bytes).map_err(bad_body)?;
+    let mut body: Map<String, Value> = json::from_slice(&original.bytes).map_err(bad_body)?;
     body.insert("model".to_owned(), model.into());
     set(&mut body, params)?;
     to_bytes(&body)
