@@ -145,6 +145,15 @@ fn an_unknown_model_or_provider_is_answered_with_the_nearest() {
 }
 
 #[test]
+fn flags_about_what_a_run_does_not_have_are_refused() {
+    let place = with_rows(&rows(0..1));
+    for flag in ["--redo-changed", "--keep-changed", "--prune", "--retry-failed", "--json"] {
+        let told = done(&mut place.tidegate(&["run", "in.jsonl", "-m", "sim/echo", "-p", "x", flag])).exits(2);
+        assert!(told.says(&[flag, "counts only with"]).stdout.is_empty());
+    }
+}
+
+#[test]
 fn numbers_that_make_no_sense_are_refused_with_their_flag() {
     let place = with_rows(&rows(0..1));
     for (flag, values) in [
