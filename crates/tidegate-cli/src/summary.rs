@@ -17,6 +17,8 @@ pub(crate) use json::write_json;
 
 /// Characters of a provider's message that are shown.
 const EXAMPLE: usize = 200;
+/// Models that are named where there are more without a price.
+const MOST_NAMES: usize = 10;
 /// Seconds below which the share of a limit says nothing: a burst weighs too much.
 const LONG_ENOUGH: f64 = 5.0;
 
@@ -209,9 +211,12 @@ fn unknown(summary: &Summary) -> String {
         return "unknown: the provider does not say how many tokens were used".to_owned();
     }
     let unpriced = summary.models.iter().filter(|(_, model)| model.succeeded > 0 && model.cost_usd.is_none());
-    match unpriced.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ") {
-        names if names.is_empty() => "unknown: some answers do not say how many tokens were used".to_owned(),
-        names => format!("unknown: no price for {names}; give --price IN,OUT"),
+    let names: Vec<_> = unpriced.map(|(name, _)| name.as_str()).collect();
+    let named = names[..names.len().min(MOST_NAMES)].join(", ");
+    match names.len().saturating_sub(MOST_NAMES) {
+        _ if names.is_empty() => "unknown: some answers do not say how many tokens were used".to_owned(),
+        0 => format!("unknown: no price for {named}; give --price IN,OUT"),
+        more => format!("unknown: no price for {named} and {more} more; give --price IN,OUT"),
     }
 }
 

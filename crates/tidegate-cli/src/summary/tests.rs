@@ -139,6 +139,8 @@ fn a_cost_that_is_not_known_is_never_zero() {
         cost(&summary).unwrap(),
         "at least $3.50; 40 rows unknown: no price for ollama/llama3.2; give --price IN,OUT"
     );
+    summary.models = (0..40).map(|n| (format!("sim/{n:02}"), model(1, 0, 0.0))).collect();
+    assert!(cost(&summary).unwrap().contains("sim/08, sim/09 and 30 more"), "{:?}", cost(&summary));
     (summary.cost_usd, summary.usage) = (None, tidegate::Usage::default());
     assert_eq!(cost(&summary).unwrap(), "unknown: the provider does not say how many tokens were used");
 }
