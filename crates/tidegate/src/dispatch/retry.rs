@@ -69,10 +69,11 @@ impl RetryPolicy {
     /// Reads the advice table.
     ///
     /// `gone` says that nobody was there where somebody was just before: admission waits for that, and no attempt is spent.
+    /// The short pause is for a server that has no room for another connection while its old ones work.
     pub(super) fn next(&self, failure: &Failure, gone: bool, spent: &mut Spent) -> Next {
         let advice = failure.kind.advice();
         if gone {
-            return Next::After(Duration::ZERO);
+            return Next::After(self.backoff(1));
         }
         match advice.retry {
             Retry::Never => return Next::GiveUp,
