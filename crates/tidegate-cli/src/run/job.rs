@@ -20,7 +20,7 @@ use crate::settings::{self, InputFormat, OnFailure, OutputFormat, Settings};
 use crate::{moment, store};
 
 pub(super) fn job(args: &RunArgs, settings: &Settings) -> anyhow::Result<Job> {
-    refuse_idle(args, settings)?;
+    settings.refuse_idle_flags(args)?;
     let template = match (&settings.prompt, &settings.template) {
         (Some(text), _) => Some((text.clone(), "-p".to_owned())),
         (None, Some(path)) => {
@@ -171,24 +171,6 @@ pub(super) fn ask_policy(settings: &Settings) -> anyhow::Result<AskPolicy> {
         ladder,
         advance_on: settings.ladder_on.clone().unwrap_or(default.advance_on),
     })
-}
-
-/// Refuses flags that are about what this run does not have: an output's earlier rows, a look at the input.
-fn refuse_idle(args: &RunArgs, settings: &Settings) -> tidegate::Result<()> {
-    let (resume, trial) = (&args.resume, &args.trial);
-    let (has_output, looks) = (settings.output.path.is_some(), trial.dry_run || trial.check_input);
-    let (output, look) = ("an output, -o OUT", "--dry-run or --check-input; for a run there is --summary FILE");
-    let flags = [
-        ("--redo-changed", resume.redo_changed && !has_output, output),
-        ("--keep-changed", resume.keep_changed && !has_output, output),
-        ("--prune", resume.prune && !has_output, output),
-        ("--retry-failed", resume.retry_failed.is_some() && !has_output, output),
-        ("--json", trial.json && !looks, look),
-    ];
-    match flags.into_iter().find(|(_, idle, _)| *idle) {
-        Some((flag, _, with)) => Err(Error::Usage(format!("{flag} counts only with {with}"))),
-        None => Ok(()),
-    }
 }
 
 /// Refuses a check's command whose program is not there: each of its answers would be paid for and refused.

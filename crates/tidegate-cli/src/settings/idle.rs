@@ -6,7 +6,7 @@ use tidegate::suggest::closest;
 use tidegate::{Error, Result};
 
 use super::{EndpointSettings, Settings};
-use crate::args::variables;
+use crate::args::{RunArgs, variables};
 
 /// A setting by its flag and its key; whether anything in the run heeds it, and what that would be.
 type Heeded = (&'static str, &'static str, (bool, &'static str));
@@ -23,6 +23,27 @@ impl Settings {
         idle.map_or(Ok(()), |(flag, key, (_, partner))| {
             Err(Error::Usage(format!("{flag} (`{key}`) counts only with {partner}, and there is none; leave it out")))
         })
+    }
+
+    /// Does the same for flags that are no settings: about an output's earlier rows, or a look at the input.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] names the first one, and what it belongs to.
+    pub(crate) fn refuse_idle_flags(&self, args: &RunArgs) -> Result<()> {
+        let (resume, trial) = (&args.resume, &args.trial);
+        let (has_output, looks) = (self.output.path.is_some(), trial.dry_run || trial.check_input);
+        let (output, look) = ("an output, -o OUT", "--dry-run or --check-input; for a run there is --summary FILE");
+        let flags = [
+            ("--redo-changed", resume.redo_changed && !has_output, output),
+            ("--keep-changed", resume.keep_changed && !has_output, output),
+            ("--prune", resume.prune && !has_output, output),
+            ("--retry-failed", resume.retry_failed.is_some() && !has_output, output),
+            ("--json", trial.json && !looks, look),
+        ];
+        match flags.into_iter().find(|(_, idle, _)| *idle) {
+            Some((flag, _, with)) => Err(Error::Usage(format!("{flag} counts only with {with}"))),
+            None => Ok(()),
+        }
     }
 
     fn heeded(&self, endpoints: &[EndpointSettings]) -> Vec<Heeded> {

@@ -17,7 +17,7 @@ use crate::schema::Schema;
 /// The entry that says which columns rows without an id are known by.
 const ROW_KEY: &str = "row key";
 /// The entry that says that every model was asked about every row.
-pub(super) const EACH_MODEL: &str = "each model";
+pub(in crate::run) const EACH_MODEL: &str = "each model";
 /// The entry that names the column of the id.
 const ID_COLUMN: &str = "id column";
 

@@ -17,6 +17,7 @@ use super::{clip, each_record, name_of, readable};
 use crate::error::Result;
 use crate::failure::Kind;
 use crate::money::Money;
+use crate::run::job::identity::EACH_MODEL;
 use crate::run::journal::{KeyHasher, Manifest};
 use crate::run::record::{Answer, Record};
 
@@ -97,7 +98,7 @@ pub struct Cell {
 
 /// Returns whether an output holds several answers to a row.
 pub(super) fn is_wanted(manifest: &Manifest) -> bool {
-    manifest.identity.contains_key("each model") || manifest.output.samples
+    manifest.identity.contains_key(EACH_MODEL) || manifest.output.samples
 }
 
 /// An answer in mind: its column, and a hash of it; 0 if the row failed.
